@@ -1,0 +1,118 @@
+"""Programs that are measured: servers that stay, and commands whose time and CPU are taken."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+START_TIMEOUT_S = 120.0
+COMMAND_TIMEOUT_S = 600.0
+
+
+class BenchFailed(Exception):
+    """Something that must work before it can be measured did not; the text says what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """A command that has ended well. `cpu_s` is user and system time of it and of all its children."""
+
+    wall_s: float
+    cpu_s: float
+    output: str
+
+
+def timed(
+    argv: Sequence[str],
+    log: Path,
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    timeout_s: float = COMMAND_TIMEOUT_S,
+    accept: Callable[[int, str], bool] = lambda code, _: code == 0,
+) -> Spent:
+    """Run a command to its end. `accept` (exit code, output) says whether that was well; else `BenchFailed`."""
+    with log.open("wb") as sink:
+        started = time.monotonic()
+        child = subprocess.Popen(
+            argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True
+        )
+        # wait4 tells what the child and its children used, and knows no timeout
+        alarm = threading.Timer(timeout_s, os.killpg, (child.pid, signal.SIGKILL))
+        alarm.start()
+        try:
+            _, status, usage = os.wait4(child.pid, 0)
+        except BaseException:
+            end(child)
+            raise
+        finally:
+            alarm.cancel()
+        wall_s = time.monotonic() - started
+    child.returncode = os.waitstatus_to_exitcode(status)
+    output = log.read_text(errors="replace")
+    if not accept(child.returncode, output):
+        raise BenchFailed(f"{' '.join(argv)} ended with {child.returncode}:\n{output[-3000:]}")
+    return Spent(wall_s, usage.ru_utime + usage.ru_stime, output)
+
+
+@contextlib.contextmanager
+def serving(
+    argv: Sequence[str], url: str, log: Path, *, cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> Iterator[int]:
+    """Run a server for the time of the context, from when `url` answers 200; gives its pid."""
+    with log.open("wb") as sink:
+        child = subprocess.Popen(
+            argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True
+        )
+    try:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while fetch(url)[0] != 200:
+            if child.poll() is not None or time.monotonic() > deadline:
+                raise BenchFailed(f"{' '.join(argv)} does not serve {url}:\n{log.read_text(errors='replace')[-3000:]}")
+            time.sleep(0.05)
+        yield child.pid
+    finally:
+        end(child)
+
+
+def end(child: subprocess.Popen[bytes]) -> None:
+    """End a process and its whole group: asked first, then by force."""
+    for number, patience_s in ((signal.SIGTERM, 10), (signal.SIGKILL, 10)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(patience_s)
+            break
+    # workers that outlived their parent
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+
+
+def fetch(url: str) -> tuple[int, bytes]:
+    """Status and body of one GET without redirects; (0, b"") when nothing answers."""
+    address = urlsplit(url)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=START_TIMEOUT_S)
+    with contextlib.closing(connection):
+        try:
+            connection.request("GET", address.path)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        except (OSError, http.client.HTTPException):
+            return 0, b""
+
+
+def free_port() -> int:
+    """A port of loopback that nobody has at the moment."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,48 @@
+"""An index of pinwheel's own for a bench: started by its command, as a user would."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ci.bench import children, machine
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A running index: its base address, its data folder, and the pid of its server."""
+
+    url: str
+    data: Path
+    pid: int
+
+
+@contextlib.contextmanager
+def pinwheel_index(folder: Path, *flags: str) -> Iterator[Running]:
+    """Serve a fresh data folder below `folder` on loopback until the context ends."""
+    data = folder / "index"
+    data.mkdir(parents=True)
+    port = children.free_port()
+    url = f"http://127.0.0.1:{port}/"
+    argv = (
+        *(machine.program("pinwheel"), "index.serve", "--data", str(data), "--host", "127.0.0.1", "--port", str(port)),
+        *("--workers", str(workers()), *flags),
+    )
+    with children.serving(argv, f"{url}-/ready", folder / "index.log") as pid:
+        yield Running(url, data, pid)
+
+
+def token(index: Running, folder: Path) -> str:
+    """A credential for everything that a release and a rollout need."""
+    log = folder / "token.log"
+    scopes = "read,upload,deploy"
+    argv = (machine.program("pinwheel"), "index.token-create", "bench", "--scope", scopes, "--data", str(index.data))
+    return children.timed(argv, log).output.strip().splitlines()[-1]
+
+
+def workers() -> int:
+    """As many as there are cores."""
+    return len(os.sched_getaffinity(0))

@@ -1,0 +1,90 @@
+"""The others: stock pypiserver and nginx, on this machine's own installation of them."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from ci.bench import children, machine
+
+STOCK_SERVERS = ("waitress", "paste", "twisted", "cherrypy", "cheroot")
+"""What `pypi-server` tries, in its order, before the standard library's one-thread server."""
+
+NGINX_CONF = """
+daemon off;
+{user}
+worker_processes {workers};
+pid {folder}/nginx.pid;
+error_log {folder}/error.log;
+events {{ worker_connections 1024; }}
+http {{
+  access_log off;
+  {settings}
+  keepalive_requests 10000000;
+  default_type application/octet-stream;
+  types {{ text/html html; }}
+  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+  server {{ listen 127.0.0.1:{port}; root {www}; index index.html; }}
+}}
+"""
+
+
+NGINX_USUAL = "sendfile on; tcp_nopush on;"
+"""As Debian's nginx.conf has it."""
+
+NGINX_TUNED = "sendfile off; open_file_cache max=1000 inactive=60s;"
+"""Open files are remembered; and a reader on the same machine gets a copy sooner than a sendfile."""
+
+
+def stock_server() -> str:
+    """The WSGI server that stock pypiserver finds here."""
+    return next((name for name in STOCK_SERVERS if importlib.util.find_spec(name)), "wsgiref")
+
+
+@contextlib.contextmanager
+def pypiserver(packages: Path, log: Path) -> Iterator[str]:
+    """Stock pypiserver over a folder, open to everybody; gives its base address."""
+    port = children.free_port()
+    url = f"http://127.0.0.1:{port}/"
+    argv = (
+        *(machine.program("pypi-server"), "run", "--interface", "127.0.0.1", "--port", str(port)),
+        *("--authenticate", ".", "--passwords", ".", "--disable-fallback", "--server", "auto", str(packages)),
+    )
+    with children.serving(argv, url, log):
+        yield url
+
+
+def has_nginx() -> bool:
+    return shutil.which("nginx") is not None
+
+
+@contextlib.contextmanager
+def nginx(www: Path, folder: Path, settings: str) -> Iterator[str]:
+    """nginx over the files of `www`, with its own files in `folder`; gives its base address."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (www / "up.html").touch()
+    port = children.free_port()
+    conf = folder / "nginx.conf"
+    conf.write_text(
+        NGINX_CONF.format(
+            # started by root it would become nobody, who cannot read a private temporary folder
+            user="user root;" if os.geteuid() == 0 else "",
+            workers=len(os.sched_getaffinity(0)),
+            folder=folder,
+            www=www,
+            port=port,
+            settings=settings,
+        )
+    )
+    url = f"http://127.0.0.1:{port}/"
+    argv = ("nginx", "-p", str(folder), "-c", str(conf), "-e", str(folder / "error.log"))
+    with children.serving(argv, f"{url}up.html", folder / "nginx.log"):
+        yield url

@@ -1,0 +1,1 @@
+"""From a lock to healthy services on hosts: plan, prepare everywhere, activate in waves, revert by itself."""

@@ -1,0 +1,54 @@
+"""Why a runner did not start on a host, found by smaller commands: exit codes say what no text does reliably."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+
+from pinwheel.deploy.fleet import Target
+from pinwheel.deploy.hosts import RunnerFailed
+
+OLDEST_PYTHON = (3, 10)
+
+TOO_OLD = 3
+"""The exit code by which a host's python says that it is older than that."""
+
+Exit = Callable[[Sequence[str]], int | None]
+"""Runs a command on the host and returns its exit code; None when there was none."""
+
+
+def diagnosed(target: Target, errors: str, exit_of: Exit) -> RunnerFailed:
+    """The error that says what is wrong with `target`; `errors` is what it wrote on stderr."""
+    where, said = target.where, last_line(errors)
+    if target.become and exit_of((*target.become, "true")) != 0:
+        return RunnerFailed(
+            f"{target.name}: `{shlex.join(target.become)}` does not work without a password{said}",
+            where=where,
+            remedy="allow the user to run it with NOPASSWD in sudoers, or change `become` of the environment",
+        )
+    python = target.layout.python
+    check = f"import sys;sys.exit({TOO_OLD} if sys.version_info<{OLDEST_PYTHON!r} else 0)"
+    ended = exit_of((*target.become, python, "-I", "-c", check))
+    if ended == 0:
+        return RunnerFailed(
+            f"{target.name}: the runner did not start{said}",
+            where=where,
+            remedy="this is a fault of pinwheel, or of the host's python; please report it",
+        )
+    if ended == TOO_OLD:
+        return RunnerFailed(
+            f"{target.name}: {python} is older than {'.'.join(map(str, OLDEST_PYTHON))}",
+            where=where,
+            remedy="install a newer one and name it in layout.python",
+        )
+    return RunnerFailed(
+        f"{target.name}: there is no {python}",
+        where=where,
+        remedy="install python3 on the host, or name it in layout.python",
+    )
+
+
+def last_line(errors: str) -> str:
+    """The last line that a host wrote on stderr, ready to be appended to a sentence."""
+    lines = errors.strip().splitlines()
+    return f": {lines[-1][:200]}" if lines else ""

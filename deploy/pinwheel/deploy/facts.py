@@ -1,0 +1,131 @@
+"""What a host says about itself, as frozen values: the answer to the runner's `facts`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pinwheel.errors import PinwheelError
+
+RUNNING = "RUNNING"
+
+
+class Nonsense(PinwheelError):
+    """The host's answer does not follow the protocol."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One supervised process. `state` is supervisor's word; `pid` 0 when there is none; `since` RFC 3339 or empty."""
+
+    program: str
+    pid: int
+    state: str
+    since: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One complete release on a host. `verdict`: prepared, good (it passed its gate there) or bad (it failed it)."""
+
+    release: str
+    version: str
+    lock_sha256: str
+    verdict: str
+    activated_at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """One application on one host. `drift`: its conf on disk is not the one that its release was activated with;
+    `in_doubt`: an activation was cut off and has not been replayed yet; `conf` None when the host does not tell."""
+
+    current: str | None = None
+    in_doubt: bool = False
+    drift: bool = False
+    conf_sha256: str = ""
+    conf: str | None = None
+    releases: tuple[Release, ...] = ()
+    processes: tuple[Process, ...] = ()
+
+    def release(self, name: str | None) -> Release | None:
+        """The complete release called `name`."""
+        return next((each for each in self.releases if each.release == name), None)
+
+    @property
+    def running(self) -> bool:
+        """Is something there, and all of it up?"""
+        return bool(self.processes) and all(each.state == RUNNING for each in self.processes)
+
+    @property
+    def healthy(self) -> bool:
+        return self.running and not self.in_doubt
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """One host. `libc` is ("glibc", "2.36") or ("musl", …); `missing` says what `deploy.bootstrap` would add; `uv` and
+    `supervisor` are versions, None when there is none or nobody answers; `fence` is the highest fencing token seen, by
+    environment."""
+
+    host: str
+    python: str
+    machine: str
+    libc: tuple[str, str]
+    free_bytes: int
+    ready: bool
+    missing: tuple[str, ...] = ()
+    uv: str | None = None
+    supervisor: str | None = None
+    fence: Mapping[str, int] = field(default_factory=dict)
+    applications: Mapping[str, Installed] = field(default_factory=dict)
+
+    def installed(self, application: str) -> Installed:
+        """The application on this host; an empty one when it was never there."""
+        return self.applications.get(application, Installed())
+
+
+def parse(host: str, result: Mapping[str, Any]) -> HostFacts:
+    """Read the result of `facts`. Raises `Nonsense`."""
+    try:
+        libc = result["libc"]
+        return HostFacts(
+            host=host,
+            python=result["python"],
+            machine=result["machine"],
+            libc=(libc[0], libc[1]) if libc else ("", ""),
+            free_bytes=int(result["free_bytes"]),
+            ready=result["ready"],
+            missing=tuple(result["missing"]),
+            uv=result["uv"],
+            supervisor=result["supervisor"] and result["supervisor"]["version"],
+            fence=dict(result["fence"]),
+            applications={name: _installed(each) for name, each in result["applications"].items()},
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise Nonsense(
+            f"the host's facts cannot be read: {type(error).__name__} {error}",
+            where=host,
+            remedy="this is a fault of pinwheel; please report it",
+        ) from error
+
+
+def process(document: Mapping[str, Any]) -> Process:
+    """Read one process of a result."""
+    return Process(document["program"], document["pid"] or 0, document["state"], document["since"] or "")
+
+
+def _installed(document: Mapping[str, Any]) -> Installed:
+    return Installed(
+        current=document["current"],
+        in_doubt=document["in_doubt"],
+        drift=document["drift"],
+        conf_sha256=document["conf_sha256"] or "",
+        conf=document.get("conf"),
+        releases=tuple(
+            Release(each["release"], each["version"], each["lock_sha256"], each["verdict"], each["activated_at"] or "")
+            for each in document["releases"]
+        ),
+        processes=tuple(process(each) for each in document["processes"]),
+    )

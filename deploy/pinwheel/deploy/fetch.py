@@ -1,0 +1,121 @@
+"""What a deploy needs from the index: the checked lock of a version, and the wheels that make a host ready."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from packaging.version import Version
+
+from pinwheel.deploy import wish
+from pinwheel.errors import PinwheelError
+from pinwheel.index.client import Attachment, IndexFile
+
+
+class NotInTheIndex(PinwheelError):
+    """The index lacks something that a deploy needs."""
+
+
+class Shelf(Protocol):
+    """The part of the index client that is needed here."""
+
+    def own_files(self, project: str) -> tuple[IndexFile, ...]: ...
+    def attachment(self, project: str, version: str, name: str) -> bytes | None: ...
+    def attachments(self, project: str, version: str) -> list[Attachment]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """A version as the index spells it, its checked lock, and the commit it was built from (empty: nobody says)."""
+
+    version: str
+    lock: wish.Lock
+    commit: str
+
+
+def locked(shelf: Shelf, project: str, version: str) -> Locked:
+    """The lock of `project` in `version`, however that is spelled: 1.0 is 1.0.0. Raises `NotInTheIndex`, `BadLock`."""
+    files = [file for file in shelf.own_files(project) if file.version]  # an upstream must not hear of an application
+    found = [file for file in files if Version(file.version) == Version(version)]
+    if not found:
+        known = sorted({file.version for file in files}, key=Version)
+        raise NotInTheIndex(
+            f"the index has no {project} {version}",
+            where=f"{project}=={version}",
+            remedy=f"it has {', '.join(known[-5:])}" if known else "publish it: pinwheel packaging.release",
+        )
+    version = found[0].version
+    pylock = shelf.attachment(project, version, "pylock.toml")
+    requirements = shelf.attachment(project, version, "requirements.txt")
+    if pylock is None or requirements is None:
+        raise NotInTheIndex(
+            f"{project} {version} has no lock",
+            where=f"{project}=={version}",
+            remedy=f"run pinwheel packaging.lock {project}=={version}",
+        )
+    checked = wish.lock(project, version, pylock, requirements, {file.sha256 for file in found})
+    return Locked(version, checked, _commit(shelf, project, version))
+
+
+def uv_wheel(files: Sequence[IndexFile], machine: str, libc: tuple[str, str]) -> IndexFile:
+    """The newest uv that runs on a host with this machine (`x86_64`) and libc (`("glibc", "2.36")`).
+
+    Raises `NotInTheIndex`.
+    """
+    fit = [file for file in files if _stable(file) and _runs(file.filename, machine, libc)]
+    if not fit:
+        raise NotInTheIndex(
+            f"the index has no uv for {machine} with {' '.join(libc) or 'an unknown libc'}",
+            where="uv",
+            remedy="give the index an upstream (index.serve --upstream auto), or upload uv's wheel for this platform",
+        )
+    return max(fit, key=lambda file: Version(file.version))
+
+
+def supervisor_requirements(files: Sequence[IndexFile]) -> str:
+    """The newest supervisor as a requirement with its hash. It has no dependencies. Raises `NotInTheIndex`."""
+    fit = [file for file in files if _stable(file) and file.filename.endswith("-none-any.whl")]
+    if not fit:
+        raise NotInTheIndex(
+            "the index has no wheel of supervisor",
+            where="supervisor",
+            remedy='give the index an upstream, or write layout.supervisor_from = "host" and install it there',
+        )
+    newest = max(fit, key=lambda file: Version(file.version))
+    return f"supervisor=={newest.version} --hash=sha256:{newest.sha256}\n"
+
+
+def _commit(shelf: Shelf, project: str, version: str) -> str:
+    for attached in shelf.attachments(project, version):
+        if attached.name.endswith(".statement.json"):
+            named = wish.commit(shelf.attachment(project, version, attached.name) or b"")
+            if named:
+                return named
+    return ""
+
+
+def _stable(file: IndexFile) -> bool:
+    return bool(file.version and file.sha256) and file.yanked is None and not Version(file.version).is_prerelease
+
+
+def _runs(filename: str, machine: str, libc: tuple[str, str]) -> bool:
+    """Does a platform tag of the wheel (PEP 600, PEP 656) fit the host?"""
+    try:
+        platforms = {tag.platform for tag in parse_wheel_filename(filename)[3]}
+    except InvalidWheelFilename:
+        return False
+    family = {"glibc": "manylinux_", "musl": "musllinux_"}.get(libc[0], "none")
+    for platform in platforms:
+        version, _, built_for = platform.removeprefix(family).partition("_")[2].partition("_")
+        major = platform.removeprefix(family).partition("_")[0]
+        if not platform.startswith(family) or built_for != machine or not (major.isdigit() and version.isdigit()):
+            continue
+        if _numbers(libc[1]) >= (int(major), int(version)):
+            return True
+    return False
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) if part.isdigit() else 0 for part in version.split(".")[:2])

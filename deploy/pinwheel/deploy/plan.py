@@ -1,0 +1,244 @@
+"""What will happen on each host and why: a pure function of the wish, the hosts' facts and the policy."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from packaging.version import InvalidVersion, Version
+
+from pinwheel.config import Rollout
+from pinwheel.deploy.facts import HostFacts, Installed, Release
+from pinwheel.deploy.gate import Ending, Outcome
+from pinwheel.deploy.steps import Activate, Prepare
+from pinwheel.deploy.wish import Wish
+from pinwheel.errors import PinwheelError, UsageError
+
+RESERVE_BYTES = 16 << 20
+"""What must stay free beside a new release. The runner insists on it."""
+
+
+class NothingToGoBackTo(PinwheelError):
+    """No release on the hosts can be rolled back to."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostPlan:
+    """One host: the release that runs, and what takes it to the wanted one.
+
+    Every host is asked to prepare, because that is when it learns the rollout's fencing token; `builds` says whether
+    anything is to be built. `activate` None: it is as wished. `why` says for people what makes the steps necessary;
+    `conf_diff` is empty when the conf stays or is not known.
+    """
+
+    host: str
+    current: str | None
+    wanted: str
+    prepare: Prepare
+    builds: bool
+    activate: Activate | None
+    conf_diff: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`hosts` and `blocked` together are the fleet, each host once, in the fleet's order. `blocked` are the hosts with
+    which nothing can be done, each with its reason."""
+
+    wish: Wish
+    hosts: tuple[HostPlan, ...]
+    blocked: tuple[Outcome, ...]
+    policy: Rollout
+
+    @property
+    def changes(self) -> bool:
+        return any(each.builds or each.activate for each in self.hosts)
+
+    @property
+    def waves(self) -> tuple[tuple[str, ...], ...]:
+        """The hosts to activate, as it will be when every host can be prepared."""
+        return self.waves_of([each.host for each in self.hosts if each.activate])
+
+    def waves_of(self, hosts: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+        """The same when only `hosts` could be prepared."""
+        return waves(hosts, self.policy, len(self.hosts) + len(self.blocked))
+
+
+def plan(wish: Wish, facts: Mapping[str, HostFacts | Outcome], policy: Rollout) -> Plan:
+    """Decide what takes each host of `facts` to `wish`. Raises `UsageError` for a policy that cannot be."""
+    batch_size(1, policy)  # a wrong policy is an error also when nothing is to be done
+    made = [_host(wish, known) if isinstance(known, HostFacts) else known for known in facts.values()]
+    return Plan(
+        wish,
+        tuple(each for each in made if isinstance(each, HostPlan)),
+        tuple(each for each in made if isinstance(each, Outcome)),
+        policy,
+    )
+
+
+def waves(hosts: Sequence[str], policy: Rollout, fleet: int) -> tuple[tuple[str, ...], ...]:
+    """`hosts` in their order, cut into the canary and batches that grow: twice the one before, never more than
+    `batch` allows (a share is one of the `fleet` hosts that there are) and never more than `max_unavailable`."""
+    largest = batch_size(fleet, policy)
+    cut: list[tuple[str, ...]] = []
+    left = list(hosts)
+    size = min(policy.canary or largest, largest)
+    while left:
+        cut.append(tuple(left[:size]))
+        left = left[size:]
+        size = min(size * 2, largest)
+    return tuple(cut)
+
+
+def batch_size(fleet: int, policy: Rollout) -> int:
+    """The most of `fleet` hosts that may be activated at once, at least 1; a share is rounded up.
+
+    Raises `UsageError`.
+    """
+    number, share, rest = policy.batch.partition("%")
+    faults = {
+        "batch": not (number.isdigit() and int(number) and not rest and (not share or int(number) <= 100)),
+        "max_unavailable": policy.max_unavailable < 1,
+        "canary": policy.canary < 0,
+        "failure_budget": policy.failure_budget < 0,
+    }
+    wrong = next((key for key, fault in faults.items() if fault), None)
+    if wrong:
+        raise UsageError(
+            f"{getattr(policy, wrong)!r} cannot be",
+            where=f"rollout.{wrong}",
+            remedy="batch is a number of hosts or a share (2 or 25%); at least one host must be allowed to be down",
+        )
+    size = math.ceil(fleet * int(number) / 100) if share else int(number)
+    return max(1, min(size, policy.max_unavailable))
+
+
+def earlier(application: str, facts: Sequence[HostFacts], to: str = "") -> Release:
+    """The release to roll back to: the newest one older than the newest running one that passed its gate on a host.
+
+    For the whole fleet one release, so that a rollout that stopped half-way goes back on the hosts that it reached
+    and leaves the others alone. `to` is a version or a release, and then need not be older.
+    Raises `NothingToGoBackTo`.
+    """
+    installed = [each.installed(application) for each in facts]
+    running = [found for each in installed if (found := each.release(each.current))]
+    if not running:
+        raise NothingToGoBackTo(
+            f"no host runs {application}",
+            remedy=f"see pinwheel deploy.status, or deploy.rollout {application}==VERSION",
+        )
+    newest = max(running, key=_age)
+    good = [each for host in installed for each in host.releases if each.verdict == "good"]
+    fits = [each for each in good if (_is(each, to) if to else _age(each) < _age(newest))]
+    fits = [each for each in fits if to or each.release != newest.release]
+    if not fits:
+        known = ", ".join(sorted({each.release for each in good})) or "none"
+        raise NothingToGoBackTo(
+            f"no host has {application} {to} that passed its gate" if to else f"nothing older than {newest.release}",
+            remedy=f"good releases on the hosts: {known}; any other comes by pinwheel deploy.rollout",
+        )
+    return max(fits, key=_age)
+
+
+def _host(wish: Wish, facts: HostFacts) -> HostPlan | Outcome:
+    if not facts.ready:
+        lacks = ", ".join(facts.missing) or "something"
+        remedy = "run pinwheel deploy.bootstrap for the environment first"
+        return Outcome(facts.host, Ending.FAILED, f"it is not ready, it lacks {lacks}", remedy)
+    here = facts.installed(wish.application)
+    there = here.release(wish.release)
+    setup = wish.setups.get(facts.host)
+    if setup is None and here.current != wish.release and (there is None or there.verdict != "good"):
+        return Outcome(
+            facts.host,
+            Ending.FAILED,
+            f"{wish.release} never passed its gate here, so there is nothing to go back to",
+            f"run pinwheel deploy.rollout {wish.application}=={wish.version}",
+        )
+    needed = wish.space_bytes + RESERVE_BYTES
+    if there is None and facts.free_bytes < needed:
+        return Outcome(
+            facts.host,
+            Ending.FAILED,
+            f"{needed} bytes are needed for {wish.release} and {facts.free_bytes} are free",
+            "free some space where layout.root is",
+        )
+    prepare = Prepare(
+        host=facts.host,
+        application=wish.application,
+        project=wish.project,
+        release=wish.release,
+        version=wish.version,
+        lock_sha256=wish.lock_sha256,
+        commit=wish.commit,
+        requirements=wish.requirements,
+        space_bytes=wish.space_bytes,
+    )
+    reasons = _reasons(here, wish.release, setup.conf if setup else None)
+    activate = None
+    if reasons:
+        activate = Activate(
+            host=facts.host,
+            application=wish.application,
+            release=wish.release,
+            conf=setup.conf if setup else None,
+            programs=setup.programs if setup else None,
+            expected_current=here.current,
+        )
+    if there is not None and there.verdict == "bad":
+        reasons.append("it failed its gate here before")
+    diff = _diff(here.conf, setup.conf) if setup and here.conf is not None else ""
+    return HostPlan(
+        host=facts.host,
+        current=here.current,
+        wanted=wish.release,
+        prepare=prepare,
+        builds=there is None,
+        activate=activate,
+        conf_diff=diff,
+        why="; ".join(reasons) or "already as wished",
+    )
+
+
+def _reasons(here: Installed, release: str, conf: str | None) -> list[str]:
+    """Why the host must be activated; none when it is as wished."""
+    if here.current is None:
+        return ["nothing runs yet"]
+    if here.current != release:
+        return [f"runs {here.current}"]
+    reasons = []
+    if here.in_doubt:
+        reasons.append("an activation was cut off")
+    if here.drift:
+        reasons.append("its conf was changed on the host")
+    elif conf is not None and hashlib.sha256(conf.encode()).hexdigest() != here.conf_sha256:
+        reasons.append("its conf changes")
+    if not here.running:
+        down = [f"{each.program} is {each.state}" for each in here.processes if each.state != "RUNNING"]
+        reasons.append(", ".join(down) or "no process runs")
+    return reasons
+
+
+def _diff(old: str, new: str) -> str:
+    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), "on the host", "wished", lineterm="", n=1)
+    return "\n".join(lines)
+
+
+def _is(release: Release, to: str) -> bool:
+    """Does `to` name it, as a release or as a version in whatever spelling?"""
+    try:
+        return to == release.release or Version(to) == Version(release.version)
+    except InvalidVersion:
+        return to == release.version
+
+
+def _age(release: Release) -> tuple[Version, str]:
+    """Sorts releases from old to new: by version, and two locks of one version by when they were activated."""
+    try:
+        return Version(release.version), release.activated_at
+    except InvalidVersion:
+        return Version("0"), release.activated_at

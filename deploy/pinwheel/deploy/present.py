@@ -1,0 +1,222 @@
+"""Plans, reports and facts as people and scripts see them: rows, lines and documents. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pinwheel.deploy.execute import Conclusion, Report
+from pinwheel.deploy.facts import HostFacts, Installed
+from pinwheel.deploy.gate import Ending, Outcome
+from pinwheel.deploy.plan import HostPlan, Plan
+
+Known = Mapping[str, HostFacts | Outcome]
+
+STATUS_COLUMNS = ("host", "application", "version", "state", "pid", "since", "")
+PLAN_COLUMNS = ("host", "now", "wanted", "prepare", "activate", "why")
+REPORT_COLUMNS = ("host", "outcome", "release", "reason")
+HISTORY_COLUMNS = ("when", "what", "application", "version", "host", "outcome", "by")
+
+
+def plan_document(plan: Plan, environment: str) -> dict[str, Any]:
+    return {
+        "environment": environment,
+        "application": plan.wish.application,
+        "version": plan.wish.version,
+        "release": plan.wish.release,
+        "commit": plan.wish.commit,
+        "changes": plan.changes,
+        "waves": [list(wave) for wave in plan.waves],
+        "hosts": [
+            {
+                "name": each.host,
+                "current": each.current,
+                "wanted": each.wanted,
+                "prepare": each.builds,
+                "activate": each.activate is not None,
+                "why": each.why,
+                "conf_diff": each.conf_diff,
+            }
+            for each in plan.hosts
+        ],
+        "blocked": [
+            {"name": each.host, "outcome": each.ending, "reason": each.reason, "remedy": each.remedy}
+            for each in plan.blocked
+        ],
+    }
+
+
+def plan_rows(plan: Plan) -> list[tuple[str, ...]]:
+    rows = [_plan_row(each) for each in plan.hosts]
+    return rows + [(each.host, "?", plan.wish.release, "", "", _line(each)) for each in plan.blocked]
+
+
+def plan_notes(plan: Plan) -> list[str]:
+    """What the table has no room for: the waves, and each conf diff once with the hosts that it is for."""
+    notes = []
+    if plan.waves:
+        notes.append("order: " + " → ".join(", ".join(wave) for wave in plan.waves))
+    diffs: dict[str, list[str]] = {}
+    for each in plan.hosts:
+        if each.conf_diff:
+            diffs.setdefault(each.conf_diff, []).append(each.host)
+    for diff, hosts in diffs.items():
+        notes.append(f"conf on {', '.join(hosts)}:\n" + "\n".join(f"  {line}" for line in diff.splitlines()))
+    return notes
+
+
+def report_document(report: Report, plan: Plan) -> dict[str, Any]:
+    return {
+        "rollout": report.rollout,
+        "application": plan.wish.application,
+        "version": plan.wish.version,
+        "outcome": report.conclusion,
+        "reason": report.reason,
+        "hosts": [
+            {"name": each.host, "outcome": each.ending, "release": each.release, "reason": each.reason}
+            for each in report.outcomes
+        ],
+    }
+
+
+def report_rows(report: Report) -> list[tuple[str, ...]]:
+    return [(each.host, each.ending, each.release or "-", _short(each.reason)) for each in report.outcomes]
+
+
+def next_step(report: Report, plan: Plan, environment: str) -> str:
+    """One sentence: how it ended, and what to do now."""
+    again = f"pinwheel deploy.rollout {plan.wish.application}=={plan.wish.version} --env {environment}"
+    look = f"pinwheel deploy.status --env {environment}"
+    endings = {each.ending for each in report.outcomes}
+    match report.conclusion:
+        case Conclusion.DONE:
+            hosts = "1 host" if len(report.outcomes) == 1 else f"{len(report.outcomes)} hosts"
+            return f"done: {plan.wish.application} {plan.wish.version} runs on {hosts}"
+        case Conclusion.FENCED:
+            return f"stopped: {report.reason}. See who is at work: {look}"
+        case Conclusion.INTERRUPTED:
+            return f"stopped: {report.reason}. To go on: {again}"
+        case Conclusion.FAILED:
+            return f"not everywhere: {report.reason}. When these hosts are well again: {again}"
+    if Ending.UNHEALTHY in endings:
+        return f"halted: {report.reason}. Look at that host first: {look}"
+    if {Ending.REVERTED, Ending.REMOVED} & endings:
+        return f"halted: {report.reason}. Read the log above, correct the cause and release a new version"
+    if Ending.UNKNOWN in endings:
+        return f"halted: {report.reason}. See how it ended there: {look}"
+    return f"halted: {report.reason}. Nothing else was touched; put that right, then: {again}"
+
+
+def outcome_lines(outcome: Outcome) -> list[str]:
+    """A host's ending, and what a person needs to see of it."""
+    took = f" in {outcome.seconds:.1f} s" if outcome.seconds >= 0.05 else ""
+    lines = [f"  {outcome.host}: {outcome.ending}{took}{': ' if outcome.reason else ''}{outcome.reason}"]
+    lines += [f"    | {line}" for line in outcome.shown.splitlines()]
+    if outcome.remedy and not outcome.good:
+        lines.append(f"    remedy: {outcome.remedy}")
+    return lines
+
+
+def status_document(known: Known, environment: str) -> dict[str, Any]:
+    return {
+        "environment": environment,
+        "hosts": [_host_document(name, told, environment) for name, told in known.items()],
+    }
+
+
+def status_rows(known: Known, application: str = "") -> list[tuple[str, ...]]:
+    """One row for each process; one for a host without any."""
+    rows: list[tuple[str, ...]] = []
+    for name, told in known.items():
+        if isinstance(told, Outcome):
+            rows.append((name, "", "", told.ending, "", "", _line(told)))
+            continue
+        here = {key: each for key, each in told.applications.items() if application in ("", key)}
+        if not here:
+            rows.append(
+                (name, application, "", "nothing" if told.ready else "not ready", "", "", ", ".join(told.missing))
+            )
+        for key, each in here.items():
+            notes = [word for word, true in (("drift", each.drift), ("in doubt", each.in_doubt)) if true]
+            version = _version(each)
+            if not each.processes:
+                rows.append((name, key, version, "nothing runs", "", "", ", ".join(notes)))
+            for process in each.processes:
+                more = [process.program, *notes] if len(each.processes) > 1 else notes
+                pid = str(process.pid) if process.pid else ""
+                rows.append((name, key, version, process.state, pid, process.since, ", ".join(more)))
+    return rows
+
+
+def bootstrap_document(done: Mapping[str, tuple[str, ...] | Outcome], environment: str) -> dict[str, Any]:
+    hosts: list[dict[str, Any]] = []
+    for name, changes in done.items():
+        if isinstance(changes, Outcome):
+            hosts.append({"name": name, "outcome": changes.ending, "reason": changes.reason, "changes": []})
+        else:
+            hosts.append({"name": name, "outcome": Ending.READY, "reason": "", "changes": list(changes)})
+    return {"environment": environment, "hosts": hosts}
+
+
+def history_rows(events: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    keys = ("at", "kind", "subject", "version", "host", "outcome", "actor")
+    return [tuple(str(event.get(key, "")) for key in keys) for event in events]
+
+
+def _plan_row(each: HostPlan) -> tuple[str, ...]:
+    yes = {True: "yes", False: "-"}
+    return (
+        each.host,
+        each.current or "-",
+        each.wanted,
+        yes[each.builds],
+        yes[each.activate is not None],
+        each.why,
+    )
+
+
+def _host_document(name: str, told: HostFacts | Outcome, environment: str) -> dict[str, Any]:
+    if isinstance(told, Outcome):
+        return {"name": name, "reachable": False, "reason": told.reason, "remedy": told.remedy, "applications": []}
+    return {
+        "name": name,
+        "reachable": True,
+        "ready": told.ready,
+        "python": told.python,
+        "uv": told.uv,
+        "supervisor": told.supervisor,
+        "free_bytes": told.free_bytes,
+        "fence": told.fence.get(environment, 0),
+        "applications": [
+            {
+                "application": key,
+                "version": _version(each),
+                "release": each.current or "",
+                "healthy": each.healthy,
+                "processes": [
+                    {"program": one.program, "pid": one.pid, "state": one.state, "since": one.since}
+                    for one in each.processes
+                ],
+                "drift": each.drift,
+                "in_doubt": each.in_doubt,
+            }
+            for key, each in told.applications.items()
+        ],
+    }
+
+
+def _version(installed: Installed) -> str:
+    release = installed.release(installed.current)
+    if release:
+        return release.version
+    # its marker is gone, so the host does not count it as complete; the name still tells
+    return (installed.current or "").rpartition("-")[0]
+
+
+def _line(outcome: Outcome) -> str:
+    return f"{outcome.reason}; {outcome.remedy}" if outcome.remedy else outcome.reason
+
+
+def _short(text: str, length: int = 100) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= length else line[: length - 1] + "…"

@@ -1,0 +1,994 @@
+"""The host's half of a deployment: one request on stdin, answers as JSON lines on stdout; docs/runner.md has them all.
+
+It is sent to the host as source and run by the Python that is there: standard library only, 3.10 or newer, one file.
+The host's folders hold the truth: a release exists once its COMPLETE does, and an application runs what the last
+record of its journal says. What is not committed there goes back to what ran before, with or without a controller.
+`activate` is the transaction, `revert` and `replay` undo it, `Judge` says what counts as healthy.
+"""
+
+from __future__ import annotations
+
+import base64
+import configparser
+import contextlib
+import errno
+import fcntl
+import hashlib
+import http.client
+import io
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import traceback
+import urllib.parse
+import urllib.request
+import xmlrpc.client
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+PROTOCOL = 1
+HEARTBEAT_S = 2.0
+LOCK_S = 2.0
+ANSWER_S = 20.0  # supervisor's, to one call
+TOOL_S = 900.0
+SHOWN_BYTES = 2048
+RESERVE_BYTES = 16 << 20  # stays free beside a release, so that journals and logs can be written
+SAME_VERSION = "use the same version of pinwheel on both sides"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+!-]{0,199}")
+HEALTH = {"http": "", "tcp": "", "command": (), "passes": 2, "interval_s": 0.25, "timeout_s": 2.0}
+HEALTH |= {"min_healthy_s": 1.0, "deadline_s": 30.0}
+STOPPED = ("STOPPED", "EXITED", "FATAL", "UNKNOWN")  # supervisor's states in which a group can be removed
+
+Document = dict[str, Any]
+
+
+class Refusal(Exception):
+    """The action is not done; becomes an `error` answer."""
+
+    def __init__(self, code: str, problem: str, where: object = "", remedy: str = "") -> None:
+        super().__init__(problem)
+        self.code, self.problem, self.where, self.remedy = code, problem, str(where), remedy
+
+
+class Misconfigured(Exception):
+    """Supervisor does not do what its files, or we, want. Its own words."""
+
+
+class Wire:
+    """Answers on a descriptor. Whoever listens may be gone; then they are dropped, and the work goes on."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor, self._lock, self._secrets = descriptor, threading.Lock(), set[str]()
+
+    def hide(self, url: str) -> None:
+        """Never let the password of `url` leave, in whatever text it turns up; a very short one would garble all."""
+        secret = urllib.parse.urlsplit(url).password or ""
+        if len(secret) >= 6:
+            self._secrets |= {json.dumps(text)[1:-1] for text in (secret, urllib.parse.unquote(secret))}
+
+    def send(self, kind: str, **fields: Any) -> None:
+        line = json.dumps({"type": kind, **fields}) + "\n"
+        for secret in self._secrets:
+            line = line.replace(secret, "***")
+        rest = line.encode()
+        with self._lock, contextlib.suppress(OSError):
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+
+
+class Given(dict[str, Any]):
+    """A document from the controller; what it lacks is the controller's fault."""
+
+    def __missing__(self, key: str) -> Any:
+        raise Refusal("bad-request", f"the request lacks {key}", remedy=SAME_VERSION)
+
+
+class Job:
+    """One request, read. `aborted` is set when stdin ends or a signal asks to stop; what is committed ignores it."""
+
+    def __init__(self, request: Document, wire: Wire, aborted: threading.Event) -> None:
+        """Raises `Refusal` unsupported or bad-request."""
+        asked, self.wire, self.aborted = Given(request), wire, aborted
+        self.body, layout = Given(asked["body"]), Given(asked["layout"])
+        wire.hide(str(self.body.get("index_url", "")))
+        self.action, self.host, self.environment = str(asked["action"]), asked["host"], asked["environment"]
+        self.rollout, self.fence = asked["rollout"], asked["fence"]
+        self.root, self.conf_dir = Path(layout["root"]), Path(layout["supervisor_conf_dir"])
+        self.python, self.socket = layout["python"], layout["supervisor_socket"]
+        self.own_supervisor = layout["supervisor_from"] == "index"
+        if asked["protocol"] != PROTOCOL or self.action not in ACTIONS:
+            problem = f"this runner has no action {self.action} in protocol {asked['protocol']}"
+            raise Refusal("unsupported", problem, self.host, SAME_VERSION)
+        if self.action != "facts" and type(self.fence) is not int:
+            raise Refusal("bad-request", "an action that changes the host needs a fence", self.host, SAME_VERSION)
+        if not (self.root.is_absolute() and self.conf_dir.is_absolute()) or " " in str(self.conf_dir):
+            raise Refusal("bad-request", "paths must be absolute, without spaces", self.root, "correct the layout")
+        for key in {"application", "release"} & {*self.body}:  # they become parts of paths
+            if not NAME.fullmatch(str(self.body[key])):
+                raise Refusal("bad-request", f"{key} is not a name: {self.body[key]!r}", self.host, "rename it")
+
+    def check(self) -> None:
+        if self.aborted.is_set():
+            raise Refusal("aborted", "the controller went away before the commit", self.host, "run it again")
+
+    def progress(self, text: str) -> None:
+        self.wire.send("progress", text=text)
+
+
+# --- files
+
+
+def sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(file: Path, data: str | bytes, mode: int = 0o600) -> None:
+    """Give `file` new contents: after a crash it is the old one or the new one, whole; durable once this returns."""
+    temporary = file.with_name(f".{file.name}.tmp")
+    try:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as out:
+            out.write(data.encode() if isinstance(data, str) else data)
+            out.flush()
+            os.fsync(out.fileno())
+        temporary.replace(file)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(file.parent)
+
+
+def read_text(file: Path) -> str | None:
+    """The text of a file; None when there is none."""
+    with contextlib.suppress(FileNotFoundError):
+        return file.read_text(errors="replace")
+    return None
+
+
+def read_json(file: Path) -> Document:
+    """The document in a file that only `replace_file` writes; empty when there is none."""
+    return dict(json.loads(read_text(file) or "{}"))
+
+
+def free_bytes(folder: Path) -> int:
+    """What is free on the file system that holds, or would hold, `folder`."""
+    found = os.statvfs(next(each for each in (folder, *folder.parents) if each.exists()))
+    return found.f_bavail * found.f_frsize
+
+
+def time_text(seconds: float | None = None) -> str:
+    """RFC 3339, UTC; now by default."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def tail(text: str) -> str:
+    return text if len(text) <= SHOWN_BYTES else f"…{text[-SHOWN_BYTES:]}"
+
+
+class Release:
+    """One virtualenv below an application. Without COMPLETE it is debris."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.name, self._about = folder, folder.name, folder / "release.json"
+
+    @property
+    def complete(self) -> bool:
+        return (self.folder / "COMPLETE").exists()
+
+    def about(self) -> Document:
+        return read_json(self._about)
+
+    def note(self, **changes: Any) -> None:
+        """Change entries of release.json."""
+        if (after := {**self.about(), **changes}) != self.about():
+            replace_file(self._about, json.dumps(after, indent=1))
+
+
+class Application:
+    """The files of one application, and its journal: one record per line, durable before anybody is told.
+
+    A record has `event`, `at`, `rollout`, `release` (the new one) and `previous` (what ran before, or None). `begin`
+    stands before any change and carries what is needed to undo and to complete it. A torn last line was not acted on.
+    """
+
+    def __init__(self, job: Job, name: str) -> None:
+        self.name, self.folder = name, job.root / "apps" / name
+        self.conf_file = job.conf_dir / f"pinwheel-{name}.conf"
+        # beside it, so that going back is a rename, which needs no space on the disk
+        self.saved_conf = job.conf_dir / f".pinwheel-{name}.conf.previous"
+        self._journal = self.folder / "journal.jsonl"
+
+    def last(self, event: str = "") -> Document | None:
+        """The newest record, or the newest of that `event`."""
+        for line in reversed((read_text(self._journal) or "").splitlines()):
+            with contextlib.suppress(ValueError):
+                record: Document = json.loads(line)
+                if event in ("", record["event"]):
+                    return record
+        return None
+
+    def record(self, event: str, **fields: Any) -> Document:
+        document = {"event": event, "at": time_text(), **fields}
+        opened = os.open(self._journal, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(opened, "a+b") as out:
+            os.fchmod(opened, 0o600)  # `begin` holds the programs' environment; an older runner left it to the umask
+            start = out.seek(0, os.SEEK_END)
+            torn = start > 0 and os.pread(out.fileno(), 1, start - 1) != b"\n"
+            out.write(b"\n" * torn + json.dumps(document).encode() + b"\n")
+            out.flush()
+            os.fsync(out.fileno())
+        if start == 0:
+            sync_folder(self.folder)
+        return document
+
+    @property
+    def current(self) -> str | None:
+        """What runs, or ran before the activation that is in doubt."""
+        last = self.last() or {"event": "", "previous": None}
+        found: str | None = last["release" if last["event"] == "commit" else "previous"]
+        return found
+
+    @property
+    def in_doubt(self) -> bool:
+        last = self.last()
+        return last is not None and last["event"] == "begin"
+
+    def release(self, name: str) -> Release:
+        return Release(self.folder / "releases" / name)
+
+    def releases(self) -> list[Release]:
+        """Complete or not, by name."""
+        return [Release(each) for each in sorted((self.folder / "releases").glob("*")) if each.is_dir()]
+
+
+def applications(job: Job) -> list[Application]:
+    return [Application(job, each.name) for each in sorted((job.root / "apps").glob("*")) if each.is_dir()]
+
+
+@contextlib.contextmanager
+def locked(job: Job) -> Iterator[int]:
+    """Hold the host's lock; yields its descriptor. A tool that inherits it holds the lock for as long as it lives."""
+    with os.fdopen(os.open(job.root / "state/lock", os.O_RDWR | os.O_CREAT, 0o600), "r+") as lock:
+        deadline = time.monotonic() + LOCK_S
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    holder = lock.read().strip()
+                    raise Refusal("locked", "another action is at work on this host", holder, "wait for it") from None
+                time.sleep(0.05)
+        lock.truncate(0)
+        lock.write(f"pid {os.getpid()}, rollout {job.rollout}, {job.action} since {time_text()}\n")
+        lock.flush()
+        yield lock.fileno()
+
+
+def check_fence(job: Job) -> None:
+    """Refuse whoever holds an older token than this host has seen; remember a newer one before anything is done."""
+    file = job.root / "state/fence.json"
+    seen = read_json(file)
+    highest = seen.get(job.environment, 0)
+    if job.fence < highest:
+        problem = f"a newer rollout has taken over {job.environment}: token {highest}, this one has {job.fence}"
+        raise Refusal("fenced", problem, job.host, "see what the newer one does before starting again")
+    if job.fence > highest:
+        replace_file(file, json.dumps({**seen, job.environment: job.fence}))
+
+
+# --- children
+
+
+def run(
+    job: Job, argv: Sequence[str], timeout_s: float, extra: Mapping[str, str] | None = None, held: Sequence[int] = ()
+) -> tuple[int | None, str]:
+    """Run a child to its end: exit code and output. None when it was killed: too slow, or aborted (with `held` only).
+
+    It has our environment without what would change how uv, pip and Python behave, and with `extra`.
+    """
+    odd = ("UV_", "PIP_", "PYTHON", "VIRTUAL_ENV", "CONDA_")
+    env = {key: value for key, value in os.environ.items() if not key.startswith(odd)} | dict(extra or {})
+    # no pipe, which a descendant could keep open, and no file, for which the disk may have no space
+    with os.fdopen(os.memfd_create("output"), "w+b") as out:
+        streams: Any = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": subprocess.STDOUT}
+        child = subprocess.Popen(argv, env=env, cwd=job.root, start_new_session=True, pass_fds=held, **streams)
+        code, deadline = None, time.monotonic() + timeout_s
+        while code is None and time.monotonic() < deadline and not (held and job.aborted.is_set()):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = child.wait(0.05)
+        if code is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+        out.seek(0)
+        return code, out.read().decode(errors="replace").strip()
+
+
+def run_tool(job: Job, held: int, *argv: str) -> None:
+    """Run a tool that must succeed. Raises `Refusal` prepare-failed with the end of its output, or aborted.
+
+    The credential is in its environment, in no argv and no file. It inherits the host's lock `held`: should we be
+    killed, nobody starts beside it.
+    """
+    extra = {"UV_NO_CONFIG": "1", "UV_PYTHON_DOWNLOADS": "never", "UV_DEFAULT_INDEX": job.body["index_url"]}
+    # the authorities that the host trusts: uv's own list knows no private one. The second is its old name for that
+    extra |= {"UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1"}
+    extra |= {"UV_CACHE_DIR": str(job.root / "cache"), "TMPDIR": str(job.root / "tmp")}
+    code, output = run(job, argv, TOOL_S, extra, (held,))
+    job.check()
+    if f"(os error {errno.ENOSPC})" in output and code != 0:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(job.root))
+    if code != 0:
+        ending = f"did not end within {TOOL_S:g} s" if code is None else f"failed with exit code {code}"
+        problem = f"{' '.join((Path(argv[0]).name, *argv[1:3]))} … {ending}:\n{tail(output)}"
+        raise Refusal("prepare-failed", problem, job.host, "correct it and run again")
+
+
+def make_virtualenv(job: Job, held: int, folder: Path, requirements: str) -> None:
+    """A virtualenv with `requirements`; with hashes in them, exactly those files and nothing else."""
+    uv, listed = str(job.root / "bin/uv"), job.root / "tmp/requirements.txt"
+    if not Path(uv).exists():
+        raise Refusal("not-ready", "there is no uv yet", job.host, "run pinwheel deploy.bootstrap")
+    replace_file(listed, requirements)
+    run_tool(job, held, uv, "venv", "--no-project", "--python", job.python, str(folder))
+    strict = ("--require-hashes", "--no-deps") if "--hash=" in requirements else ()
+    into = ("--python", str(folder / "bin/python"), "--only-binary", ":all:")
+    run_tool(job, held, uv, "pip", "install", *into, *strict, "-r", str(listed))
+    listed.unlink()
+
+
+# --- supervisor
+
+
+class Supervisor:
+    """supervisord behind its unix socket. `update` is never among the calls: it would apply other people's edits."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """Raises `Misconfigured` for a fault, `Refusal` supervisor-unreachable."""
+        connection = http.client.HTTPConnection("localhost")
+        try:
+            connection.sock = socket.socket(socket.AF_UNIX)
+            connection.sock.settimeout(ANSWER_S)
+            connection.sock.connect(self._path)
+            body = xmlrpc.client.dumps(arguments, f"supervisor.{method}")
+            connection.request("POST", "/RPC2", body, {"Content-Type": "text/xml"})
+            answer = connection.getresponse()
+            if answer.status != 200:  # an exception inside of it, for instance over a file that is not UTF-8
+                raise Misconfigured(f"supervisor answers {answer.status} to {method}")
+            return xmlrpc.client.loads(answer.read())[0][0]
+        except xmlrpc.client.Fault as fault:
+            raise Misconfigured(fault.faultString) from fault
+        except (OSError, http.client.HTTPException) as error:
+            problem = f"supervisor does not answer: {error}"
+            raise Refusal("supervisor-unreachable", problem, self._path, "see whether supervisor runs there") from error
+        finally:
+            connection.close()
+
+    def state(self) -> Document | None:
+        """Version and state; None when nobody answers."""
+        with contextlib.suppress(Refusal):
+            return {"version": self.call("getSupervisorVersion"), "state": self.call("getState")["statename"]}
+        return None
+
+    def processes(self, group: str) -> list[Document]:
+        """Supervisor's information about each process of a group; none when it does not run that group."""
+        return [each for each in self.call("getAllProcessInfo") if each["group"] == group]
+
+    def apply(self, group: str, wanted: bool, restart: bool, patience_s: float) -> None:
+        """Make this one group be as its file says, or be gone. What is not changed goes on, unless `restart`.
+
+        Raises `Misconfigured`; nothing has stopped then if it is about the files.
+        """
+        ((_, changed, removed),) = self.call("reloadConfig")  # reads the files, applies nothing
+        active = bool(self.processes(group))
+        if active and (restart or not wanted or group in (*changed, *removed)):
+            self.call("stopProcessGroup", group, False)
+            deadline = time.monotonic() + patience_s
+            while left := [each for each in self.processes(group) if each["statename"] not in STOPPED]:
+                if time.monotonic() > deadline:
+                    raise Misconfigured(f"{left[0]['name']} (pid {left[0]['pid']}) does not stop")
+                time.sleep(0.05)
+            self.call("removeProcessGroup", group)
+            active = False
+        if wanted and not active:
+            self.call("addProcessGroup", group)
+
+
+def process_document(info: Document) -> Document:
+    since = time_text(info["start"]) if info["pid"] else None
+    return {"program": info["name"], "pid": info["pid"], "state": info["statename"], "since": since}
+
+
+def running_supervisor(job: Job) -> tuple[Supervisor, bool]:
+    """Supervisor, and whether it had to be started. Raises `Refusal`."""
+    supervisor = Supervisor(job.socket)
+    if not job.conf_dir.is_dir():
+        remedy = "install supervisor on the host, or correct layout.supervisor_conf_dir"
+        raise Refusal("not-ready", "supervisor's folder for configuration is not there", job.conf_dir, remedy)
+    if supervisor.state():
+        return supervisor, False
+    if not job.own_supervisor:
+        remedy = "start supervisor on the host, or correct layout.supervisor_socket"
+        raise Refusal("supervisor-unreachable", "supervisor does not answer", job.socket, remedy)
+    if not (job.root / "supervisor/COMPLETE").exists():
+        raise Refusal("not-ready", "there is no supervisor yet", job.host, "run pinwheel deploy.bootstrap")
+    Path(job.socket).parent.mkdir(parents=True, exist_ok=True)  # it may be gone after a reboot
+    # in a session of its own; it forks once more and lets go of everything, so it outlives this channel
+    run(job, (str(job.root / "supervisor/bin/supervisord"), "-c", str(job.root / "etc/supervisord.conf")), ANSWER_S)
+    deadline = time.monotonic() + ANSWER_S
+    while not supervisor.state():
+        if time.monotonic() > deadline:
+            log = job.root / "state/supervisord.log"
+            problem = f"supervisor does not start:\n{tail(read_text(log) or '')}"
+            raise Refusal("supervisor-unreachable", problem, log, "read its log")
+        time.sleep(0.05)
+    return supervisor, True
+
+
+def supervisor_conf(job: Job) -> str:
+    """The configuration of our own supervisord, in which % is doubled."""
+    root, conf_dir, path = (str(each).replace("%", "%%") for each in (job.root, job.conf_dir, job.socket))
+    return f"""; written by pinwheel
+[unix_http_server]
+file={path}
+chmod=0700
+[supervisord]
+directory={root}
+childlogdir={root}/state
+logfile={root}/state/supervisord.log
+pidfile={root}/state/supervisord.pid
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+[supervisorctl]
+serverurl=unix://{path}
+[include]
+files={conf_dir}/*.conf
+"""
+
+
+def parse_conf(text: str) -> configparser.RawConfigParser:
+    """Read a file as supervisor does. Raises `configparser.Error`."""
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(";", "#"), strict=False)
+    parser.read_string(text)
+    return parser
+
+
+def stop_patience_s(conf: str | None) -> float:
+    """How long a group may take to stop: its longest stopwaitsecs, and time for the kill after it."""
+    waits = re.findall(r"^stopwaitsecs\s*=\s*(\d+)", conf or "", re.MULTILINE)
+    return max((10.0, *map(float, waits))) + 15.0
+
+
+def check_foreign(app: Application, conf: str, supervisor: Supervisor) -> None:
+    """Refuse, before anything stops, when supervisor could not reload or we would touch what is not ours."""
+    broken, remedy = "somebody else's file keeps supervisor from reloading", "ask its owner to correct it"
+    ours = {*parse_conf(conf).sections(), f"program:{app.name}"}
+    for file in sorted({*app.conf_file.parent.glob("*.conf")} - {app.conf_file}):
+        try:
+            clashes = ours & {*parse_conf(file.read_text() if file.is_file() else "").sections()}
+        except (configparser.Error, UnicodeDecodeError) as error:
+            raise Refusal("foreign-conf", f"{broken}: {error}", file, remedy) from error
+        if clashes:
+            problem = f"somebody else's file has our section [{min(clashes)}]"
+            raise Refusal("foreign-conf", problem, file, "rename the application or that section")
+    if not app.conf_file.exists() and app.current is None and supervisor.processes(app.name):
+        problem = f"supervisor already runs a group {app.name} that is not pinwheel's"
+        raise Refusal("foreign-conf", problem, app.name, "rename the application or that group")
+    try:
+        supervisor.call("reloadConfig")
+    except Misconfigured as error:
+        file = Path((re.search(r"file: '([^']+)'", str(error)) or [""] * 2)[1])
+        if file != app.conf_file:  # ours is about to be replaced
+            raise Refusal("foreign-conf", f"{broken}: {error}", file, remedy) from error
+
+
+# --- the gate
+
+
+class Judge:
+    """Whether one program is healthy: `passes` probes in a row passed by the same processes, all RUNNING and at least
+    `min_healthy_s` old. Knows no clock: `now` is in seconds, of any monotonic one."""
+
+    def __init__(self, program: Document, now: float) -> None:
+        self.name, self.health = Given(program)["name"], {**HEALTH, **Given(program)["health"]}
+        self.saw = ""  # by the last probe, if it failed
+        self._processes = program.get("processes") or [self.name]
+        self._doubt, self._fatal, self._passed, self._age_s = "", False, 0, 0.0
+        self._started = self._since = now
+        self._same: list[tuple[int, int]] = []
+
+    def look(self, now: float, seen: Mapping[str, Document]) -> bool:
+        """Take in supervisor's view of its processes; is there something to probe?"""
+        nothing = {"statename": "not there", "spawnerr": ""}
+        for name, each in ((name, seen.get(name, nothing)) for name in self._processes):
+            if each["statename"] != "RUNNING":
+                self._doubt = f"{name} is {each['statename']}" + (f" ({each['spawnerr']})" if each["spawnerr"] else "")
+                self._fatal = each["statename"] == "FATAL"  # supervisor has given up; nothing else is final
+                self._same, self._passed = [], 0
+                return False
+        processes = [seen[name] for name in self._processes]
+        same = [(each["pid"], each["start"]) for each in processes]
+        if same != self._same:
+            self._same, self._since, self._passed = same, now, 0
+        # supervisor's clock counts whole seconds; ours began when we first saw them
+        self._age_s = max(now - self._since, min(each["now"] - each["start"] for each in processes) - 1)
+        return True
+
+    def take(self, passed: bool, saw: str) -> None:
+        """Take in what a probe of these processes saw."""
+        self.saw, self._passed = ("", self._passed + 1) if passed else (saw, 0)
+        self._doubt = f"{self._passed} probes passed in a row" if passed else "its probe fails"
+
+    @property
+    def healthy(self) -> bool:
+        return bool(self._passed >= self.health["passes"] and self._age_s >= self.health["min_healthy_s"])
+
+    def failure(self, now: float) -> str:
+        """Why it will not become healthy; empty while it may."""
+        if self._fatal or (not self.healthy and not now - self._started <= self.health["deadline_s"]):  # so nan ends
+            late = "" if self._fatal else f"{self.name} is not healthy after {self.health['deadline_s']:g} s: "
+            return late + self._doubt
+        return ""
+
+
+def probe_http(url: str, timeout_s: float) -> tuple[bool, str]:
+    """GET, without following redirects: 200 to 399 passes. `timeout_s` is for all of it, however slowly it drips."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        connection = kind(parts.netloc or "127.0.0.1", timeout=timeout_s)
+    except (ValueError, http.client.HTTPException) as error:
+        return False, f"GET {url}: {error}"
+
+    late = threading.Event()
+
+    def cut() -> None:
+        late.set()  # first: the read may fail before this thread has ended
+        with contextlib.suppress(OSError, AttributeError):
+            connection.sock.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(timeout_s, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        connection.request("GET", urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, "")))
+        answer = connection.getresponse()
+        body = answer.read(SHOWN_BYTES).decode(errors="replace")
+        if late.is_set():
+            return False, f"GET {url}: no whole answer within {timeout_s:g} s"
+        return 200 <= answer.status < 400, f"GET {url}: {answer.status} {answer.reason}\n{body}".strip()
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return False, f"GET {url}: {f'no whole answer within {timeout_s:g} s' if late.is_set() else error}"
+    finally:
+        timer.cancel()
+        connection.close()
+
+
+def probe_tcp(address: str, timeout_s: float) -> tuple[bool, str]:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]") or "127.0.0.1", int(port)), timeout_s).close()
+    except (OSError, ValueError) as error:
+        return False, f"connect to {address}: {error}"
+    return True, f"connect to {address}: accepted"
+
+
+def probe_command(job: Job, argv: Sequence[str], timeout_s: float) -> tuple[bool, str]:
+    try:
+        code, output = run(job, argv, timeout_s)
+    except OSError as error:
+        return False, f"{' '.join(argv)}: {error.strerror}"
+    ending = f"did not end within {timeout_s:g} s" if code is None else f"exit code {code}"
+    return code == 0, f"{' '.join(argv)}: {ending}\n{tail(output)}".strip()
+
+
+def probe(job: Job, health: Document) -> tuple[bool, str]:
+    """All the probes of a program, up to the first that fails. Without any, to run is enough."""
+    passed, saw = True, ""
+    if health["http"]:
+        passed, saw = probe_http(health["http"], health["timeout_s"])
+    if passed and health["tcp"]:
+        passed, saw = probe_tcp(health["tcp"], health["timeout_s"])
+    if passed and health["command"]:
+        passed, saw = probe_command(job, health["command"], health["timeout_s"])
+    return passed, saw
+
+
+class Verdict(NamedTuple):
+    """How a gate or an attempt ended. `saw` is what the failing probe saw; `fault` whether the release is to blame."""
+
+    healthy: bool
+    reason: str = ""
+    saw: str = ""
+    fault: bool = True
+
+
+ABORTED = Verdict(False, "the controller went away before the commit", fault=False)
+
+
+def gate(job: Job, group: str, programs: Sequence[Document], supervisor: Supervisor, heed: bool) -> Verdict:
+    """Watch until all programs are healthy at the same time, or one will not become so. `heed`: an abort ends it."""
+    judges = [Judge(each, time.monotonic()) for each in programs]
+    while True:
+        seen = {each["name"]: each for each in supervisor.processes(group)}
+        for judge in judges:
+            if judge.look(time.monotonic(), seen):
+                judge.take(*probe(job, judge.health))
+        if heed and job.aborted.is_set():
+            return ABORTED
+        if all(each.healthy for each in judges):
+            return Verdict(True)
+        for judge in judges:
+            if failure := judge.failure(time.monotonic()):
+                return Verdict(False, failure, judge.saw)
+        time.sleep(min((each.health["interval_s"] for each in judges), default=0.25))
+
+
+# --- activation
+
+
+def activate(job: Job, held: int) -> Document:
+    """Let a release run in the place of another, or everything be as before. The commit in the journal decides."""
+    began, app = time.monotonic(), Application(job, job.body["application"])
+    release, expected = app.release(job.body["release"]), job.body["expected_current"]
+    stored, previous = release.about(), app.current
+    conf, programs = (stored.get(key) if job.body[key] is None else job.body[key] for key in ("conf", "programs"))
+    if not release.complete or conf is None or programs is None:
+        problem = f"{app.name} {release.name} {'never ran' if release.complete else 'is not prepared'} here"
+        raise Refusal("not-prepared", problem, job.host, "roll its version out")
+    if previous != expected:
+        problem = f"{app.name} is at {previous or 'no release'} here, not at {expected or 'no release'}"
+        raise Refusal("moved", problem, job.host, "somebody else was here; plan again")
+    for each in programs:
+        deadline = Judge(each, 0.0).health["deadline_s"]  # what it cannot read is refused before anything stops
+        if not 0 < deadline < float("inf"):
+            raise Refusal("bad-request", f"deadline_s is {deadline}", each["name"], "write a number of seconds above 0")
+    supervisor, _ = running_supervisor(job)
+    check_foreign(app, conf, supervisor)
+    same, outcome = previous == release.name and read_text(app.conf_file) == conf, "unchanged"
+    running = all(each["statename"] == "RUNNING" for each in supervisor.processes(app.name))
+    verdict = gate(job, app.name, programs, supervisor, heed=True) if same and running else Verdict(False)
+    log_tail = ""
+    if not verdict.healthy:
+        job.check()
+        verdict, outcome, log_tail = switch(job, app, release, conf, programs, supervisor, restart=same)
+    else:
+        release.note(programs=programs)
+    processes = [process_document(each) for each in supervisor.processes(app.name)]
+    seconds = round(time.monotonic() - began, 3)
+    words = {"reason": verdict.reason, "probe": verdict.saw, "log_tail": log_tail}
+    return {"outcome": outcome, **words, "processes": processes, "seconds": seconds}
+
+
+def switch(
+    job: Job, app: Application, release: Release, conf: str, programs: Any, supervisor: Supervisor, restart: bool
+) -> tuple[Verdict, str, str]:
+    """Run `conf`; on any failure, also one of our own making, go back. The verdict, the outcome, and the log's tail."""
+    before = read_text(app.conf_file)
+    sizes = {str(each): each.stat().st_size for each in (app.folder / "log").glob("*")}
+    if before is not None:
+        replace_file(app.saved_conf, before)
+    entry = {"rollout": job.rollout, "release": release.name, "previous": app.current}
+    try:
+        begin = app.record("begin", **entry, conf=conf, programs=programs, saved=before is not None)
+    except OSError:
+        app.saved_conf.unlink(missing_ok=True)
+        raise
+    verdict, outcome, log_tail = Verdict(False, "the runner failed", fault=False), "", ""
+    try:
+        job.progress(f"start {release.name}")
+        replace_file(app.conf_file, conf)
+        try:
+            supervisor.apply(app.name, True, restart, stop_patience_s(before))
+            verdict = gate(job, app.name, programs, supervisor, heed=True)
+        except Misconfigured as error:
+            verdict = Verdict(False, str(error))
+        if verdict.healthy:
+            app.record("commit", **entry)
+            outcome = "activated"
+    finally:
+        if not outcome:
+            with contextlib.suppress(Refusal, Misconfigured):
+                log_tail = tail("".join(read_logs(supervisor.processes(app.name), sizes)))
+            outcome = revert(job, app, begin, verdict)
+    settle(app)
+    return verdict, outcome, log_tail
+
+
+def read_logs(processes: Sequence[Document], sizes: Mapping[str, int]) -> Iterator[str]:
+    """What has come to the processes' logs since they had `sizes`."""
+    for name in sorted({each[key] for each in processes for key in ("stdout_logfile", "stderr_logfile")} - {""}):
+        with contextlib.suppress(OSError), Path(name).open("rb") as log:
+            size = log.seek(0, os.SEEK_END)
+            start = sizes.get(name, 0)
+            log.seek(max(start if start <= size else 0, size - SHOWN_BYTES))  # smaller: it was rotated meanwhile
+            yield log.read(SHOWN_BYTES).decode(errors="replace")
+
+
+def revert(job: Job, app: Application, begin: Document, why: Verdict) -> str:
+    """Bring back what ran before `begin`, and gate it; whether anybody listens makes no difference. The outcome."""
+    job.progress(f"go back to {begin['previous'] or 'nothing'}")
+    if not begin["saved"]:
+        app.conf_file.unlink(missing_ok=True)
+    elif app.saved_conf.exists():
+        app.saved_conf.replace(app.conf_file)
+    sync_folder(app.conf_file.parent)
+    try:
+        supervisor, _ = running_supervisor(job)
+        broken = any(each["statename"] not in ("RUNNING", "STARTING") for each in supervisor.processes(app.name))
+        supervisor.apply(app.name, begin["saved"], broken, stop_patience_s(begin["conf"]))
+        outcome = "removed"
+        if begin["saved"]:
+            former = app.release(begin["previous"]).about() if begin["previous"] else {}
+            names = [each["name"] for each in supervisor.processes(app.name)]
+            programs = former.get("programs") or [{"name": name, "health": {}} for name in names]
+            healthy = gate(job, app.name, programs, supervisor, heed=False).healthy
+            outcome = "reverted" if healthy else "revert-unhealthy"
+    except (Misconfigured, Refusal) as error:
+        problem = f"{app.name} could not go back to {begin['previous'] or 'nothing'}: {error}"
+        raise Refusal("in-doubt", problem, job.host, "correct it; the next action on this host goes back") from error
+    if why.fault and begin["release"] != begin["previous"]:
+        app.release(begin["release"]).note(verdict="bad", reason=why.reason)
+    app.record(outcome, **{key: begin[key] for key in ("rollout", "release", "previous")}, reason=why.reason)
+    return outcome
+
+
+def settle(app: Application) -> None:
+    """Write down what follows from a commit; once more after a crash, if need be. `current` is for people only."""
+    last, begin = app.last(), app.last("begin")
+    if last and begin and last["event"] == "commit":
+        release = app.release(last["release"])
+        if release.complete and release.about().get("activated_at") != last["at"]:
+            stored = {"conf": begin["conf"], "programs": begin["programs"]}
+            release.note(**stored, verdict="good", reason="", activated_at=last["at"])
+        link, target = app.folder / "current", f"releases/{last['release']}"
+        if not link.is_symlink() or str(link.readlink()) != target:
+            made = app.folder / ".current"
+            made.unlink(missing_ok=True)
+            made.symlink_to(target)
+            made.replace(link)
+    if not app.in_doubt:
+        app.saved_conf.unlink(missing_ok=True)
+
+
+def replay(job: Job) -> None:
+    """End what was cut off before: an activation without a commit goes back, one with a commit is completed."""
+    for app in applications(job):
+        begin = app.last()
+        if app.in_doubt and begin:
+            revert(job, app, begin, Verdict(False, "it was cut off", fault=False))
+        settle(app)
+
+
+# --- the other actions
+
+
+def prepare(job: Job, held: int) -> Document:
+    """Build a release beside what runs. Either it is COMPLETE at the end, or nothing is left of it."""
+    began, app = time.monotonic(), Application(job, job.body["application"])
+    release, needed = app.release(job.body["release"]), job.body["space_bytes"] + RESERVE_BYTES
+    created = not release.complete
+    if created:
+        for each in app.releases():
+            if not each.complete:
+                shutil.rmtree(each.folder)
+        if (free := free_bytes(job.root)) < needed:
+            problem = f"{needed} bytes are needed and {free} are free"
+            raise Refusal("no-space", problem, f"{job.host}: {job.root}", "free some space")
+        (app.folder / "log").mkdir(parents=True, exist_ok=True)
+        release.folder.parent.mkdir(exist_ok=True)
+        try:
+            job.progress(f"install {release.name}")
+            make_virtualenv(job, held, release.folder, job.body["requirements"])
+            run_tool(job, held, str(release.folder / "bin/python"), "-I", "-c", f"import {module(release, job.body)}")
+            about = {key: job.body[key] for key in ("application", "version", "release", "lock_sha256", "commit")}
+            release.note(**about, verdict="prepared", prepared_at=time_text(), conf=None, programs=None)
+            os.sync()  # all of it is on the disk before it counts
+            replace_file(release.folder / "COMPLETE", "")
+            sync_folder(release.folder.parent)
+        finally:
+            if not release.complete:
+                shutil.rmtree(release.folder, ignore_errors=True)
+    size = sum(each.lstat().st_size for each in release.folder.rglob("*"))
+    return {"created": created, "how": "uv", "seconds": round(time.monotonic() - began, 3), "bytes": size}
+
+
+def module(release: Release, body: Given) -> str:
+    """The module that must be importable: the one that is called as the project is, if there is one."""
+    name = re.sub(r"[-.]+", "_", str(body["project"])).lower()
+    found = [*release.folder.glob(f"lib/*/site-packages/{name}"), *release.folder.glob(f"lib/*/*/{name}.py")]
+    return name if found else "sys"
+
+
+def folders(job: Job) -> list[Path]:
+    ours = [job.root / "etc", job.conf_dir, Path(job.socket).parent] if job.own_supervisor else []
+    return [*(job.root / name for name in ("state", "tmp", "bin", "cache", "apps")), *ours]
+
+
+def uv_version(job: Job) -> str | None:
+    with contextlib.suppress(OSError, IndexError):
+        return run(job, (str(job.root / "bin/uv"), "--version"), ANSWER_S)[1].split()[1]
+    return None
+
+
+def bootstrap(job: Job, held: int) -> Document:
+    """Make the host ready. What is as it should be is left alone."""
+    changes = [f"made {folder}" for folder in folders(job) if not folder.is_dir()]
+    for folder in folders(job):
+        folder.mkdir(parents=True, exist_ok=True)
+    if uv_version(job) != (wanted := job.body["uv"]["filename"].split("-")[1]):
+        job.progress(f"fetch uv {wanted}")
+        with zipfile.ZipFile(io.BytesIO(fetch(job, Given(job.body["uv"])))) as wheel:
+            member = next(each for each in wheel.namelist() if each.endswith(".data/scripts/uv"))
+            replace_file(job.root / "bin/uv", wheel.read(member), 0o755)
+        changes.append(f"installed uv {wanted}")
+    if job.own_supervisor:
+        complete, conf_file = job.root / "supervisor/COMPLETE", job.root / "etc/supervisord.conf"
+        if not complete.exists():
+            job.progress("install supervisor")
+            shutil.rmtree(complete.parent, ignore_errors=True)
+            make_virtualenv(job, held, complete.parent, job.body["supervisor_requirements"])
+            replace_file(complete, "")
+            changes.append("installed supervisor")
+        if read_text(conf_file) != supervisor_conf(job):
+            replace_file(conf_file, supervisor_conf(job))
+            changes.append(f"wrote {conf_file}")
+    if running_supervisor(job)[1]:
+        changes.append("started supervisor")
+    return {"changes": changes}
+
+
+def fetch(job: Job, file: Given) -> bytes:
+    """Download a file of the index. The credential goes to the index's own address only. Raises `Refusal`."""
+    index, wanted = urllib.parse.urlsplit(job.body["index_url"]), urllib.parse.urlsplit(file["url"])
+    clean = wanted._replace(netloc=wanted.netloc.rpartition("@")[2])
+    request = urllib.request.Request(clean.geturl())  # noqa: S310 (the scheme is checked below)
+    if index.username and (index.scheme, index.hostname, index.port) == (wanted.scheme, wanted.hostname, wanted.port):
+        words = f"{urllib.parse.unquote(index.username)}:{urllib.parse.unquote(index.password or '')}"
+        request.add_unredirected_header("Authorization", f"Basic {base64.b64encode(words.encode()).decode()}")
+    if wanted.scheme not in ("http", "https"):
+        raise Refusal("bad-request", f"{file['filename']} is not offered over HTTP", clean.geturl(), SAME_VERSION)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 (likewise)
+            data: bytes = answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        problem = f"{file['filename']} cannot be fetched from the index: {error}"
+        raise Refusal("prepare-failed", problem, job.host, "see whether this host reaches the index") from error
+    if (found := hashlib.sha256(data).hexdigest()) != file["sha256"]:
+        problem = f"{file['filename']} is not what the index promised: sha256 {found}, not {file['sha256']}"
+        raise Refusal("bad-digest", problem, job.host, "find out who changed it")
+    return data
+
+
+def facts(job: Job, held: int = -1) -> Document:
+    """What is here. Changes nothing, needs nothing to be here, and asks for no lock."""
+    supervisor = Supervisor(job.socket)
+    state = supervisor.state()
+    uv = uv_version(job)
+    there = {**{str(each): each.is_dir() for each in folders(job)}, "uv": bool(uv), "supervisor": bool(state)}
+    musl = next((each.name for each in Path("/lib").glob("ld-musl-*")), "")
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "libc": ["musl", ""] if musl else list(platform.libc_ver()),
+        "free_bytes": free_bytes(job.root),
+        "ready": all(there.values()),
+        "missing": [name for name, found in there.items() if not found],
+        "uv": uv,
+        "supervisor": state,
+        "fence": read_json(job.root / "state/fence.json"),
+        "applications": {app.name: application_facts(app, supervisor if state else None) for app in applications(job)},
+    }
+
+
+def application_facts(app: Application, supervisor: Supervisor | None) -> Document:
+    known = [each.about() for each in app.releases() if each.complete]
+    current, conf = app.current, read_text(app.conf_file)
+    stored = next((each["conf"] for each in known if each["release"] == current), None)
+    shown = ("release", "version", "lock_sha256", "verdict", "activated_at")
+    return {
+        "current": current,
+        "in_doubt": app.in_doubt,
+        "releases": [{key: each.get(key) for key in shown} for each in known],
+        "conf": conf,
+        "conf_sha256": conf and hashlib.sha256(conf.encode()).hexdigest(),
+        "drift": not app.in_doubt and conf != stored,
+        "processes": [process_document(each) for each in (supervisor.processes(app.name) if supervisor else ())],
+    }
+
+
+ACTIONS = {"facts": facts, "bootstrap": bootstrap, "prepare": prepare, "activate": activate}
+
+
+# --- the process
+
+
+def perform(job: Job) -> Document:
+    """Do what is asked; what changes the host, one at a time and by the newest token only. Raises `Refusal`."""
+    if job.action == "facts":
+        return facts(job)
+    for folder in (job.root / "state", job.root / "tmp"):
+        if job.action == "bootstrap":
+            folder.mkdir(parents=True, exist_ok=True)
+        elif not folder.is_dir():
+            raise Refusal("not-ready", "this host is not ready", job.host, "run pinwheel deploy.bootstrap")
+    with locked(job) as held:
+        check_fence(job)
+        replay(job)
+        return ACTIONS[job.action](job, held)
+
+
+def answer(wire: Wire, aborted: threading.Event) -> int:
+    """Read the request, do it, and say how it ended. The exit code. No traceback gets out of here."""
+    try:
+        read = sys.stdin.buffer.read
+        request = read(int.from_bytes(read(8), "big"))
+        threading.Thread(target=listen, args=(aborted,), daemon=True).start()
+        wire.send("result", **perform(Job(json.loads(request or "{}"), wire, aborted)))
+        return 0
+    except Refusal as error:
+        refusal = error
+    except OSError as error:
+        codes = {errno.ENOSPC: "no-space", errno.EDQUOT: "no-space", errno.EROFS: "not-permitted"}
+        codes |= {errno.EACCES: "not-permitted", errno.EPERM: "not-permitted"}
+        code, remedy = codes.get(error.errno or 0, "unexpected"), "see to it on the host and run again"
+        refusal = Refusal(code, error.strerror or repr(error), error.filename or frame(error), remedy)
+    except BaseException as error:  # noqa: BLE001 (the one handler for what nobody expected)
+        remedy = "this is a fault of pinwheel; please report it"
+        refusal = Refusal("unexpected", f"{type(error).__name__}: {error}", frame(error), remedy)
+    words = {"code": refusal.code, "problem": refusal.problem, "where": refusal.where, "remedy": refusal.remedy}
+    wire.send("error", **words)
+    return 1
+
+
+def frame(error: BaseException) -> str:
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{last.filename}:{last.lineno}"
+
+
+def listen(aborted: threading.Event) -> None:
+    """Notice the end of stdin: the controller wants no more, or is gone."""
+    with contextlib.suppress(OSError):
+        while os.read(0, 4096):
+            pass
+    aborted.set()
+
+
+def beat(wire: Wire) -> None:
+    while True:
+        time.sleep(HEARTBEAT_S)
+        wire.send("heartbeat")
+
+
+def main() -> None:
+    os.umask(0o022)  # programs may run as other users
+    wire, aborted = Wire(1), threading.Event()
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    # a handler, because children would inherit that it is ignored
+    signal.signal(signal.SIGHUP, lambda *_: None)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: aborted.set())
+    wire.send("hello", protocol=PROTOCOL, runner="1", python=platform.python_version(), pid=os.getpid())
+    threading.Thread(target=beat, args=(wire,), daemon=True).start()
+    os._exit(answer(wire, aborted))  # at once: `listen` waits in a read
+
+
+if __name__ == "__main__":
+    main()

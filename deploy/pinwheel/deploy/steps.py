@@ -1,0 +1,89 @@
+"""Steps on a host, as frozen values, and the requests they become."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pinwheel.deploy.fleet import Target
+
+PROTOCOL = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Gather facts; changes nothing."""
+
+    host: str
+
+    action = "facts"
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """Make a host ready. `uv` is {"filename", "url", "sha256"} of the wheel for this very host."""
+
+    host: str
+    uv: Mapping[str, str]
+    supervisor_requirements: str
+
+    action = "bootstrap"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Build `release` beside what is there; nothing that runs is touched. `space_bytes` is an estimate."""
+
+    host: str
+    application: str
+    project: str
+    release: str
+    version: str
+    lock_sha256: str
+    commit: str
+    requirements: str = field(repr=False)
+    space_bytes: int = 0
+
+    action = "prepare"
+
+
+@dataclass(frozen=True, slots=True)
+class Activate:
+    """Let `release` run in the place of `expected_current`, or leave that one running when it does not pass its gate.
+
+    `conf` and `programs` None: as the host stored them when the release was activated there before.
+    """
+
+    host: str
+    application: str
+    release: str
+    conf: str | None
+    programs: tuple[Mapping[str, Any], ...] | None
+    expected_current: str | None
+
+    action = "activate"
+
+
+Step = Look | Bootstrap | Prepare | Activate
+
+
+def request(
+    step: Step, target: Target, *, environment: str, rollout: str, fence: int | None, index_url: str = ""
+) -> dict[str, Any]:
+    """The runner's request for `step`. `index_url` carries the hosts' credential: it belongs into this document,
+    which travels on stdin, and nowhere else."""
+    body = {f.name: getattr(step, f.name) for f in dataclasses.fields(step) if f.name != "host"}
+    if isinstance(step, Bootstrap | Prepare):
+        body["index_url"] = index_url
+    return {
+        "protocol": PROTOCOL,
+        "action": step.action,
+        "host": step.host,
+        "environment": environment,
+        "rollout": rollout,
+        "fence": fence,
+        "layout": {f.name: getattr(target.layout, f.name) for f in dataclasses.fields(target.layout)},
+        "body": body,
+    }

@@ -1,0 +1,133 @@
+"""Supervisor's file for a release, and its programs as the host's gate takes them. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from pinwheel.config import Application, Program
+from pinwheel.deploy.fleet import Target
+from pinwheel.deploy.template import fill
+from pinwheel.errors import UsageError
+
+
+def release_path(target: Target, application: str, release: str) -> str:
+    """Where a release lives on a host."""
+    return f"{target.layout.root}/apps/{application}/releases/{release}"
+
+
+def programs(
+    name: str, application: Application, target: Target, release: str, version: str
+) -> tuple[dict[str, Any], ...]:
+    """The programs with their processes' names and their health checks, as `activate` takes them."""
+    values = _values(name, target, release, version)
+    return tuple(
+        {"name": f"{name}-{key}", "processes": _processes(f"{name}-{key}", program), "health": health}
+        for key, program in application.programs.items()
+        for health in [_health(program, values, f"applications.{name}.programs.{key}.health")]
+    )
+
+
+def conf(name: str, application: Application, target: Target, release: str, version: str) -> str:
+    """The text of the supervisor file that runs `application`, called `name`, from `release`.
+
+    Commands hold the resolved path of the release: behind a symlink an old process would lazily import new code.
+    Raises `UsageError` for unknown variables and for values that supervisor's format cannot express.
+    """
+    values = _values(name, target, release, version)
+    sections = [[f"[group:{name}]", f"programs={','.join(f'{name}-{key}' for key in application.programs)}"]]
+    for key, program in application.programs.items():
+        where = f"applications.{name}.programs.{key}"
+        folder = f"{target.layout.root}/apps/{name}"
+        many = program.processes > 1
+        process_name = "%(program_name)s_%(process_num)02d" if many else "%(program_name)s"
+        command = tuple(fill(part, values, f"{where}.command") for part in program.command)
+        lines = [
+            f"[program:{name}-{key}]",
+            f"command={_command(command, where)}",
+            f"process_name={process_name}",
+            f"numprocs={program.processes}",
+            f"directory={folder}",
+            "autostart=true",
+            "autorestart=true",
+            "startsecs=1",
+            f"stopsignal={program.stop_signal}",
+            f"stopwaitsecs={program.stop_wait_s}",
+            "killasgroup=true",
+            "redirect_stderr=true",
+            f"stdout_logfile={folder}/log/{process_name}.log",
+            "stdout_logfile_maxbytes=10MB",
+            "stdout_logfile_backups=3",
+        ]
+        if program.user:
+            lines.append(f"user={_plain(program.user, f'{where}.user')}")
+        if program.environment:
+            lines.append(f"environment={_environment(program.environment, values, where)}")
+        sections.append(lines)
+    return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
+
+
+def _values(name: str, target: Target, release: str, version: str) -> dict[str, str]:
+    return {
+        **target.variables,
+        "release": release_path(target, name, release),
+        "version": version,
+        "host": target.name,
+        "application": name,
+    }
+
+
+def _processes(program: str, about: Program) -> list[str]:
+    """The names under which supervisor knows the program's processes (`process_name` above)."""
+    return [program] if about.processes == 1 else [f"{program}_{number:02d}" for number in range(about.processes)]
+
+
+def _health(program: Program, values: Mapping[str, str], where: str) -> dict[str, Any]:
+    health = program.health
+    return {
+        **{f.name: getattr(health, f.name) for f in dataclasses.fields(health)},
+        "http": fill(health.http, values, f"{where}.http"),
+        "tcp": fill(health.tcp, values, f"{where}.tcp"),
+        "command": [fill(part, values, f"{where}.command") for part in health.command],
+    }
+
+
+def _command(argv: tuple[str, ...], where: str) -> str:
+    """`argv` as supervisor reads it: % expanded, comments cut at white space and ; or #, the rest as by shlex."""
+    if not argv:
+        raise UsageError("the command is empty", where=f"{where}.command", remedy="name a program to start")
+    text = shlex.join(argv)
+    # inside of quotes, where white space always is: 'a ;b' becomes 'a '';b', which is the same argument
+    text = re.sub(r"([^\S\n])([;#])", r"\1''\2", text)
+    return _plain(text, f"{where}.command")
+
+
+def _environment(environment: Mapping[str, str], values: Mapping[str, str], where: str) -> str:
+    """Supervisor's KEY="value" list: no escapes, a value stands between quotes that it does not contain."""
+    pairs = []
+    for key, template in environment.items():
+        value = fill(template, values, f"{where}.environment.{key}")
+        quote = "'" if '"' in value else '"'
+        if (
+            not re.fullmatch(r"\w+", key)
+            or quote in value
+            or value.strip("'\"") != value
+            or re.search(r"\s[;#]", value)
+        ):
+            raise UsageError(
+                "supervisor's format cannot express this variable",
+                where=f"{where}.environment.{key}",
+                remedy="avoid quotes at the ends, both kinds of quotes, and ; or # after white space",
+            )
+        pairs.append(f"{key}={quote}{_plain(value, f'{where}.environment.{key}')}{quote}")
+    return ",".join(pairs)
+
+
+def _plain(text: str, where: str) -> str:
+    """`text` with % protected. Raises `UsageError` when it has several lines."""
+    if "\n" in text or "\r" in text:
+        raise UsageError("a line break cannot be written for supervisor", where=where, remedy="write it in one line")
+    return text.replace("%", "%%")

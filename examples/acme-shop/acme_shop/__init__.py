@@ -1,0 +1,1 @@
+"""Acme's shop: a small web service."""

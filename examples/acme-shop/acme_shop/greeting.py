@@ -1,0 +1,3 @@
+"""Whom the shop greets."""
+
+NAME = "customer"

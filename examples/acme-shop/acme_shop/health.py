@@ -1,0 +1,3 @@
+"""Whether the shop is well."""
+
+HEALTHY = True

@@ -1,0 +1,1 @@
+"""The private package index: pypiserver as the engine, records and blobs beneath, a modern face in front."""

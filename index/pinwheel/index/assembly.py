@@ -1,0 +1,125 @@
+"""How the parts of an index are put together over one data folder: for a worker to serve, for local commands to use."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pinwheel.errors import PinwheelError
+from pinwheel.index.access import Access
+from pinwheel.index.blobs import FolderBlobs
+from pinwheel.index.control import Control
+from pinwheel.index.control_records import ControlRecords
+from pinwheel.index.page_cache import PageCache
+from pinwheel.index.publisher import Publisher
+from pinwheel.index.records import DatabaseRecords
+from pinwheel.index.tables import Database
+from pinwheel.index.upstream import Upstreams
+
+DATABASE = "index.sqlite"
+LAST_S = 253402300799.0  # the end of the year 9999, after which RFC 3339 has no dates
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A data folder, opened: its database, records and blobs."""
+
+    folder: Path
+    database: Database
+    records: DatabaseRecords
+    control: ControlRecords
+    blobs: FolderBlobs
+
+    @property
+    def temporary(self) -> Path:
+        return self.folder / "tmp"
+
+    def close(self) -> None:
+        self.records.close()
+        self.database.close()
+
+
+def stored(folder: Path, *, create: bool = False) -> Stored:
+    """Open the data folder. Raises `PinwheelError` when it is not there and must not be made."""
+    with writable_told(folder):
+        found = (folder / DATABASE).is_file()
+    if not create and not found:
+        raise PinwheelError(
+            "there is no index in this folder",
+            where=str(folder),
+            remedy="name the server's data folder with --data; `pinwheel index.serve` makes one",
+        )
+    with writable_told(folder):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        blobs = FolderBlobs(folder / "blobs", folder / "tmp")
+    database = Database(folder / DATABASE)
+    return Stored(folder, database, DatabaseRecords(database), ControlRecords(database), blobs)
+
+
+@contextlib.contextmanager
+def writable_told(folder: Path) -> Iterator[None]:
+    """Raise `PinwheelError` where the operating system keeps us from working with the data folder."""
+    try:
+        yield
+    except OSError as error:
+        raise PinwheelError(
+            f"the data folder cannot be written: {error.strerror}",
+            where=str(folder),
+            remedy="work as its owner, correct its permissions, or name another folder with --data",
+        ) from error
+
+
+def stamp(seconds: float) -> str:
+    """Seconds since 1970 as RFC 3339 in UTC, with the microseconds that PEP 700 allows; at most the year 9999."""
+    return datetime.fromtimestamp(min(seconds, LAST_S), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def now() -> str:
+    return stamp(time.time())
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What `index.serve` was told that a worker needs. Goes to the workers' processes, so it holds plain values."""
+
+    folder: Path
+    htpasswd: Path | None = None
+    anonymous_read: bool = False
+    upstreams: Upstreams | None = None
+    private: tuple[str, ...] = ()
+
+
+def application(setup: Setup, log: Callable[[str], None] | None = None) -> object:
+    """The WSGI application of one worker, with connections of its own."""
+    from pinwheel.index.app import IndexApp, Policy
+    from pinwheel.index.mirror import Mirror
+    from pinwheel.index.upstream import UpstreamClient
+
+    open_folder = stored(setup.folder)
+    cache = PageCache(open_folder.records)
+    mirror = None
+    if setup.upstreams is not None:
+        mirror = Mirror(setup.folder / "upstream", UpstreamClient(setup.upstreams, log or to_stderr))
+    return IndexApp(
+        records=open_folder.records,
+        blobs=open_folder.blobs,
+        cache=cache,
+        access=Access(open_folder.control, setup.htpasswd, anonymous_read=setup.anonymous_read),
+        control=Control(open_folder.control, open_folder.records, open_folder.blobs, time.time, stamp),
+        mirror=mirror,
+        publisher=Publisher(open_folder.records, open_folder.blobs, now, cache.publish),
+        temporary=open_folder.temporary,
+        policy=Policy(setup.private, setup.anonymous_read),
+        now=now,
+    )
+
+
+def to_stderr(line: str) -> None:
+    """One line in one write, so that lines of several workers do not mix."""
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()

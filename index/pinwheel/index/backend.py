@@ -1,0 +1,105 @@
+"""pypiserver's storage, as pypiserver sees it: our records and blobs behind its Backend interface."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, BinaryIO
+
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+from pypiserver.backend import Backend
+from pypiserver.bottle_wrapper import HTTPResponse, request
+from pypiserver.core import PkgFile
+
+from pinwheel.index.access import Principal
+from pinwheel.index.admission import Admitted
+from pinwheel.index.entries import FileEntry, NoSpace, Outcome, Taken
+from pinwheel.index.publisher import Publisher
+from pinwheel.index.records import Records
+
+PRINCIPAL = "pinwheel.principal"
+
+
+class AdmittedFile:
+    """What stands for an upload's content within pypiserver, which hands it on to the Backend without reading it."""
+
+    def __init__(self, admitted: Admitted) -> None:
+        self.admitted = admitted
+        self.outcome: Outcome | None = None  # what became of it, once the Backend has it
+
+
+class RecordsBackend(Backend):
+    """Everything that pypiserver asks of its storage. Only admitted files can be added."""
+
+    def __init__(self, config: Any, records: Records, publisher: Publisher, now: Callable[[], str]) -> None:
+        super().__init__(config)
+        self._records = records
+        self._publisher = publisher
+        self._now = now
+
+    def get_all_packages(self) -> Iterable[PkgFile]:
+        return map(_package, self._records.every_file())
+
+    def find_project_packages(self, project: str) -> Iterable[PkgFile]:
+        return [_package(entry) for entry in self._records.project(canonicalize_name(project))]
+
+    def find_version(self, name: str, version: str) -> Iterable[PkgFile]:
+        try:
+            wanted = Version(version)
+        except InvalidVersion:
+            return []
+        entries = self._records.project(canonicalize_name(name))
+        return [_package(entry) for entry in entries if Version(entry.version) == wanted]
+
+    def get_projects(self) -> Iterable[str]:
+        return self._records.names()
+
+    def exists(self, filename: str) -> bool:
+        return self._records.file(filename) is not None
+
+    def package_count(self) -> int:
+        return sum(1 for _ in self._records.every_file())
+
+    def digest(self, pkg: PkgFile) -> str | None:
+        return pkg.digest
+
+    def add_package(self, filename: str, stream: BinaryIO | AdmittedFile) -> None:
+        if not isinstance(stream, AdmittedFile):
+            raise TypeError("only admitted files can be published")
+        principal: Principal = request.environ[PRINCIPAL]
+        try:
+            outcome = stream.outcome = self._publisher.publish(stream.admitted, principal.name)
+        except NoSpace as error:
+            raise plain(507, f"{error.problem}: nothing was published, {error.remedy}") from error
+        if isinstance(outcome, Taken):
+            raise plain(409, refusal(filename, stream.admitted.sha256, outcome))
+
+    def remove_package(self, pkg: PkgFile) -> None:
+        principal: Principal = request.environ[PRINCIPAL]
+        self._records.remove(str(pkg.relfn), self._now(), principal.name)
+
+
+def plain(status: int, message: str) -> HTTPResponse:
+    """An answer that bottle sends as it is; its HTTPError would wrap the text in a page."""
+    headers = {"Content-Type": "text/plain; charset=utf-8"}
+    return HTTPResponse(status=status, body=message + "\n", headers=headers)  # type: ignore[no-untyped-call]
+
+
+def refusal(filename: str, sha256: str, taken: Taken) -> str:
+    """Why a file cannot be published, naming both hashes."""
+    if taken.removed:
+        return (
+            f"{taken.filename} was removed; a removed file never comes back, publish a new version "
+            f"(removed: sha256 {taken.sha256}, uploaded: sha256 {sha256})"
+        )
+    also = "" if taken.filename == filename else f" under the name {taken.filename}"
+    return (
+        f"{filename} exists already{also} with other bytes; publish a new version "
+        f"(published: sha256 {taken.sha256}, uploaded: sha256 {sha256})"
+    )
+
+
+def _package(entry: FileEntry) -> PkgFile:
+    package = PkgFile(entry.project, entry.version, fn=entry.filename, root="", relfn=entry.filename)
+    package.digest = f"sha256={entry.sha256}"
+    return package

@@ -1,0 +1,290 @@
+"""The control plane under `/-/`: health, own files, events, leases, tokens, attachments. Versioned JSON."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+from packaging.utils import canonicalize_name, canonicalize_version
+from packaging.version import InvalidVersion, Version
+
+from pinwheel.errors import UsageError
+from pinwheel.events import from_document
+from pinwheel.index.access import Principal, new_token
+from pinwheel.index.answers import Answer, Environ, Stop, document, query_of
+from pinwheel.index.audit import recording
+from pinwheel.index.blobs import Blobs
+from pinwheel.index.control_records import ControlRecords, HeldLease, StoredAttachment
+from pinwheel.index.pages import file_document
+from pinwheel.index.records import Records
+from pinwheel.index.upload import content_length
+
+MOST_JSON_BYTES = 16 * 1024 * 1024
+MOST_ATTACHMENT_BYTES = 8 * 1024 * 1024
+LONGEST_LEASE_S = 3600.0
+LONGEST_MINTED_S = 24 * 3600.0
+FILES_URL = "../../files/"  # as seen from /-/projects/NAME
+DEPLOYED = ("bootstrapped", "prepared", "activated", "reverted", "failed", "rollout-started", "rollout-finished")
+_ATTACHMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,299}")
+_ENVIRONMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class Control:
+    """The routes below `/-/` that need a credential. `now` counts seconds since 1970, `stamp` makes RFC 3339 of it."""
+
+    def __init__(
+        self,
+        records: ControlRecords,
+        published: Records,
+        blobs: Blobs,
+        now: Callable[[], float],
+        stamp: Callable[[float], str],
+    ) -> None:
+        self._records = records
+        self._published = published
+        self._blobs = blobs
+        self._now = now
+        self._stamp = stamp
+
+    def answer(self, environ: Environ, principal: Principal, path: str) -> Answer:
+        """Answer `path`, which is what follows `/-/`. Raises `Stop`."""
+        method = environ["REQUEST_METHOD"]
+        head, _, rest = path.partition("/")
+        match method, head:
+            case "GET", "projects" if rest and "/" not in rest:
+                return self._project(principal, canonicalize_name(rest))
+            case "POST", "events" if not rest:
+                return self._add_events(environ, principal)
+            case "GET", "events" if not rest:
+                return self._events(environ, principal)
+            case (("GET" | "POST" | "PUT" | "DELETE"), "leases") if _ENVIRONMENT.fullmatch(rest):
+                return self._lease(environ, principal, method, rest)
+            case "POST", "tokens" if not rest:
+                return self._mint(environ, principal)
+            case (("GET" | "PUT"), "attachments"):
+                return self._attachment(environ, principal, method, rest.split("/"))
+        return document(404, {"error": "there is nothing here"})
+
+    def _project(self, principal: Principal, name: str) -> Answer:
+        """The files of that name that were published here, none for a name that was not. No upstream is asked.
+
+        Not 404: a client must be able to tell a project that is missing from an index that is.
+        """
+        need(principal, "read")
+        if not principal.may_touch(name):
+            raise _forbidden(f"this token is not for {name}")
+        files = [file_document(entry, FILES_URL) for entry in self._published.project(name)]
+        return document(200, {"name": name, "files": files})
+
+    def _add_events(self, environ: Environ, principal: Principal) -> Answer:
+        need(principal, "upload", "deploy")
+        sent = _json(environ).get("events")
+        if not isinstance(sent, list):
+            raise _bad("events is not a list")
+        try:
+            events = [from_document(each) for each in sent if isinstance(each, dict)]
+        except (ValueError, KeyError) as error:
+            raise _bad(str(error)) from error
+        if len(events) != len(sent):
+            raise _bad("an event is not an object")
+        for event in events:
+            if event.kind in DEPLOYED:
+                need(principal, "deploy")
+            if event.environment and not principal.may_deploy_to(event.environment):
+                raise _forbidden(f"this token is not for the environment {event.environment}")
+            if not _concerns(principal, event.subject, event.environment):
+                raise _forbidden(f"this token is not for {event.subject}")
+        documents = (event.document() for event in events)
+        return document(200, {"recorded": self._records.add_events(documents, principal.name)})
+
+    def _events(self, environ: Environ, principal: Principal) -> Answer:
+        """The events of the projects and environments that the principal may touch."""
+        need(principal, "read", "deploy")
+        if principal.minted:
+            raise _forbidden("a minted token is for files, not for events")
+        query = query_of(environ)
+        try:
+            after, limit = int(query.get("after", "0")), int(query.get("limit", "1000"))
+        except ValueError as error:
+            raise _bad("after and limit are numbers") from error
+        equal = {key: query.get(key, "") for key in ("kind", "subject", "environment")}
+        visible = functools.partial(_concerns, principal)
+        events, last = self._records.events(after, max(limit, 0), visible, **equal)
+        return document(200, {"events": events, "last": last})
+
+    def _lease(self, environ: Environ, principal: Principal, method: str, environment: str) -> Answer:
+        need(principal, *(("read", "deploy") if method == "GET" else ("deploy",)))
+        if method != "GET" and not principal.may_deploy_to(environment):
+            raise _forbidden(f"this token is not for the environment {environment}")
+        now = self._now()
+        if method == "GET":
+            holder = self._records.holder(environment, now)
+            return document(200, {"holder": self._holder(holder, now) if holder else None})
+        if method == "DELETE":
+            token = query_of(environ).get("token", "")
+            released = token.isascii() and token.isdigit() and self._records.release(environment, int(token), now)
+            return document(200, {"released": bool(released)})
+        sent = _json(environ)
+        ttl_s = _seconds(sent, LONGEST_LEASE_S)
+        if method == "PUT":
+            fencing = sent.get("token")
+            renewed = self._records.renew(environment, fencing, now, ttl_s) if isinstance(fencing, int) else None
+            if renewed is None:
+                return document(409, {"error": f"that token does not hold {environment}"})
+            return document(200, self._leased(renewed, now))
+        owner, rollout = sent.get("owner"), sent.get("rollout")
+        if not (isinstance(owner, str) and owner and isinstance(rollout, str) and rollout):
+            raise _bad("owner and rollout are needed")
+        ours, held = self._records.acquire(environment, owner, rollout, now, ttl_s)
+        if not ours:
+            return document(409, {"error": f"{environment} is held", "holder": self._holder(held, now)})
+        return document(200, self._leased(held, now))
+
+    def _leased(self, held: HeldLease, now: float) -> dict[str, Any]:
+        return {"token": held.token, **self._holder(held, now)}
+
+    def _holder(self, held: HeldLease, now: float) -> dict[str, Any]:
+        return {
+            "owner": held.owner,
+            "rollout": held.rollout,
+            "acquired_at": self._stamp(held.acquired_at),
+            "age_s": round(now - held.acquired_at, 3),
+            "expires_in_s": round(held.expires_at - now, 3),
+        }
+
+    def _mint(self, environ: Environ, principal: Principal) -> Answer:
+        need(principal, "deploy")
+        sent = _json(environ)
+        name, scopes = sent.get("name"), sent.get("scopes")
+        if not isinstance(name, str) or scopes != ["read"]:
+            raise _bad('a minted token has a name and the scopes ["read"]')
+        now = self._now()
+        expires_at = now + _seconds(sent, LONGEST_MINTED_S)
+        if principal.expires_at is not None:
+            expires_at = min(expires_at, principal.expires_at)
+        # several rollouts may mint under one name
+        unique = f"{name}-{hashlib.sha256(f'{principal.name}{now}{name}'.encode()).hexdigest()[:8]}"
+        try:
+            secret, token = new_token(
+                unique,
+                ["read"],
+                created_at=self._stamp(now),
+                projects=principal.projects,
+                expires_at=expires_at,
+                parent=principal.name,
+            )
+        except UsageError as error:
+            raise _bad(error.problem) from error
+        if not self._records.add_token(token):
+            return document(409, {"error": "try again"})
+        return document(200, {"token": secret, "expires_at": self._stamp(expires_at)})
+
+    def _attachment(self, environ: Environ, principal: Principal, method: str, parts: list[str]) -> Answer:
+        need(principal, "upload" if method == "PUT" else "read")
+        project, release, name = (*parts, "", "")[:3]
+        if len(parts) not in (2, 3) or not project or (len(parts) == 3 and not _ATTACHMENT.fullmatch(name)):
+            return document(404, {"error": "attachments are at PROJECT/VERSION/NAME"})
+        project = canonicalize_name(project)
+        try:
+            release = canonicalize_version(Version(release))
+        except InvalidVersion as error:
+            raise _bad(f"{release!r} is no version") from error
+        if not principal.may_touch(project):
+            raise _forbidden(f"this token is not for {project}")
+        if method == "PUT":
+            if not name:
+                raise _bad("the attachment needs a name")
+            return self._attach(environ, principal, (project, release, name))
+        stored = self._records.attachments(project, release, name)
+        if not name:
+            newest = {each.name: each for each in reversed(stored)}
+            listed = [_listed(newest[key]) for key in sorted(newest)]
+            return document(200, {"attachments": listed})
+        wanted = query_of(environ).get("sha256", "")
+        found = next((each for each in stored if wanted in ("", each.sha256)), None)
+        blob = self._blobs.open(found.sha256) if found else None
+        if found is None or blob is None:
+            return document(404, {"error": f"{project} {release} has no attachment {name}"})
+        with blob:
+            body = blob.read()
+        kind = ("Content-Type", "application/octet-stream")
+        return Answer(200, (kind, ("ETag", f'"{found.sha256}"'), ("Cache-Control", "no-cache")), body)
+
+    def _attach(self, environ: Environ, principal: Principal, beside: tuple[str, str, str]) -> Answer:
+        body = _body(environ, MOST_ATTACHMENT_BYTES)
+        sha256 = hashlib.sha256(body).hexdigest()
+        project, release, name = beside
+        stored = StoredAttachment(name, sha256, len(body), self._stamp(self._now()))
+        with recording(self._published, self._blobs, sha256):
+            self._blobs.put(body, sha256)
+            self._records.attach(project, release, stored, principal.name)
+        return document(200, {"sha256": sha256})
+
+
+def health() -> Answer:
+    """The process answers. Needs no credential."""
+    return document(200, {"status": "ok", "version": version("pinwheel-kit")})
+
+
+def need(principal: Principal, *scopes: str) -> None:
+    """Raise `Stop` with 403 unless the principal has one of the scopes."""
+    if not principal.has(*scopes):
+        raise _forbidden(f"this needs the scope {' or '.join(scopes)}")
+
+
+def _concerns(principal: Principal, subject: str, environment: str) -> bool:
+    """Whether an event is about what the principal may touch. An event may be about no project or no environment."""
+    return (not subject or principal.may_touch(canonicalize_name(subject))) and (
+        not environment or principal.may_deploy_to(environment)
+    )
+
+
+def _listed(stored: StoredAttachment) -> dict[str, Any]:
+    return {"name": stored.name, "sha256": stored.sha256, "size": stored.size_bytes, "at": stored.at}
+
+
+def _seconds(sent: dict[str, Any], most: float) -> float:
+    ttl_s = sent.get("ttl_s")
+    if isinstance(ttl_s, bool) or not isinstance(ttl_s, int | float) or not 0 < ttl_s <= most:
+        raise _bad(f"ttl_s is a number of seconds, at most {most:g}")
+    return float(ttl_s)
+
+
+def _json(environ: Environ) -> dict[str, Any]:
+    try:
+        sent = json.loads(_body(environ, MOST_JSON_BYTES))
+    except ValueError as error:
+        raise _bad("the body is not JSON") from error
+    if not isinstance(sent, dict):
+        raise _bad("the body is not a JSON object")
+    return sent
+
+
+def _body(environ: Environ, most_bytes: int) -> bytes:
+    """The whole body. Raises `Stop` when it is too large or was cut."""
+    announced = content_length(environ)
+    if announced > most_bytes:
+        raise Stop(document(413, {"error": f"the body is larger than {most_bytes} bytes"}))
+    chunks: list[bytes] = []
+    size = 0
+    while chunk := environ["wsgi.input"].read(most_bytes + 1 - size):
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > most_bytes:
+            raise Stop(document(413, {"error": f"the body is larger than {most_bytes} bytes"}))
+    if announced >= 0 and size != announced:
+        raise _bad("the body was cut")
+    return b"".join(chunks)
+
+
+def _bad(reason: str) -> Stop:
+    return Stop(document(400, {"error": reason}))
+
+
+def _forbidden(reason: str) -> Stop:
+    return Stop(document(403, {"error": reason}))

@@ -1,0 +1,67 @@
+"""What the index knows of a file: the values that records, pages, uploads and the upstream pass to one another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pinwheel.errors import PinwheelError
+
+CHUNK_BYTES = 256 * 1024
+
+
+class NoSpace(PinwheelError):
+    """The disk is full (or a quota is): nothing became visible, and it works again once there is room."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One file as a page lists it.
+
+    `project` is normalised; `version` is as `packaging` prints it. `size_bytes` is None and `upload_time` (RFC 3339,
+    UTC) is empty when an upstream does not tell. `core_metadata` is the sha256 of the core metadata, True when it can
+    be had without a known hash, False when there is none. `yanked` is the reason, None when the file is not yanked.
+    """
+
+    project: str
+    filename: str
+    version: str
+    sha256: str
+    size_bytes: int | None = None
+    core_metadata: str | bool = False
+    requires_python: str = ""
+    upload_time: str = ""
+    yanked: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """A file that admission let pass, and what its record will say. `identity` is `archive.Named.identity`."""
+
+    entry: FileEntry
+    kind: str
+    identity: str
+    uploader: str
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The file exists from now on; `serial` is the number of this change."""
+
+    serial: int
+
+
+@dataclass(frozen=True, slots=True)
+class AlreadyThere:
+    """The same bytes were published before; nothing changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Another file has this identity, or had it and was removed; nothing changed."""
+
+    filename: str
+    sha256: str
+    removed: bool
+
+
+Outcome = Published | AlreadyThere | Taken

@@ -1,0 +1,155 @@
+"""Read the pages of other indexes: Simple API as HTML or JSON, into entries."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from typing import Any
+from urllib.parse import unquote, urljoin
+
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from pinwheel.index.entries import FileEntry
+
+_SUFFIXES = (".whl", ".tar.gz", ".zip", ".tar.bz2")  # what installers of our time can use at all
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamFile:
+    """A file of an upstream: its entry as we list it, where it is, and whether the upstream serves its metadata
+    (`True`, or the sha256 of it)."""
+
+    entry: FileEntry
+    url: str
+    metadata: str | bool = False
+
+
+def read_page(project: str, body: bytes, content_type: str, url: str) -> tuple[UpstreamFile, ...]:
+    """The usable files of a project page that was got from `url`, in the page's order.
+
+    Files without a sha256 are left out, because nothing could be verified; so are those of kinds and versions that
+    no installer takes, and those that are not at an http(s) address: only a page that is a file itself may name
+    files of this machine. Raises `ValueError` when the page is not a page.
+    """
+    if content_type.partition(";")[0].strip().endswith("json"):
+        found = _from_json(project, json.loads(body), url)
+    else:
+        found = _from_html(project, body.decode("utf-8", "replace"), url)
+    schemes = ("https://", "http://", "file:") if url.startswith("file:") else ("https://", "http://")
+    return tuple({file.entry.filename: file for file in found if file.url.startswith(schemes)}.values())
+
+
+def project_of(filename: str) -> str:
+    """The normalised name of the project that a filename belongs to; empty when it cannot be told."""
+    name = filename.partition("-")[0] if filename.endswith(".whl") else filename.rpartition("-")[0]
+    return canonicalize_name(name) if re.fullmatch(r"[A-Za-z0-9._-]+", name) else ""
+
+
+def _from_json(project: str, document: Any, url: str) -> Iterator[UpstreamFile]:
+    if not isinstance(document, Mapping) or not isinstance(document.get("files"), list):
+        raise ValueError("the page has no files")
+    for each in document["files"]:
+        metadata = each.get("core-metadata", each.get("dist-info-metadata", False))
+        if isinstance(metadata, Mapping):
+            metadata = metadata.get("sha256", True)
+        yanked = each.get("yanked", False)
+        yield from _file(
+            project,
+            each["filename"],
+            urljoin(url, each["url"]),
+            each.get("hashes", {}).get("sha256", ""),
+            size_bytes=each.get("size"),
+            metadata=metadata,
+            requires_python=each.get("requires-python") or "",
+            upload_time=each.get("upload-time") or "",
+            yanked=yanked if isinstance(yanked, str) else "" if yanked else None,
+        )
+
+
+def _from_html(project: str, text: str, url: str) -> Iterator[UpstreamFile]:
+    parser = _Anchors()
+    parser.feed(text)
+    for attributes in parser.anchors:
+        href, _, fragment = (attributes.get("href") or "").partition("#")
+        # most pages give whole addresses, and joining them is what would take the longest here
+        target = href if href.startswith(("https://", "http://")) else urljoin(url, href)
+        metadata = attributes.get("data-core-metadata", attributes.get("data-dist-info-metadata"))
+        yield from _file(
+            project,
+            unquote(target.partition("?")[0].rpartition("/")[2]),
+            target,
+            fragment.removeprefix("sha256=") if fragment.startswith("sha256=") else "",
+            metadata=metadata.removeprefix("sha256=") if metadata else False,
+            requires_python=attributes.get("data-requires-python") or "",
+            upload_time=attributes.get("data-upload-time") or "",
+            yanked=(attributes["data-yanked"] or "") if "data-yanked" in attributes else None,
+        )
+
+
+class _Anchors(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.anchors: list[dict[str, str | None]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "a":
+            self.anchors.append(dict(attrs))
+
+
+def _file(
+    project: str,
+    filename: str,
+    url: str,
+    sha256: str,
+    *,
+    metadata: str | bool,
+    requires_python: str,
+    upload_time: str,
+    yanked: str | None,
+    size_bytes: int | None = None,
+) -> Iterator[UpstreamFile]:
+    version = _version(filename, project)
+    if not version or not _SHA256.fullmatch(sha256) or "/" in filename:
+        return
+    offered: str | bool = metadata if isinstance(metadata, str) and _SHA256.fullmatch(metadata) else bool(metadata)
+    # a wheel's metadata can always be had: by fetching the wheel, which whoever asks wants next anyway
+    core_metadata = offered or filename.endswith(".whl")
+    yield UpstreamFile(
+        FileEntry(
+            project,
+            filename,
+            version,
+            sha256,
+            size_bytes,
+            core_metadata,
+            requires_python,
+            upload_time,
+            yanked,
+        ),
+        url,
+        offered,
+    )
+
+
+def _version(filename: str, project: str) -> str:
+    """The version that a filename tells, normalised; empty when it is no file of the project or of no use."""
+    suffix = next((each for each in _SUFFIXES if filename.endswith(each)), "")
+    if not suffix:
+        return ""
+    stem = filename.removesuffix(suffix)
+    if suffix == ".whl":
+        name, _, rest = stem.partition("-")
+        version = rest.partition("-")[0]
+    else:
+        name, _, version = stem.rpartition("-")
+    if canonicalize_name(name) != project:
+        return ""
+    try:
+        return str(Version(version))
+    except InvalidVersion:
+        return ""

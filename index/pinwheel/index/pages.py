@@ -1,0 +1,143 @@
+"""Pages of the Simple API, rendered from entries: HTML and JSON, each with its gzip copy and ETags.
+
+HTML: PEP 503, 592, 629, 658, 714. JSON: PEP 691, 700, 740, 792. Both say API version 1.4.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import hashlib
+import html
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from packaging.version import Version
+
+from pinwheel.index.entries import FileEntry
+
+API_VERSION = "1.4"
+JSON_V1 = "application/vnd.pypi.simple.v1+json"
+HTML_V1 = "application/vnd.pypi.simple.v1+html"
+TEXT_HTML = "text/html"
+
+
+class Copy:
+    """One form of a page as it is sent: its bytes, plain and compressed, each with its own ETag."""
+
+    def __init__(self, plain: bytes) -> None:
+        self.plain = plain
+        digest = hashlib.sha256(plain).hexdigest()[:32]
+        self.plain_etag = f'"{digest}"'
+        self.zipped_etag = f'"{digest}-gz"'
+
+    @functools.cached_property
+    def zipped(self) -> bytes:
+        # mtime 0: the same page must have the same bytes in every worker
+        return gzip.compress(self.plain, 6, mtime=0)
+
+
+class Page:
+    """A page in the two forms that there are (both HTML media types share one). A form is rendered once, when
+    it is first asked for or by `render`, whichever comes first."""
+
+    def __init__(self, html: Callable[[], bytes], json: Callable[[], bytes]) -> None:
+        self._html = html
+        self._json = json
+
+    @functools.cached_property
+    def html(self) -> Copy:
+        return Copy(self._html())
+
+    @functools.cached_property
+    def json(self) -> Copy:
+        return Copy(self._json())
+
+    def render(self) -> None:
+        """Make every form now."""
+        for form in (self.html, self.json):
+            _ = form.zipped
+
+
+def project_page(name: str, entries: Sequence[FileEntry], files_url: str) -> Page:
+    """The page of the project `name`. `files_url` is the relative address of `/files/` as seen from the page."""
+    return Page(lambda: _project_html(name, entries, files_url), lambda: _project_json(name, entries, files_url))
+
+
+def root_page(names: Iterable[str]) -> Page:
+    """The page that lists the projects."""
+    names = list(names)
+    links = "".join(f'<a href="{name}/">{name}</a><br>\n' for name in names)
+    document = {"meta": {"api-version": API_VERSION}, "projects": [{"name": name} for name in names]}
+    return Page(lambda: _document("Simple index", "", links), lambda: _compact(document))
+
+
+def file_url(entry: FileEntry, files_url: str) -> str:
+    return f"{files_url}{entry.sha256}/{quote(entry.filename)}"
+
+
+def _project_json(name: str, entries: Sequence[FileEntry], files_url: str) -> bytes:
+    document = {
+        "meta": {"api-version": API_VERSION},
+        "name": name,
+        "project-status": {"status": "active"},
+        "versions": versions(entries),
+        "files": [file_document(entry, files_url) for entry in entries],
+    }
+    return _compact(document)
+
+
+def versions(entries: Iterable[FileEntry]) -> list[str]:
+    """Every version that has a file, once, in order (PEP 700)."""
+    return [str(version) for version in sorted({Version(entry.version) for entry in entries if entry.version})]
+
+
+def file_document(entry: FileEntry, files_url: str) -> dict[str, Any]:
+    """The file as PEP 691 and 700 describe it."""
+    document: dict[str, Any] = {
+        "filename": entry.filename,
+        "url": file_url(entry, files_url),
+        "hashes": {"sha256": entry.sha256},
+    }
+    if entry.requires_python:
+        document["requires-python"] = entry.requires_python
+    if entry.size_bytes is not None:
+        document["size"] = entry.size_bytes
+    if entry.upload_time:
+        document["upload-time"] = entry.upload_time
+    document["yanked"] = False if entry.yanked is None else entry.yanked or True
+    if entry.core_metadata:
+        # not also under the older key: pip 22 and 23 crash on a dict there
+        known = isinstance(entry.core_metadata, str)
+        document["core-metadata"] = {"sha256": entry.core_metadata} if known else True
+    return document
+
+
+def _project_html(name: str, entries: Sequence[FileEntry], files_url: str) -> bytes:
+    links = []
+    for entry in entries:
+        attributes = f' href="{html.escape(file_url(entry, files_url))}#sha256={entry.sha256}"'
+        if entry.requires_python:
+            attributes += f' data-requires-python="{html.escape(entry.requires_python)}"'
+        if entry.core_metadata:
+            known = isinstance(entry.core_metadata, str)
+            attributes += f' data-core-metadata="{f"sha256={entry.core_metadata}" if known else "true"}"'
+        if entry.yanked is not None:
+            attributes += f' data-yanked="{html.escape(entry.yanked)}"'
+        links.append(f"<a{attributes}>{html.escape(entry.filename)}</a><br>\n")
+    status = '<meta name="pypi:project-status" content="active">\n'
+    return _document(f"Links for {name}", status, "".join(links))
+
+
+def _document(title: str, more: str, body: str) -> bytes:
+    return (
+        "<!DOCTYPE html>\n<html>\n<head>\n"
+        f'<meta charset="utf-8">\n<meta name="pypi:repository-version" content="{API_VERSION}">\n{more}'
+        f"<title>{html.escape(title)}</title>\n</head>\n<body>\n<h1>{html.escape(title)}</h1>\n{body}</body>\n</html>\n"
+    ).encode()
+
+
+def _compact(document: object) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode()

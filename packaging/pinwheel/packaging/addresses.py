@@ -1,0 +1,45 @@
+"""What a person writes for a repository, as an address that git takes and everybody may see."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from pinwheel.errors import UsageError
+
+AUTHORITY = re.compile(r"([^:/?#]*)://([^/?#]*)")
+HOST = re.compile(r"(?:\[[^\]]*\]|[^:]*)(?::[0-9]*)?")
+SCP_LIKE = re.compile(r"(?:[^/:@\s]+@)?[^/:\s]+:(?!//).*")
+
+
+def address(text: str, folder: Path) -> str:
+    """The repository's address as git takes it: a URL as it stands, a path (relative to `folder`) made absolute.
+
+    Raises `UsageError` for a URL with a password, or over http(s) with anything before the host: both would show in
+    process lists, errors and published statements, and many hosts take a token as the user's name.
+    """
+    if text.startswith("file://"):
+        return unquote(urlsplit(text).path)
+    if "://" in text:
+        _refuse_credential(text)
+        return text
+    path = (folder / Path(text).expanduser()).absolute()
+    if SCP_LIKE.fullmatch(text) and not path.exists():
+        return text
+    return os.path.normpath(path)
+
+
+def _refuse_credential(url: str) -> None:
+    for scheme, authority in AUTHORITY.findall(url):
+        user, _, host = authority.rpartition("@")
+        by_ssh = scheme.lower().endswith("ssh")  # there the name is an account, most often `git`
+        # a port that is no number is the beginning of a credential with a slash in it
+        if ":" in user or (user and not by_ssh) or not HOST.fullmatch(host):
+            raise UsageError(
+                "the repository's address holds a credential",
+                where=f"{scheme}://…@{url.rpartition('@')[2]}" if "@" in url else f"{scheme}://…",
+                remedy="take out what stands before the host, a token too, and let GIT_ASKPASS name a program that"
+                " prints user and token; or use an ssh address",
+            )

@@ -1,0 +1,392 @@
+"""Git: one bare mirror for each repository, fetched incrementally, and the commit's tree laid out on disk.
+
+Tags are fetched without `+` and never deleted, so the mirror remembers where
+each tag stood; a tag that names another commit now is an error that names both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pinwheel import process
+from pinwheel.errors import PinwheelError
+from pinwheel.packaging import refs as naming
+from pinwheel.packaging.refs import Refs, Resolved
+from pinwheel.packaging.workspace import unless_full
+
+ASK_S = 60.0  # a remote that has not listed its refs by then is out of reach
+FETCH_S = 1800.0
+LOCAL_S = 300.0
+STALE_LOCK_S = 5.0  # git holds a ref's lock for milliseconds; one that stays belongs to a process that was killed
+
+PASSED_ON = ("GIT_SSH_COMMAND", "GIT_SSH", "GIT_SSH_VARIANT", "GIT_ASKPASS", "GIT_SSL_CAINFO", "GIT_SSL_NO_VERIFY")
+
+
+class RepositoryUnreachable(PinwheelError):
+    """There is no repository at the address, or it does not answer."""
+
+
+class UnknownRef(PinwheelError):
+    """The repository has no such tag, branch or commit."""
+
+
+class TagMoved(PinwheelError):
+    """The tag named another commit when it was last seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class TreeFile:
+    """One entry of a commit's tree: path from the repository's top, mode as octal text, the blob's id."""
+
+    path: str
+    mode: str
+    blob: str
+
+    @property
+    def is_submodule(self) -> bool:
+        return self.mode == "160000"
+
+
+@dataclass(frozen=True, slots=True)
+class CommitFacts:
+    """`epoch` is the committer's time in seconds since 1970, `tree` the id of the commit's tree."""
+
+    epoch: int
+    tree: str
+
+
+class Mirror:
+    """The mirror of the repository at `address` in the folder `cache`.
+
+    Safe for several processes at once: whatever changes the mirror holds its lock.
+    """
+
+    def __init__(self, address: str, cache: Path, environ: Mapping[str, str] = os.environ) -> None:
+        self.address = address
+        self._environ = environ
+        words = re.sub(r"[^A-Za-z0-9.]+", "-", address.removesuffix(".git")).strip("-.")[-40:]
+        self._folder = cache / f"{words}-{hashlib.sha256(address.encode()).hexdigest()[:12]}.git"
+        self._config = self._folder.with_suffix(".gitconfig")
+
+    # what the remote offers
+
+    def listing(self) -> tuple[tuple[str, ...], dict[str, str]]:
+        """The command and environment that list the remote's refs."""
+        argv = ("git", "ls-remote", "--symref", "--", self.address, "HEAD", "refs/heads/*", "refs/tags/*")
+        return argv, self._env()
+
+    def unreachable(self, said: str) -> PinwheelError:
+        """The error for a remote that did not answer; `said` is what git printed."""
+        local = self.local
+        if local is None:
+            return RepositoryUnreachable(
+                f"the repository cannot be reached: {_said(said)}",
+                where=self.address,
+                remedy="try `git ls-remote` with the address; keys come from ssh-agent or GIT_SSH_COMMAND,"
+                " tokens from GIT_ASKPASS",
+            )
+        if not local.exists():
+            return RepositoryUnreachable(
+                "there is no such folder", where=str(local), remedy="correct the repository's path"
+            )
+        above = next((folder for folder in local.parents if (folder / ".git").exists()), None)
+        if above and not (local / ".git").exists():
+            return RepositoryUnreachable(
+                "this folder is part of a git repository, not its top",
+                where=str(local),
+                remedy=f"--repo {above} --subdirectory {local.relative_to(above)}",
+            )
+        return RepositoryUnreachable(
+            f"this is not a git repository that can be read: {_said(said)}",
+            where=str(local),
+            remedy="`git init`, commit and tag first; or name another folder",
+        )
+
+    # the mirror
+
+    def resolve(self, refs: Refs, wanted: str) -> Resolved:
+        """The commit that `wanted` names, checked against what the mirror remembers of its tag.
+
+        Raises `UnknownRef`, `TagMoved`. Nothing is fetched, except to look for a commit id.
+        """
+        found = naming.find(refs, wanted)
+        if found is None or (found.kind == "commit" and not self._commit_within_reach(refs, found.commit)):
+            raise self._unknown(refs, wanted)
+        if found.kind == "tag":
+            seen = self._remembered().get(found.tag)
+            if seen and seen != found.commit:
+                raise TagMoved(
+                    f"the tag {found.tag} has moved: it named commit {seen} and names {found.commit} now",
+                    where=self.address,
+                    remedy="tag the new commit with a new version; if the move was intended and nothing was"
+                    f" published: git --git-dir={self._folder} update-ref -d refs/tags/{found.tag}",
+                )
+        return found
+
+    def fetch(self, resolved: Resolved) -> None:
+        """Bring the commit and what it needs into the mirror; nothing is asked when it is there."""
+        if resolved.kind == "tag" and self._remembered().get(resolved.tag) == resolved.commit:
+            return
+        if resolved.kind == "tag":
+            self._fetch([f"{resolved.ref}:{resolved.ref}"])
+        elif not self._has(resolved.commit):
+            own = resolved.ref if resolved.ref != "HEAD" else "refs/heads/HEAD"
+            self._fetch([f"+{resolved.ref}:{own}"])
+            # a branch is named after the tag before it; that some other tag has moved does not matter here
+            self._fetch(["refs/tags/*:refs/tags/*"], check=False)
+
+    def facts(self, commit: str) -> CommitFacts:
+        """When the commit was made, and its tree."""
+        epoch, tree = self._git("show", "-s", "--format=%ct %T", commit).output.split()
+        return CommitFacts(int(epoch), tree)
+
+    def tree(self, commit: str, subdirectory: str = "") -> tuple[TreeFile, ...]:
+        """Every file of the commit's tree below `subdirectory`, with paths relative to it."""
+        below = f"{commit}:{subdirectory}" if subdirectory else commit
+        listing = self._git("ls-tree", "-r", "-z", "--full-tree", below).output
+        files = []
+        for entry in filter(None, listing.split("\0")):
+            about, _, path = entry.partition("\t")
+            mode, _kind, blob = about.split()
+            files.append(TreeFile(path, mode, blob))
+        return tuple(files)
+
+    def text(self, commit: str, path: str) -> str | None:
+        """The text of a file at the commit, None when it is not there."""
+        done = self._git("cat-file", "blob", f"{commit}:{path}", check=False)
+        return None if done.exit_code else done.output
+
+    def distance(self, commit: str) -> tuple[str, int]:
+        """The nearest tag at or before the commit and how many commits lie between; ("", count) without one."""
+        described = self._git("describe", "--tags", "--long", commit, check=False)
+        if described.exit_code:
+            return "", int(self._git("rev-list", "--count", commit).output)
+        tag, count, _ = described.output.strip().rsplit("-", 2)
+        return tag, int(count)
+
+    def export(self, commit: str, into: Path) -> None:
+        """Lay the commit's whole tree out in the folder `into`, as a repository of its own with the known tags.
+
+        Not `git archive`: that would leave out what `export-ignore` says and rewrite `export-subst`. A repository,
+        because backends ask git which files belong to an sdist (setuptools-scm, meson) and would silently ship fewer.
+        """
+        made = ("git", "init", "--quiet", "--template=", str(into))
+        self._succeeded(process.run(made, env=self._env(), timeout_s=LOCAL_S), into.parent)
+        store = into / ".git" / "objects" / "info"
+        store.mkdir(parents=True, exist_ok=True)
+        (store / "alternates").write_text(f"{self._folder.resolve() / 'objects'}\n")
+        tags = self._git("for-each-ref", "--format=create %(refname) %(objectname)", "refs/tags").output
+        own = {"GIT_DIR": str(into / ".git"), "GIT_WORK_TREE": str(into)}
+        updates = f"{tags}option no-deref\nupdate HEAD {commit}\n"
+        for argv, stdin in ((("update-ref", "--stdin"), updates), (("read-tree", "-u", "--reset", commit), "")):
+            done = process.run(("git", *argv), cwd=into, env=self._env() | own, stdin=stdin, timeout_s=LOCAL_S)
+            self._succeeded(done, into)
+
+    @property
+    def local(self) -> Path | None:
+        """The folder, when the repository is one on this machine."""
+        return Path(self.address) if Path(self.address).is_absolute() else None
+
+    # inside
+
+    def _has(self, commit: str) -> bool:
+        if not self._folder.is_dir():
+            return False
+        return self._git("cat-file", "-e", f"{commit}^{{commit}}", check=False).exit_code == 0
+
+    def _commit_within_reach(self, refs: Refs, commit: str) -> bool:
+        if self._has(commit):
+            return True
+        known = self._remembered()
+        self._fetch(
+            ["+refs/heads/*:refs/heads/*", *(f"refs/tags/{t}:refs/tags/{t}" for t in refs.tags if t not in known)]
+        )
+        if not self._has(commit):
+            # no branch or tag leads there; some servers hand out any commit by its id
+            self._fetch([commit], check=False)
+        return self._has(commit)
+
+    def _remembered(self) -> dict[str, str]:
+        """The commit that each tag named when it was first fetched."""
+        if not self._folder.is_dir():
+            return {}
+        listing = self._git("for-each-ref", "--format=%(refname) %(objectname) %(*objectname)", "refs/tags").output
+        found = {}
+        for line in listing.splitlines():
+            name, direct, *peeled = line.split()
+            found[name.removeprefix("refs/tags/")] = peeled[0] if peeled else direct
+        return found
+
+    def _fetch(self, refspecs: Sequence[str], *, check: bool = True) -> None:
+        with self._locked():
+            if not self._folder.is_dir():
+                # under another name first: others read the mirror without the lock, as soon as it is there
+                partial = self._folder.with_suffix(".partial")
+                shutil.rmtree(partial, ignore_errors=True)
+                made = ("git", "init", "--quiet", "--bare", str(partial))
+                self._succeeded(process.run(made, env=self._env(), timeout_s=LOCAL_S), self._folder.parent)
+                partial.rename(self._folder)
+            self._remove_stale_locks()
+            options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-gc", "--no-recurse-submodules")
+            argv = ("git", f"--git-dir={self._folder}", "fetch", *options, "--stdin", "--", self.address)
+            done = process.run(argv, env=self._env(), stdin="\n".join(refspecs) + "\n", timeout_s=FETCH_S)
+            error = unless_full(self.unreachable(done.errors), self._folder) if done.exit_code else None
+            if error is not None:
+                # what a fetch that was cut off leaves there is found by no later one
+                for rest in (self._folder / "objects").rglob("tmp_*"):
+                    if rest.is_file():
+                        rest.unlink(missing_ok=True)
+        if error is not None and check:
+            raise error
+
+    def _remove_stale_locks(self) -> None:
+        """Remove ref locks that a killed git left behind; a git that is orphaned but at work gets time to end."""
+        deadline = time.monotonic() + STALE_LOCK_S
+        while locks := [*self._folder.glob("*.lock"), *(self._folder / "refs").rglob("*.lock")]:
+            if time.monotonic() > deadline:
+                for lock in locks:
+                    lock.unlink(missing_ok=True)
+                return
+            time.sleep(0.05)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        self._folder.parent.mkdir(parents=True, exist_ok=True)
+        with self._folder.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _unknown(self, refs: Refs, wanted: str) -> UnknownRef:
+        if naming.FULL_SHA.fullmatch(wanted.lower()):
+            remedy = "push the commit to the repository, with a branch or a tag that leads to it"
+        elif naming.SHORT_SHA.fullmatch(wanted):
+            remedy = "a commit is named by its full id: `git rev-parse` prints it"
+        elif nearest := naming.near(refs, wanted):
+            remedy = f"did you mean {' or '.join(nearest)}?"
+        else:
+            remedy = "the repository has no version tags yet: tag a commit and push the tag"
+        return UnknownRef(f"there is no tag, branch or commit {wanted!r}", where=self.address, remedy=remedy)
+
+    def _git(self, *words: str, check: bool = True) -> process.Completed:
+        argv = ("git", f"--git-dir={self._folder}", *words)
+        done = process.run(argv, env=self._env(), timeout_s=LOCAL_S)
+        return self._succeeded(done) if check else done
+
+    def _succeeded(self, done: process.Completed, *written: Path) -> process.Completed:
+        """`done`, when git did what it was asked for; `written` are the folders into which it wrote."""
+        if done.exit_code:
+            error = PinwheelError(
+                f"git failed: {_said(done.errors)}",
+                where=str(self._folder),
+                remedy="if the mirror is damaged, remove this folder; it is fetched again",
+            )
+            raise unless_full(error, *written)
+        return done
+
+    def _env(self) -> dict[str, str]:
+        """The environment of git: nobody's configuration but ours, and no question on a terminal.
+
+        Other variables go through, because a GIT_ASKPASS program may read its token from one; those that belong
+        to the index and its clients do not.
+        """
+        kept = {
+            key: value
+            for key, value in self._environ.items()
+            if key in PASSED_ON or not key.startswith(("GIT_", "PINWHEEL_", "TWINE_", "UV_", "PIP_"))
+        }
+        kept.setdefault("GIT_SSH_COMMAND", "ssh -o BatchMode=yes -o ConnectTimeout=15")
+        return kept | {
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": str(self._configured()),
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_HTTP_LOW_SPEED_LIMIT": "1",
+            "GIT_HTTP_LOW_SPEED_TIME": "60",
+            "LC_ALL": "C",
+        }
+
+    def _configured(self) -> Path:
+        """Git's configuration for this mirror.
+
+        Whoever names a repository has it built, which runs its code: git's check of its owner adds nothing then.
+        It has to be a file, because git hides variables like GIT_CONFIG_COUNT from the other end of a local fetch.
+        """
+        text = "[gc]\n\tauto = 0\n[core]\n\thooksPath = /dev/null\n[advice]\n\tdetachedHead = false\n"
+        if self.local:
+            quoted = str(self.local).replace("\\", "\\\\").replace('"', '\\"')
+            text += f'[safe]\n\tdirectory = "{quoted}"\n\tdirectory = "{quoted}/.git"\n'
+        if not self._config.is_file() or self._config.read_text() != text:
+            self._config.parent.mkdir(parents=True, exist_ok=True)
+            partial = self._config.with_name(f"{self._config.name}.{os.getpid()}")
+            partial.write_text(text)
+            partial.rename(self._config)
+        return self._config
+
+
+def ask(mirrors: Sequence[Mirror], timeout_s: float = ASK_S) -> list[Refs | PinwheelError]:
+    """What each mirror's remote offers, in the order given; all are asked at the same time.
+
+    Children, not threads: Ctrl-C must end every one of them.
+    """
+    children: list[subprocess.Popen[bytes]] = []
+    try:
+        for mirror in mirrors:
+            argv, env = mirror.listing()
+            try:
+                children.append(
+                    subprocess.Popen(
+                        argv,
+                        env=env,
+                        stdin=subprocess.DEVNULL,
+                        stdout=subprocess.PIPE,
+                        stderr=subprocess.PIPE,
+                        start_new_session=True,
+                    )
+                )
+            except FileNotFoundError as error:
+                raise process.ProgramMissing(
+                    "git is not installed", remedy="install git and run the command again"
+                ) from error
+        deadline = time.monotonic() + timeout_s
+        return [_answer(*pair, deadline) for pair in zip(mirrors, children, strict=True)]
+    finally:
+        for child in children:
+            _end(child)
+
+
+def _answer(mirror: Mirror, child: subprocess.Popen[bytes], deadline: float) -> Refs | PinwheelError:
+    try:
+        out, err = child.communicate(timeout=max(0.1, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        return mirror.unreachable("it did not answer in time")
+    if child.returncode:
+        return mirror.unreachable(err.decode(errors="replace"))
+    refs = naming.parse(out.decode(errors="replace"))
+    if not refs.branches and not refs.tags:
+        return RepositoryUnreachable(
+            "the repository has no commits", where=mirror.address, remedy="commit something, tag it and push"
+        )
+    return refs
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    if child.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.communicate()
+
+
+def _said(text: str) -> str:
+    """Git's own words on one line, without credentials in addresses."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return re.sub(r"//[^@/\s]*@", "//…@", "; ".join(lines[-4:])) or "git said nothing"

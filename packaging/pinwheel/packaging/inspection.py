@@ -1,0 +1,251 @@
+"""What may be published: rules over what a commit, a wheel and an sdist hold. No I/O here.
+
+Every rule yields findings and none stops at the first, so that one report has them all.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from packaging.version import InvalidVersion, Version
+
+from pinwheel.archive import Distribution
+from pinwheel.errors import PinwheelError
+
+Severity = Literal["error", "warning"]
+
+SECRET_NAMES = (
+    ".env",
+    ".env.*",
+    "*.env",
+    "id_rsa",
+    "id_dsa",
+    "id_ecdsa",
+    "id_ed25519",
+    ".netrc",
+    ".pypirc",
+    ".git-credentials",
+    ".htpasswd",
+    "*.p12",
+    "*.pfx",
+    "*.jks",
+    "*.kdbx",
+)
+HARMLESS_NAMES = ("*.example", "*.sample", "*.template", "*.dist", "example.env", "sample.env", "template.env")
+PRIVATE_KEY = re.compile(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|^PuTTY-User-Key-File-")
+
+MADE_FOR_SDISTS = ("PKG-INFO", "setup.cfg", "*.egg-info/*", "*.egg-info")
+MADE_FOR_WHEELS = ("*.dist-info/*", "*.egg-info/*")
+COMPILED = ("*.so", "*.pyd", "*.abi3.so", "*.dylib", "*.dll")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that was found in `file` (a path in the commit or the archive), and what to do about it."""
+
+    severity: Severity
+    file: str
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.severity}: {self.file}: {self.problem} ({self.remedy})"
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """One file of an archive: its path there (an sdist's top folder taken off), git's id for its bytes, and their
+    beginning (a few KiB)."""
+
+    path: str
+    blob: str
+    head: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an archive's files may come from. `tree` maps the commit's paths to git's ids; `generated` are globs
+    of files that the build makes. `strict`: an undeclared file is an error, because there is a place to declare it."""
+
+    tree: Mapping[str, str]
+    generated: tuple[str, ...] = ()
+    strict: bool = False
+
+
+class NotFit(PinwheelError):
+    """Inspection found errors; nothing was published. `findings` has the warnings too."""
+
+    def __init__(self, what: str, findings: Sequence[Finding]) -> None:
+        self.findings = tuple(findings)
+        bad = errors(findings)
+        super().__init__(
+            f"{what} is not fit to be published: {len(bad)} finding{'s' if len(bad) != 1 else ''}",
+            where="\n".join(f"{each.file}: {each.problem}" for each in bad),
+            remedy="\n".join(dict.fromkeys(each.remedy for each in bad)),
+        )
+
+
+def errors(findings: Iterable[Finding]) -> list[Finding]:
+    """Those that forbid publishing."""
+    return [each for each in findings if each.severity == "error"]
+
+
+def problems_of_source(
+    *,
+    submodules: Sequence[str],
+    pointers: Sequence[str],
+    direct: Sequence[str],
+    stated: str | None,
+    expected: Version | None,
+    tag: str,
+) -> Iterable[Finding]:
+    """What is wrong with a commit before anything is built from it.
+
+    `stated` is the version that pyproject.toml states, None for a dynamic one.
+    """
+    for path in submodules:
+        yield Finding(
+            "error", path, "is a submodule, whose files are not in this commit", "put the files into the repository"
+        )
+    for path in pointers:
+        yield Finding(
+            "error", path, "is a Git LFS pointer, not the file itself", "keep files that are packaged out of LFS"
+        )
+    for requirement in direct:
+        yield Finding(
+            "error",
+            "pyproject.toml",
+            f"the build requirement {requirement!r} names an address",
+            "require it by name and version, so that it comes from the index",
+        )
+    if stated is None:
+        if tag and expected is None:
+            yield Finding(
+                "error",
+                "pyproject.toml",
+                f"the version is dynamic and the tag {tag} names none",
+                "tag the commit with its version, as in v1.2.0",
+            )
+        return
+    try:
+        version = Version(stated)
+    except InvalidVersion:
+        yield Finding("error", "pyproject.toml", f"{stated!r} is not a version", "see PEP 440; 1.2.0 is one")
+        return
+    if tag and expected is not None and version != expected:
+        yield Finding(
+            "error",
+            "pyproject.toml",
+            f"states version {version}, the tag {tag} says {expected}",
+            f"tag the commit v{version}, or correct the version and tag the new commit",
+        )
+
+
+def inspect(
+    archive: Distribution,
+    contents: Sequence[Content],
+    *,
+    name: str = "",
+    version: Version | None = None,
+    origin: Origin | None = None,
+) -> tuple[Finding, ...]:
+    """Judge one archive. Without `name` and `version` nothing in particular is expected of it; without an
+    `origin` (a file that was not built here) nothing is known of where its files come from."""
+    return (
+        *_identity(archive, name, version),
+        *_dependencies(archive),
+        *_files(archive, contents, origin),
+        *_secrets(archive, contents, origin),
+    )
+
+
+def _identity(archive: Distribution, name: str, version: Version | None) -> Iterable[Finding]:
+    # archive.read has made sure that filename and metadata agree
+    if name and archive.name != name:
+        yield Finding(
+            "error", archive.filename, f"is called {archive.name}, expected is {name}", "correct the project's name"
+        )
+    if version is not None and archive.version != version:
+        yield Finding(
+            "error",
+            archive.filename,
+            f"has version {archive.version}, the tag says {version}",
+            f"tag the commit v{archive.version}, or correct the version and tag the new commit",
+        )
+    if archive.version.local:
+        yield Finding(
+            "error",
+            archive.filename,
+            f"has the local version {archive.version}",
+            "publish versions without the part after +; it marks a build that is not the tag's",
+        )
+
+
+def _dependencies(archive: Distribution) -> Iterable[Finding]:
+    for requirement in archive.metadata.requires_dist or ():
+        if requirement.url:
+            yield Finding(
+                "error",
+                archive.filename,
+                f"depends on {requirement.name} by its address",
+                "depend on it by name and version, so that it comes from the index",
+            )
+
+
+def _files(archive: Distribution, contents: Sequence[Content], origin: Origin | None) -> Iterable[Finding]:
+    if origin is None:
+        return
+    known = frozenset(origin.tree.values())
+    made = (*(MADE_FOR_WHEELS if archive.kind == "wheel" else MADE_FOR_SDISTS), *origin.generated)
+    if archive.kind == "wheel" and not archive.filename.endswith("-none-any.whl"):
+        made += COMPILED
+    for content in contents:
+        if content.blob in known or _listed(content.path, made) or _rewritten(archive, content.path, origin.tree):
+            continue
+        yield Finding(
+            "error" if origin.strict else "warning",
+            f"{archive.filename}: {content.path}",
+            "is not in the commit",
+            "commit it, keep it out of the package, or name it under `generated` in pinwheel.toml",
+        )
+
+
+def _rewritten(archive: Distribution, path: str, tree: Mapping[str, str]) -> bool:
+    """Whether the commit has a file at this path: a backend may have changed its content (a version, a shebang)."""
+    if archive.kind == "sdist":
+        return path in tree
+    if ".data/scripts/" in path:
+        name = path.rpartition("/")[2]
+        return any(file.rpartition("/")[2] == name for file in tree)
+    inside = path.split(".data/", 1)[1].partition("/")[2] if ".data/" in path else path
+    return any(file == inside or file.endswith("/" + inside) for file in tree)
+
+
+def _secrets(archive: Distribution, contents: Sequence[Content], origin: Origin | None) -> Iterable[Finding]:
+    known = frozenset(origin.tree.values()) if origin else frozenset()
+    for content in contents:
+        name = content.path.rpartition("/")[2]
+        by_name = _listed(name, SECRET_NAMES) and not _listed(name, HARMLESS_NAMES) and not name.endswith(".py")
+        if not by_name and not _holds_key(name, content.head):
+            continue
+        # keys of a test suite are often committed and shipped in the sdist: worth a look, no reason to stop
+        tracked = archive.kind == "sdist" and content.blob in known
+        yield Finding(
+            "warning" if tracked else "error",
+            f"{archive.filename}: {content.path}",
+            "looks like a secret",
+            "keep it out of the package and out of git; what was published once has to be replaced",
+        )
+
+
+def _holds_key(name: str, head: bytes) -> bool:
+    # source code may mention the marker; a key file has nothing else
+    return not name.endswith((".py", ".pyi", ".rst", ".md", ".txt", ".c", ".h")) and bool(PRIVATE_KEY.search(head))
+
+
+def _listed(path: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)

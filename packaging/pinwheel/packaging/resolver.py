@@ -1,0 +1,49 @@
+"""uv, asked for the private index and nothing else: the one place where pinwheel runs it on this side."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pinwheel import process
+
+UV_S = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Resolver:
+    """uv with the index at `simple_url` (which holds no credential). Its cache is the folder `cache`."""
+
+    simple_url: str
+    token: str = field(repr=False)
+    ca_file: str
+    cache: Path
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
+
+    def run(self, words: Sequence[str], *, cwd: Path, log: Path | None = None, stdin: str = "") -> process.Completed:
+        """Run `uv WORDS` in `cwd`. No configuration of the user's, the machine's or the project's is read."""
+        from uv import find_uv_bin
+
+        return process.run((find_uv_bin(), *words), cwd=cwd, env=self.variables(), log=log, stdin=stdin, timeout_s=UV_S)
+
+    def variables(self) -> dict[str, str]:
+        """uv's environment. The credential has variables of its own, so that the address stays free of it and no
+        lock or message can hold it."""
+        variables = {
+            "UV_NO_CONFIG": "1",
+            "UV_DEFAULT_INDEX": f"pinwheel={self.simple_url}",
+            "UV_KEYRING_PROVIDER": "disabled",
+            "UV_PYTHON_DOWNLOADS": "never",
+            "UV_CACHE_DIR": str(self.cache),
+            "UV_NO_PROGRESS": "1",
+            "UV_SYSTEM_CERTS": "1",  # as everything else here does; uv's own list knows no private authority
+            "PIP_CONFIG_FILE": os.devnull,
+            "NO_COLOR": "1",
+        }
+        if self.token:
+            variables |= {"UV_INDEX_PINWHEEL_USERNAME": "__token__", "UV_INDEX_PINWHEEL_PASSWORD": self.token}
+        if self.ca_file:
+            variables["SSL_CERT_FILE"] = self.ca_file
+        return process.scrubbed(self.environ, **variables)

@@ -1,0 +1,160 @@
+"""Where a file comes from, as a document: an in-toto v1 Statement with a SLSA v1 provenance predicate. No I/O here.
+
+It is stored beside the file's version in the index as `<filename>.statement.json`. It is not signed yet, and says so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
+BUILD_TYPE = "urn:pinwheel:build:v1"
+BUILDER = "urn:pinwheel:builder:local"
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What a statement says. `epoch` is the commit's time in seconds since 1970; `dependencies` are the build
+    environment's distributions as (name, version); `started` and `finished` are RFC 3339 in UTC."""
+
+    repository: str
+    ref: str
+    commit: str
+    tag: str = ""
+    tag_object: str = ""
+    tree: str = ""
+    subdirectory: str = ""
+    epoch: int = 0
+    python: str = ""
+    builder: str = ""
+    normaliser: str = ""
+    dependencies: tuple[tuple[str, str], ...] = ()
+    started: str = ""
+    finished: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A file by name and sha256, and where it comes from."""
+
+    filename: str
+    sha256: str
+    provenance: Provenance
+
+
+def attachment_name(filename: str) -> str:
+    """What the file's statement is called beside its version."""
+    return f"{filename}.statement.json"
+
+
+def write(statement: Statement) -> bytes:
+    """The document, ready to be stored; a signature would wrap these bytes (DSSE)."""
+    about = statement.provenance
+    document = {
+        "_type": STATEMENT_TYPE,
+        "subject": [{"name": statement.filename, "digest": {"sha256": statement.sha256}}],
+        "predicateType": PREDICATE_TYPE,
+        "predicate": {
+            "buildDefinition": {
+                "buildType": BUILD_TYPE,
+                "externalParameters": {
+                    "repository": about.repository,
+                    "ref": about.ref,
+                    "tag": about.tag,
+                    "subdirectory": about.subdirectory,
+                },
+                "internalParameters": {
+                    "sourceDateEpoch": about.epoch,
+                    "python": about.python,
+                    "normaliser": about.normaliser,
+                    "network": "open",
+                    "signature": "none",
+                },
+                "resolvedDependencies": [
+                    {
+                        "uri": f"git+{_uri(about.repository)}@{about.ref}",
+                        "digest": {"gitCommit": about.commit, "gitTree": about.tree}
+                        | ({"gitTag": about.tag_object} if about.tag_object else {}),
+                    },
+                    *({"uri": f"pkg:pypi/{name}@{version}"} for name, version in about.dependencies),
+                ],
+            },
+            "runDetails": {
+                "builder": {"id": BUILDER, "version": {"pinwheel": about.builder}},
+                "metadata": {"startedOn": about.started, "finishedOn": about.finished},
+            },
+        },
+    }
+    return json.dumps(document, indent=2, sort_keys=True).encode() + b"\n"
+
+
+def read(body: bytes) -> Statement:
+    """Read `write()` back. Raises `ValueError` for anything that is not such a document."""
+    try:
+        document = json.loads(body)
+        subject = document["subject"][0]
+        definition = document["predicate"]["buildDefinition"]
+        run = document["predicate"]["runDetails"]
+        outside, inside = definition["externalParameters"], definition["internalParameters"]
+        git, *packages = definition["resolvedDependencies"]
+        return Statement(
+            subject["name"],
+            subject["digest"]["sha256"],
+            Provenance(
+                repository=outside["repository"],
+                ref=outside["ref"],
+                commit=git["digest"]["gitCommit"],
+                tag=outside["tag"],
+                tag_object=git["digest"].get("gitTag", ""),
+                tree=git["digest"]["gitTree"],
+                subdirectory=outside["subdirectory"],
+                epoch=inside["sourceDateEpoch"],
+                python=inside["python"],
+                builder=run["builder"]["version"]["pinwheel"],
+                normaliser=inside["normaliser"],
+                dependencies=tuple(_package(each["uri"]) for each in packages),
+                started=run["metadata"]["startedOn"],
+                finished=run["metadata"]["finishedOn"],
+            ),
+        )
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"this is not a statement of pinwheel's: {error!r}") from error
+
+
+def facts(statement: Statement) -> Sequence[tuple[str, str]]:
+    """What a person wants to know, as pairs of label and text."""
+    about = statement.provenance
+    rows = [
+        ("file", statement.filename),
+        ("sha256", statement.sha256),
+        ("repository", about.repository),
+        ("subdirectory", about.subdirectory),
+        ("tag", about.tag),
+        ("commit", about.commit),
+        ("tree", about.tree),
+        ("built", about.finished),
+        ("python", about.python),
+        ("builder", f"pinwheel {about.builder}, normaliser {about.normaliser}"),
+        ("build environment", ", ".join(f"{name} {version}" for name, version in about.dependencies)),
+        ("signed by", "nobody: statements are not signed yet"),
+    ]
+    return [(label, text) for label, text in rows if text]
+
+
+def document(statement: Statement) -> dict[str, Any]:
+    """The statement as it is stored, for a script."""
+    parsed: dict[str, Any] = json.loads(write(statement))
+    return parsed
+
+
+def _package(uri: str) -> tuple[str, str]:
+    name, _, version = uri.removeprefix("pkg:pypi/").partition("@")
+    return name, version
+
+
+def _uri(repository: str) -> str:
+    return f"file://{repository}" if repository.startswith("/") else repository

@@ -1,0 +1,258 @@
+"""The command `pinwheel`: the task tree and the edge at which errors become text and exit codes.
+
+The tree is an Invoke collection, so that a checkout's `tasks.py`, `inv` and a user's own `tasks.py` share it.
+Invoke's own program lacks four things that a user expects (help after a task's name, no short flags that
+nobody chose, exit code 2 on wrong usage, `--list` for a bundled tree), so there is a subclass of it here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import functools
+import inspect
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from types import FrameType
+from typing import Any
+
+from invoke import Collection, Context, Exit, ParseError, Program, task
+
+from pinwheel import console
+from pinwheel.errors import PinwheelError, describe
+
+REMEDIES = {
+    errno.ENOSPC: "free some space, or let TMPDIR or the configuration name another disk",
+    errno.EDQUOT: "free some space, or let TMPDIR or the configuration name another disk",
+    errno.EACCES: "give this user the right to it, or name another place",
+    errno.EPERM: "give this user the right to it, or name another place",
+    errno.EROFS: "name a place that can be written",
+    errno.ENOTDIR: "name a folder",
+    errno.EISDIR: "name a file",
+}
+"""What to do about an error of the operating system that no module knew better."""
+
+
+@task(help={"directory": "where to write it (default: here)"})
+def init(_context: Context, directory: str = ".") -> None:
+    """Write a commented pinwheel.toml to start from.
+
+    Every key is in it with its default and an explanation; nothing is active until you uncomment it.
+
+    Example:
+      pinwheel init --directory ~/deploy
+    """
+    from pinwheel.scaffold import write
+
+    console.say(f"wrote {write(directory)}: uncomment what you need; `pinwheel doctor` tells what is missing")
+
+
+@task(help={"json": "print the findings as one JSON document"})
+def doctor(_context: Context, json: bool = False) -> None:
+    """Report what is missing on this machine and in this configuration, each with a remedy.
+
+    Exits 1 when something that was asked for cannot work.
+
+    Example:
+      pinwheel doctor
+    """
+    from pinwheel.doctor import examine, report
+
+    if not report(examine(), as_json=json):
+        raise Exit(code=1)
+
+
+@task(
+    help={
+        "keep": "leave index and hosts running and print how to look at them",
+        "hosts": "how many hosts to roll out to",
+        "json": "print one JSON document at the end",
+    }
+)
+def demo(_context: Context, keep: bool = False, hosts: int = 3, json: bool = False) -> None:
+    """Take two applications from git to running services on rootless hosts, and back.
+
+    Every step is a command that you could type yourself; it is printed before it runs. Nothing needs root, a
+    container engine or openssh, and nothing is left behind unless you ask for it.
+
+    Example:
+      pinwheel demo
+      pinwheel demo --keep --hosts 5
+    """
+    from pinwheel.demo import run
+
+    raise Exit(code=run(hosts=hosts, keep=keep, as_json=json))
+
+
+@task
+def demo_stop(_context: Context) -> None:
+    """End what `demo --keep` left running.
+
+    Example:
+      pinwheel demo-stop
+    """
+    from pinwheel.demo import stop
+
+    raise Exit(code=stop())
+
+
+def collection(*more: Callable[..., Any]) -> Collection:
+    """The whole task tree, each task guarded by the edge. `more` are tasks of a checkout, or of a user's own."""
+    from pinwheel.deploy import commands as deploy
+    from pinwheel.index import commands as index
+    from pinwheel.packaging import commands as packaging
+
+    tree = Collection(init, doctor, demo, demo_stop, *more)
+    for station in (index, packaging, deploy):
+        tree.add_collection(station.collection())
+    guard(tree)
+    return tree
+
+
+def guard(tree: Collection) -> None:
+    """Put the edge around every task of `tree`: errors become text, and flags are only those that were named."""
+    for one in tree.tasks.values():
+        one.body = _edge(one.body)
+        one.auto_shortflags = False
+    for below in tree.collections.values():
+        guard(below)
+
+
+def _edge(body: Callable[..., Any]) -> Callable[..., Any]:
+    if hasattr(body, "__edge__"):
+        return body
+
+    @functools.wraps(body)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        printed = console.documents()
+        try:
+            return body(*args, **kwargs)
+        except PinwheelError as error:
+            told, code, said = error, error.exit_code, describe(error)
+        except KeyboardInterrupt as error:
+            # SIGTERM and SIGHUP say which signal it was; Ctrl-C says nothing
+            code = 128 + (error.args[0] if error.args else signal.SIGINT)
+            told, said = PinwheelError("interrupted"), "interrupted"
+        except BrokenPipeError:
+            raise  # the reader of our data is gone: `Commands.run`
+        except OSError as error:
+            told, code = _of_the_system(error), 1
+            said = describe(told)
+        console.say(said)
+        if kwargs.get("json") and console.documents() == printed:
+            console.document({"error": {"problem": told.problem, "where": told.where, "remedy": told.remedy}})
+        raise Exit(code=code)
+
+    guarded.__edge__ = True  # type: ignore[attr-defined]
+    return guarded
+
+
+def _of_the_system(error: OSError) -> PinwheelError:
+    """What the operating system refused, in the form of every error: a place that was not prepared for it."""
+    return PinwheelError(
+        error.strerror or type(error).__name__,
+        where=str(error.filename or ""),
+        remedy=REMEDIES.get(error.errno or 0, "correct what the system says, and run the command again"),
+    )
+
+
+class Commands(Program):
+    """Invoke's program, with help anywhere and exit code 2 on wrong usage."""
+
+    def run(self, argv: list[str] | None = None, exit: bool = True) -> None:  # noqa: A002 - Invoke's name
+        try:
+            try:
+                super().run(argv, exit)
+            finally:
+                if sys.stdout is not None:  # it was closed before we started
+                    sys.stdout.flush()
+        except OSError as error:
+            # the reader went away (`pinwheel … | head`): nobody is left to tell. All else (/dev/full) is told
+            if not isinstance(error, BrokenPipeError):
+                console.say(describe(_of_the_system(error)))
+            # Python flushes once more at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+
+    def normalize_argv(self, argv: Sequence[str] | None) -> None:
+        """Turn `TASK … --help` into `--help TASK`, which is what Invoke understands."""
+        given = list(sys.argv if argv is None else argv)
+        before = given[: given.index("--")] if "--" in given else given
+        if {"-h", "--help"} & set(before[1:]):
+            named = [word for word in before[1:] if not word.startswith("-")]
+            given = [given[0], "--help", *named[:1]]
+        self.argv = given
+
+    def parse_core(self, argv: Sequence[str] | None) -> None:
+        writes_bytecode = not sys.dont_write_bytecode
+        self._usage(super().parse_core, argv)
+        # Invoke switches bytecode off, which would compile every module of a checkout anew at each start
+        sys.dont_write_bytecode = not writes_bytecode
+
+    def parse_tasks(self) -> None:
+        self._usage(super().parse_tasks)
+
+    def parse_cleanup(self) -> None:
+        self._usage(super().parse_cleanup)
+
+    def _usage(self, parse: Callable[..., None], *args: Any) -> None:
+        try:
+            parse(*args)
+        except ParseError as error:
+            task = error.context.name if error.context is not None else None
+            remedy = (
+                f"{self.binary} {task} --help" if task else f"{self.binary} --help lists the tasks{self._nearest()}"
+            )
+            raise Exit(f"error: {error}\n  remedy: {remedy}", code=2) from error
+        except ValueError as error:
+            # Invoke reads a flag that takes a number with int()
+            raise Exit(f"error: a flag takes a number: {error}\n  remedy: {self.binary} TASK --help", code=2) from error
+
+    def _nearest(self) -> str:
+        words = [word for word in self.argv[1:] if not word.startswith("-")]
+        near = difflib.get_close_matches(words[0], self.collection.task_names, n=1) if words else []
+        return f"; did you mean {near[0]}?" if near else ""
+
+    def print_help(self) -> None:
+        console.data(f"Usage: {self.binary} TASK [--options]\n       {self.binary} TASK --help\n")
+        self.list_tasks()
+
+    def print_task_help(self, name: str) -> None:
+        context = self.parser.contexts[name]
+        positional = " ".join(arg.name.upper() for arg in context.positional_args)
+        flags = [pair for pair in context.help_tuples() if pair[0].startswith("-")]
+        words = [f"Usage: {self.binary} {name}", positional, "[--options]" if flags else ""]
+        console.data(" ".join(filter(None, words)) + "\n")
+        console.data((inspect.getdoc(self.collection[name]) or "") + "\n")
+        if flags:
+            console.data("Options:")
+            self.print_columns(flags)
+
+    def task_list_opener(self, extra: str = "") -> str:
+        return "Tasks"
+
+
+def program(tree: Collection) -> Commands:
+    """The program around `tree`, under the name `pinwheel`."""
+    return Commands(
+        name="pinwheel",
+        binary="pinwheel",
+        binary_names=["pinwheel"],
+        namespace=tree,
+        version=version("pinwheel-kit"),
+    )
+
+
+def main() -> None:
+    """Run the command line. SIGTERM and SIGHUP end a task as Ctrl-C does, so that its children end too."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, _terminate)
+    program(collection()).run()
+
+
+def _terminate(number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt(number)

@@ -1,0 +1,319 @@
+"""`pinwheel.toml`: the schema as frozen values, and the one place that reads it.
+
+`examples/pinwheel.toml` documents every key; a test compares it with these classes, key for key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, dataclass_transform, get_args, get_origin, get_type_hints
+
+from annotated_types import Ge, Gt, Le
+
+from pinwheel.errors import UsageError
+
+FILENAME = "pinwheel.toml"
+
+T = TypeVar("T")
+
+DAY_S = 86_400
+Count = Annotated[int, Ge(1)]
+Amount = Annotated[int, Ge(0)]
+Port = Annotated[int, Ge(0), Le(65535)]
+Seconds = Annotated[float, Gt(0), Le(DAY_S)]
+Signal = Literal["TERM", "HUP", "INT", "QUIT", "KILL", "USR1", "USR2"]
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
+def section(cls: type[T]) -> type[T]:
+    """A table of the file: a frozen dataclass in which an unknown key is an error."""
+    made = dataclass(frozen=True, slots=True, kw_only=True)(cls)
+    made.__pydantic_config__ = {"extra": "forbid", "strict": True}  # type: ignore[attr-defined]
+    return made
+
+
+@section
+class Index:
+    """Where the private index is and what belongs to it alone."""
+
+    url: str = ""
+    token_file: str = ""
+    ca_file: str = ""
+    private: tuple[str, ...] = ()
+
+
+@section
+class Packaging:
+    """How wheels and locks are made."""
+
+    cache: str = ""
+    python: str = ""
+
+
+@section
+class Project:
+    """One private git repository (or a folder of it) that becomes a distribution."""
+
+    repository: str
+    subdirectory: str = ""
+    generated: tuple[str, ...] = ()
+
+
+@section
+class Health:
+    """When a program counts as healthy: `passes` good probes in a row by the same process, alive `min_healthy_s`."""
+
+    http: str = ""
+    tcp: str = ""
+    command: tuple[str, ...] = ()
+    passes: Count = 2
+    interval_s: Seconds = 0.25
+    timeout_s: Seconds = 2.0
+    min_healthy_s: Annotated[float, Ge(0), Le(DAY_S)] = 1.0
+    deadline_s: Seconds = 30.0
+
+
+@section
+class Program:
+    """One supervised program of an application."""
+
+    command: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    user: str = ""
+    processes: Count = 1
+    stop_signal: Signal = "TERM"
+    stop_wait_s: Annotated[int, Ge(0), Le(DAY_S)] = 10
+    health: Health = field(default_factory=Health)
+
+
+@section
+class Application:
+    """What runs on the hosts: a project's release and the programs started from it."""
+
+    project: str = ""
+    programs: Mapping[str, Program] = field(default_factory=dict)
+
+
+@section
+class Host:
+    """One machine: how to reach it, and the variables that commands may use."""
+
+    address: str = ""
+    port: Port = 0
+    user: str = ""
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+@section
+class Layout:
+    """Where things are on a host. Nothing else in the code knows a host path."""
+
+    root: str = "/srv/pinwheel"
+    python: str = "python3"
+    supervisor_conf_dir: str = "/etc/supervisor/conf.d"
+    supervisor_socket: str = "/run/supervisor.sock"
+    supervisor_from: Literal["host", "index"] = "host"
+
+
+@section
+class Rollout:
+    """How a rollout moves through the hosts."""
+
+    canary: Amount = 1
+    batch: str = "25%"
+    max_unavailable: Count = 1
+    failure_budget: Amount = 0
+
+
+@section
+class Environment:
+    """A set of hosts that is deployed to as one."""
+
+    hosts: Mapping[str, Host]
+    user: str = ""
+    port: Annotated[int, Ge(1), Le(65535)] = 22
+    identity_file: str = ""
+    known_hosts: str = ""
+    become: tuple[str, ...] = ("sudo", "-n")
+    index_url: str = ""
+    connections: Count = 32
+    layout: Layout = field(default_factory=Layout)
+    rollout: Rollout = field(default_factory=Rollout)
+
+
+@section
+class Config:
+    """The whole file."""
+
+    index: Index = field(default_factory=Index)
+    packaging: Packaging = field(default_factory=Packaging)
+    projects: Mapping[str, Project] = field(default_factory=dict)
+    applications: Mapping[str, Application] = field(default_factory=dict)
+    environments: Mapping[str, Environment] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration and where it came from; paths in it are relative to `folder`."""
+
+    config: Config
+    file: Path | None
+
+    @property
+    def folder(self) -> Path:
+        return self.file.parent if self.file else Path.cwd()
+
+    def path(self, text: str) -> Path:
+        """A path of the file: `~` expanded, relative ones resolved against the file's folder."""
+        return self.folder / Path(text).expanduser()
+
+
+def find(start: Path, environ: Mapping[str, str]) -> Path | None:
+    """`PINWHEEL_CONFIG`, else the nearest `pinwheel.toml` from `start` upwards, else None."""
+    named = environ.get("PINWHEEL_CONFIG")
+    if named:
+        file = Path(named).expanduser().absolute()
+        if not file.is_file():
+            raise UsageError("the configuration file does not exist", where=str(file), remedy="correct PINWHEEL_CONFIG")
+        return file
+    start = start.absolute()
+    # also a folder or a dangling link of that name: reading it says what is wrong
+    return next((d / FILENAME for d in (start, *start.parents) if os.path.lexists(d / FILENAME)), None)
+
+
+def load(start: Path | None = None, environ: Mapping[str, str] = os.environ) -> Loaded:
+    """Find and read the configuration; without a file, the defaults.
+
+    `PINWHEEL_INDEX_URL` overrides `index.url`. Raises `UsageError` that lists every fault, each with file, line
+    and the path of the key.
+    """
+    file = find(start or Path.cwd(), environ)
+    config = parse(_text(file), str(file)) if file else Config()
+    url = environ.get("PINWHEEL_INDEX_URL")
+    if url:
+        config = dataclasses.replace(config, index=dataclasses.replace(config.index, url=url))
+    return Loaded(config, file)
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"the configuration cannot be read: {error.strerror}", where=str(file), remedy="correct its permissions"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"the configuration is not UTF-8: {error.reason}",
+            where=f"{file}: byte {error.start}",
+            remedy="save it as UTF-8, which TOML asks for",
+        ) from error
+
+
+def token(loaded: Loaded, environ: Mapping[str, str] = os.environ) -> str:
+    """The credential for the index: `PINWHEEL_TOKEN`, else the text of `index.token_file`, else empty."""
+    if environ.get("PINWHEEL_TOKEN"):
+        return environ["PINWHEEL_TOKEN"]
+    if not loaded.config.index.token_file:
+        return ""
+    file = loaded.path(loaded.config.index.token_file)
+    try:
+        return file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"the token file cannot be read: {getattr(error, 'strerror', 'it is not text')}",
+            where=str(file),
+            remedy="correct index.token_file or set PINWHEEL_TOKEN",
+        ) from error
+
+
+def parse(text: str, name: str) -> Config:
+    """Read the text of a configuration file called `name`. Raises `UsageError` with every fault in it."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(
+            f"this is not TOML: {error}", where=name, remedy="correct the line that the message names"
+        ) from error
+    try:
+        # through JSON, because strict validation of JSON takes an array for a tuple
+        return TypeAdapter(Config).validate_json(json.dumps(raw, default=str))
+    except ValidationError as error:
+        faults = sorted(_fault(text, one) for one in error.errors(include_url=False, include_input=False))
+    raise UsageError(
+        "the configuration has a fault" if len(faults) == 1 else f"the configuration has {len(faults)} faults",
+        where="\n".join(f"{name}:{line}: {what}" for line, what in faults),
+        remedy="examples/pinwheel.toml documents every key; `pinwheel init` writes a commented file",
+    )
+
+
+def _fault(text: str, error: Any) -> tuple[int, str]:
+    """The line of a fault, and the path of its key with what is wrong."""
+    path = tuple(str(part) for part in error["loc"])
+    match error["type"]:
+        case "unexpected_keyword_argument" | "extra_forbidden":
+            near = difflib.get_close_matches(path[-1], _keys_at(path[:-1]), n=1, cutoff=0.5)
+            what = "unknown key" + (f"; did you mean {'.'.join((*path[:-1], near[0]))}?" if near else "")
+        case "missing" | "missing_argument" | "missing_keyword_only_argument":
+            what = "is missing"
+        case "dataclass_type" | "dict_type" | "mapping_type":
+            what = "must be a table"
+        case "tuple_type" | "list_type":
+            what = "must be a list"
+        case _:
+            message = error["msg"]
+            what = message[:1].lower() + message[1:]
+    return line_of(text, path), f"{'.'.join(path)}: {what}"
+
+
+def line_of(text: str, path: tuple[str, ...]) -> int:
+    """The line (from 1) of the statement that first sets `path`, or its nearest ancestor that is there.
+
+    Found by parsing growing beginnings of the text: the statement that completes the first beginning in which
+    the path exists is the one that sets it.
+    """
+    lines = text.splitlines()
+    for depth in range(len(path), 0, -1):
+        start = 0
+        for end in range(1, len(lines) + 1):
+            try:
+                value: Any = tomllib.loads("\n".join(lines[:end]))
+            except tomllib.TOMLDecodeError:
+                continue  # in the middle of a statement of several lines
+            if _has(value, path[:depth]):
+                return start + 1
+            start = end
+    return 1
+
+
+def _has(value: Any, path: tuple[str, ...]) -> bool:
+    for part in path:
+        if isinstance(value, list) and part.isdigit() and int(part) < len(value):
+            value = value[int(part)]
+        elif isinstance(value, dict) and part in value:
+            value = value[part]
+        else:
+            return False
+    return True
+
+
+def _keys_at(path: tuple[str, ...]) -> list[str]:
+    """The keys that the schema knows in the table `path`."""
+    here: Any = Config
+    for part in path:
+        if dataclasses.is_dataclass(here):
+            here = get_type_hints(here).get(part)
+        elif get_origin(here) is not None:
+            here = get_args(here)[-1]
+        if get_origin(here) is None and not dataclasses.is_dataclass(here):
+            return []
+    return [f.name for f in dataclasses.fields(here)] if dataclasses.is_dataclass(here) else []

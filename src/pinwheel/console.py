@@ -1,0 +1,122 @@
+"""The terminal: messages and progress on stderr, data on stdout. Colours and live lines only on a terminal.
+
+Messages and progress never fail: whoever reads them may go away (`… 2>&1 | head`, a terminal that is closed), and the
+work goes on. Data that cannot be written is an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+
+class Progress(Protocol):
+    """A piece of work that reports what it is doing now."""
+
+    def update(self, text: str) -> None: ...
+
+
+class _Lines:
+    """Progress without a terminal: one plain line for each change."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._last = ""
+
+    def update(self, text: str) -> None:
+        if text != self._last:
+            self._last = text
+            say(f"{self._title}: {text}")
+
+
+class _Live:
+    """Progress on a terminal: a spinner whose text changes."""
+
+    def __init__(self, title: str, status: Any) -> None:
+        self._title = title
+        self._status = status
+
+    def update(self, text: str) -> None:
+        from rich.markup import escape
+
+        with _unheard():
+            self._status.update(f"{escape(self._title)}: [dim]{escape(text)}[/dim]")
+
+
+def say(text: str) -> None:
+    """One message for a person, on stderr."""
+    with _unheard():
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def data(text: str) -> None:
+    """One line of data, on stdout."""
+    print(text, flush=True)  # noqa: T201
+
+
+_documents = 0
+
+
+def document(value: Any) -> None:
+    """One JSON document, on stdout."""
+    global _documents
+    _documents += 1
+    data(json.dumps(value, indent=2, sort_keys=False, default=str))
+
+
+def documents() -> int:
+    """How many documents this process has printed: a task with `--json` prints exactly one, also when it fails."""
+    return _documents
+
+
+@contextlib.contextmanager
+def progress(title: str) -> Iterator[Progress]:
+    """Show that `title` is under way: a spinner on a terminal, plain lines elsewhere."""
+    if not sys.stderr.isatty():
+        yield _Lines(title)
+        return
+    from rich.console import Console
+
+    status = Console(stderr=True).status(title)
+    with _unheard():
+        status.start()
+    try:
+        yield _Live(title, status)
+    finally:
+        with _unheard():
+            status.stop()
+
+
+@contextlib.contextmanager
+def _unheard() -> Iterator[None]:
+    """Go on when nobody reads stderr any more; from then on it leads nowhere."""
+    try:
+        yield
+    except OSError:
+        if sys.stderr is not None:
+            with contextlib.suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
+    """A table on stdout: drawn by rich on a terminal, aligned plain text elsewhere."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.markup import escape
+        from rich.table import Table
+
+        drawn = Table(*columns, title=title or None)
+        for row in cells:
+            drawn.add_row(*(escape(cell) for cell in row))
+        Console().print(drawn)
+        return
+    if title:
+        data(title)
+    widths = [max(len(cell) for cell in column) for column in zip(columns, *cells, strict=True)]
+    for row in [list(columns), *cells]:
+        data("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

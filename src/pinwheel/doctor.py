@@ -1,0 +1,185 @@
+"""`pinwheel doctor`: what is missing on this machine and in this configuration, each finding with a remedy."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import shutil
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pinwheel import config, console, process
+from pinwheel.errors import PinwheelError
+from pinwheel.ledger import REFUSED, spools
+
+KNOWN_HOSTS = ("~/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts")
+"""Where OpenSSH, and so we, look for host keys unless the configuration says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`level` is `fault` (what was asked for cannot work), `advice` (it works, and could be better) or `good`."""
+
+    level: str
+    subject: str
+    problem: str
+    remedy: str = ""
+
+
+def examine(start: Path | None = None, environ: Mapping[str, str] = os.environ) -> list[Finding]:
+    """Look at the machine, then the configuration, then what it names. Changes nothing."""
+    found = list(_machine(environ))
+    try:
+        loaded = config.load(start, environ)
+    except PinwheelError as error:
+        return [*found, Finding("fault", "configuration", f"{error.problem}: {error.where}", error.remedy)]
+    return [*found, *_configuration(loaded), *_index(loaded, environ), *_hosts(loaded), *_spool(environ)]
+
+
+def report(findings: list[Finding], *, as_json: bool) -> bool:
+    """Print the findings; True when none is a fault."""
+    well = not any(one.level == "fault" for one in findings)
+    if as_json:
+        console.document({"ok": well, "findings": [dataclasses.asdict(one) for one in findings]})
+        return well
+    console.table(
+        ("", "subject", "finding", "remedy"),
+        [(one.level, one.subject, one.problem, one.remedy) for one in findings],
+    )
+    return well
+
+
+def _machine(environ: Mapping[str, str]) -> Iterator[Finding]:
+    for program, level, why in (
+        ("git", "fault", "packages are built from git"),
+        ("ssh-keygen", "advice", "statements are not signed without it"),
+    ):
+        if shutil.which(program, path=environ.get("PATH")) is None:
+            package = {"ssh-keygen": "openssh-client"}.get(program, program)
+            yield Finding(level, program, f"not installed: {why}", f"sudo apt-get install {package}")
+        else:
+            yield Finding("good", program, "installed")
+    git = shutil.which("git", path=environ.get("PATH"))
+    if git:
+        yield from _git_version(git)
+
+
+def _git_version(git: str) -> Iterator[Finding]:
+    words = process.run([git, "--version"]).output.split()
+    numbers = tuple(int(part) for part in words[2].split(".")[:2]) if len(words) > 2 else ()
+    if numbers < (2, 34):
+        yield Finding("advice", "git", f"{' '.join(words)} is old", "2.34 and newer are tested")
+
+
+def _configuration(loaded: config.Loaded) -> Iterator[Finding]:
+    if loaded.file is None:
+        yield Finding("advice", "configuration", "there is no pinwheel.toml", "pinwheel init")
+        return
+    yield Finding("good", "configuration", str(loaded.file))
+    packaging = loaded.config.packaging
+    if packaging.python and not re.fullmatch(r"\d+\.\d+", packaging.python):
+        yield Finding("fault", "packaging.python", f"{packaging.python} is no version of Python", "as in 3.12")
+    if packaging.cache:
+        yield from _writable(loaded.path(packaging.cache), "packaging.cache")
+    for name, project in loaded.config.projects.items():
+        local = "://" not in project.repository and ":" not in project.repository.partition("/")[0]
+        if local and not loaded.path(project.repository).is_dir():
+            yield Finding(
+                "fault",
+                f"projects.{name}",
+                f"{loaded.path(project.repository)} does not exist",
+                f"correct projects.{name}.repository",
+            )
+    for name, application in loaded.config.applications.items():
+        released = application.project or name
+        if not application.programs:
+            yield Finding(
+                "fault",
+                f"applications.{name}",
+                "has no program",
+                f"add a table [applications.{name}.programs.web]",
+            )
+        if loaded.config.projects and released not in loaded.config.projects:
+            yield Finding(
+                "advice",
+                f"applications.{name}",
+                f"project {released} is not among [projects]",
+                "fine when it is released from elsewhere",
+            )
+
+
+def _index(loaded: config.Loaded, environ: Mapping[str, str]) -> Iterator[Finding]:
+    if not loaded.config.index.url:
+        yield Finding("advice", "index", "no address is set", "set index.url or PINWHEEL_INDEX_URL")
+        return
+    from pinwheel.index.client import from_config
+
+    if loaded.config.index.token_file and not environ.get("PINWHEEL_TOKEN"):
+        yield from _private(loaded.path(loaded.config.index.token_file), "index.token_file")
+    try:
+        client = from_config(loaded)
+        client.health()
+        client.events(limit=1)
+    except PinwheelError as error:
+        yield Finding("fault", "index", f"{error.problem} ({error.where})", error.remedy)
+    else:
+        yield Finding("good", "index", f"{loaded.config.index.url} answers and takes the token")
+
+
+def _hosts(loaded: config.Loaded) -> Iterator[Finding]:
+    for name, environment in loaded.config.environments.items():
+        subject = f"environments.{name}"
+        if not environment.hosts:
+            yield Finding("fault", subject, "has no hosts", f"add a table [{subject}.hosts.NAME]")
+        if environment.identity_file:
+            yield from _private(loaded.path(environment.identity_file), f"{subject}.identity_file")
+        named = [environment.known_hosts] if environment.known_hosts else KNOWN_HOSTS
+        if not any(loaded.path(each).is_file() for each in named):
+            yield Finding(
+                "fault",
+                subject,
+                f"{loaded.path(named[0])} does not exist, and host keys are always checked",
+                f"ssh-keyscan HOST >> {loaded.path(named[0])}, after you compared the fingerprint",
+            )
+
+
+def _private(file: Path, subject: str) -> Iterator[Finding]:
+    """A file that holds a secret must be there and readable by its owner alone."""
+    try:
+        mode = file.stat().st_mode
+    except OSError as error:
+        yield Finding("fault", subject, f"{file}: {error.strerror}", f"write the file or correct {subject}")
+        return
+    if stat.S_IMODE(mode) & 0o077:
+        yield Finding("fault", subject, f"{file} can be read by others", f"chmod 600 {file}")
+    else:
+        yield Finding("good", subject, str(file))
+
+
+def _writable(folder: Path, subject: str) -> Iterator[Finding]:
+    """A folder that is there and can be written, or can be made."""
+    nearest = next(each for each in (folder, *folder.parents) if each.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        yield Finding("fault", subject, f"{folder} cannot be written", f"correct {subject}, or the rights of {nearest}")
+
+
+def _spool(environ: Mapping[str, str]) -> Iterator[Finding]:
+    files = list(spools(environ).glob("*/**/*.json"))
+    refused = [file for file in files if file.parent.name == REFUSED]
+    if waiting := len(files) - len(refused):
+        yield Finding(
+            "advice",
+            "ledger",
+            f"{waiting} events wait for the index",
+            "they are delivered with the next event that is recorded",
+        )
+    if refused:
+        yield Finding(
+            "advice",
+            "ledger",
+            f"{len(refused)} events cannot be delivered",
+            f"look at {refused[0].parent} and remove what you do not need",
+        )

@@ -1,0 +1,92 @@
+"""An index in memory: the part of the client's face that deploys use."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from tests.deploy import wheels
+
+from pinwheel.events import Event
+from pinwheel.index.client import Attachment, Holder, IndexFile, IndexUnreachable, Lease, LeaseHeld, WrongCredential
+
+
+class MemoryIndex:
+    """Holds `shop` in versions with locks. `holder` set makes its leases refused; `away` makes everything fail,
+    and `expired` everything that needs our credential."""
+
+    url = "http://index.example/"
+
+    def __init__(self, *versions: str) -> None:
+        self.holder: Holder | None = None
+        self.away = False
+        self.expired = False
+        self.recorded: list[Event] = []
+        self.minted: list[tuple[str, tuple[str, ...], float]] = []
+        self.released: list[int] = []
+        self._tokens = itertools.count(1)
+        self._files: dict[str, list[IndexFile]] = {"uv": [self._file("uv-0.9.1-py3-none-manylinux_2_17_x86_64.whl")]}
+        self._files["supervisor"] = [self._file("supervisor-4.3.0-py2.py3-none-any.whl")]
+        self._attached: dict[tuple[str, str], bytes] = {}
+        for version in versions:
+            self.publish(version)
+
+    def publish(self, version: str) -> str:
+        """Publish and lock a version of shop; its release's name."""
+        file = self._file(f"shop-{version}-py3-none-any.whl")
+        self._files.setdefault("shop", []).append(file)
+        pylock = wheels.pylock("shop", version, file.sha256)
+        self._attached[version, "pylock.toml"] = pylock
+        self._attached[version, "requirements.txt"] = f"shop=={version} --hash=sha256:{file.sha256}\n".encode()
+        return f"{version}-{hashlib.sha256(pylock).hexdigest()[:8]}"
+
+    def files(self, project: str) -> tuple[IndexFile, ...]:
+        self._answer()
+        return tuple(self._files.get(project, ()))
+
+    def own_files(self, project: str) -> tuple[IndexFile, ...]:
+        return () if project in ("uv", "supervisor") else self.files(project)
+
+    def attachment(self, project: str, version: str, name: str, sha256: str = "") -> bytes | None:
+        self._answer()
+        return self._attached.get((version, name))
+
+    def attachments(self, project: str, version: str) -> list[Attachment]:
+        return [Attachment(name, "", len(body), "") for (of, name), body in self._attached.items() if of == version]
+
+    def acquire_lease(self, environment: str, owner: str, rollout: str, ttl_s: float) -> Lease:
+        self._answer()
+        if self.holder:
+            raise LeaseHeld(environment, self.holder)
+        return Lease(environment, next(self._tokens), owner, rollout, "", ttl_s)
+
+    def renew_lease(self, lease: Lease, ttl_s: float) -> Lease:
+        return lease
+
+    def release_lease(self, lease: Lease) -> None:
+        self._answer()
+        self.released.append(lease.token)
+
+    def mint_token(self, name: str, scopes: Sequence[str], ttl_s: float) -> str:
+        self.minted.append((name, tuple(scopes), ttl_s))
+        return "short-lived"
+
+    def record(self, events: Sequence[Event]) -> None:
+        self._answer()
+        self.recorded += [event for event in events if event not in self.recorded]
+
+    def events(self, *, after: int = 0, environment: str = "") -> list[dict[str, Any]]:
+        known = [event.document() | {"serial": serial} for serial, event in enumerate(self.recorded, 1)]
+        return [event for event in known if event["serial"] > after and event["environment"] == environment][:3]
+
+    def _answer(self) -> None:
+        if self.away:
+            raise IndexUnreachable("the index does not answer", where=self.url)
+        if self.expired:
+            raise WrongCredential("the index does not know this token", where=self.url)
+
+    def _file(self, filename: str) -> IndexFile:
+        sha256 = hashlib.sha256(filename.encode()).hexdigest()
+        return IndexFile(filename, f"{self.url}files/{sha256}/{filename}", sha256, 10, filename.split("-")[1])

@@ -1,0 +1,225 @@
+"""Hosts in memory behind the `Hosts` port: they answer requests as the protocol says, without a machine."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pinwheel.config import Layout
+from pinwheel.deploy.fleet import Target
+from pinwheel.deploy.gate import Outcome
+from pinwheel.deploy.hosts import HostUnreachable, OutcomeUnknown, StepRefused
+
+Body = Mapping[str, Any]
+
+
+@dataclass
+class SimulatedHost:
+    """One host. Releases in `sick` do not pass their gate here; `fault` names what goes wrong on the next asking."""
+
+    name: str
+    ready: bool = True
+    sick: set[str] = field(default_factory=set)
+    unreachable: bool = False
+    prepare_fails: bool = False
+    lost_in: str = ""
+    releases: dict[str, dict[str, Any]] = field(default_factory=dict)
+    current: str | None = None
+    conf: str | None = None
+    programs: list[str] = field(default_factory=list)
+    pid: int = 0
+    fence: int = 0
+    free_bytes: int = 10**10
+    activations: list[str] = field(default_factory=list)
+
+    def facts(self) -> dict[str, Any]:
+        stored = self.releases.get(self.current or "", {})
+        application = {
+            "current": self.current,
+            "in_doubt": False,
+            "releases": [
+                {key: each[key] for key in ("release", "version", "lock_sha256", "verdict", "activated_at")}
+                for each in self.releases.values()
+            ],
+            "conf_sha256": hashlib.sha256(self.conf.encode()).hexdigest() if self.conf else None,
+            "conf": self.conf,
+            "drift": self.conf != stored.get("conf"),
+            "processes": self.processes(),
+        }
+        return {
+            "python": "3.11.2",
+            "machine": "x86_64",
+            "libc": ["glibc", "2.36"],
+            "free_bytes": self.free_bytes,
+            "ready": self.ready,
+            "missing": [] if self.ready else ["folders", "uv", "supervisor"],
+            "uv": "0.9.1" if self.ready else None,
+            "supervisor": {"version": "4.3.0", "state": "RUNNING"} if self.ready else None,
+            "fence": {"live": self.fence} if self.fence else {},
+            "applications": {"shop": application} if self.releases else {},
+        }
+
+    def processes(self) -> list[dict[str, Any]]:
+        since = "2026-01-01T00:00:00Z"
+        return [{"program": each, "pid": self.pid, "state": "RUNNING", "since": since} for each in self.programs]
+
+    def bootstrap(self, body: Body) -> dict[str, Any]:
+        changes = [] if self.ready else ["folders", f"uv from {body['uv']['filename']}", "supervisor"]
+        self.ready = True
+        return {"changes": changes}
+
+    def prepare(self, body: Body) -> dict[str, Any]:
+        if self.prepare_fails:
+            raise StepRefused("prepare-failed", "the installer failed", where=self.name, remedy="read its output")
+        created = body["release"] not in self.releases
+        if created:
+            kept = {key: body[key] for key in ("application", "release", "version", "lock_sha256", "commit")}
+            self.releases[body["release"]] = {**kept, "conf": None, "verdict": "prepared", "activated_at": None}
+        return {"created": created, "how": "uv", "seconds": 0.5, "bytes": 1000}
+
+    def activate(self, body: Body) -> dict[str, Any]:
+        release, conf = body["release"], body["conf"]
+        if self.current != body["expected_current"]:
+            raise StepRefused("moved", f"{self.current} runs", where=self.name, remedy="plan again")
+        stored = self.releases[release]
+        if conf is None:
+            conf, programs = stored["conf"], stored["programs"]
+        else:
+            programs = [name for each in body["programs"] for name in each["processes"]]
+        if self.current == release and self.conf == conf and release not in self.sick:
+            return self._result("unchanged")
+        self.activations.append(release)
+        self.pid += 1
+        if release in self.sick:
+            stored["verdict"] = "bad"
+            if self.current is None:
+                return self._result("removed", "the gate said no")
+            outcome = "revert-unhealthy" if self.current in self.sick else "reverted"
+            return self._result(outcome, "the gate said no", "Traceback: boom", "500")
+        stored.update(conf=conf, programs=programs, verdict="good", activated_at=f"2026-01-01T00:00:{self.pid:02d}Z")
+        self.current, self.conf, self.programs = release, conf, programs
+        return self._result("activated")
+
+    def _result(self, outcome: str, reason: str = "", log_tail: str = "", probe: str = "") -> dict[str, Any]:
+        return {
+            "outcome": outcome,
+            "reason": reason,
+            "log_tail": log_tail,
+            "probe": probe,
+            "processes": self.processes(),
+            "seconds": 0.1,
+        }
+
+
+class SimulatedHosts:
+    """The port. `asked` is every (action, host) in order; `most_at_once` the most activations at the same time.
+
+    `before` is called with action and host before a host works, outside of any lock.
+    """
+
+    def __init__(self, *names: str, before: Callable[[str, str], None] = lambda action, host: None) -> None:
+        self.hosts = {name: SimulatedHost(name) for name in names}
+        self.asked: list[tuple[str, str]] = []
+        self.most_at_once = 0
+        self.aborted = False
+        self.before = before
+        self._activating = 0
+        self._lock = threading.Lock()
+
+    def __getitem__(self, name: str) -> SimulatedHost:
+        return self.hosts[name]
+
+    def ask(self, host: str, request: Mapping[str, Any], heard: Callable[[str], None]) -> Mapping[str, Any]:
+        here, action = self.hosts[host], request["action"]
+        with self._lock:
+            self.asked.append((action, host))
+            self._activating += action == "activate"
+            self.most_at_once = max(self.most_at_once, self._activating)
+        try:
+            self.before(action, host)
+            return self._answer(here, request)
+        finally:
+            with self._lock:
+                self._activating -= action == "activate"
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def close(self) -> None:
+        pass
+
+    def _answer(self, here: SimulatedHost, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        action = request["action"]
+        if here.unreachable:
+            raise HostUnreachable(f"{here.name}: nobody listens", where=here.name, remedy="is it up?")
+        if here.lost_in == action:
+            raise OutcomeUnknown(f"{here.name} lost the connection", where=here.name, remedy="look at it")
+        if request["fence"] is not None:
+            if request["fence"] < here.fence:
+                raise StepRefused("fenced", "a newer rollout was here", where=here.name, remedy="look")
+            here.fence = request["fence"]
+        match action:
+            case "facts":
+                return here.facts()
+            case "bootstrap":
+                return here.bootstrap(request["body"])
+            case "prepare":
+                return here.prepare(request["body"])
+            case _:
+                return here.activate(request["body"])
+
+    def did(self, action: str) -> list[str]:
+        """The hosts that were asked for `action`, in order."""
+        return [host for one, host in self.asked if one == action]
+
+
+@dataclass
+class Lease:
+    """A fence in memory."""
+
+    token: int = 1
+    held: bool = True
+
+    def valid(self) -> bool:
+        return self.held
+
+
+class Diary:
+    """A recorder in memory: (kind, host) of each event, and everything about it."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+
+    def append(self, kind: str, subject: str, **about: object) -> None:
+        self.events.append({"kind": kind, "subject": subject, **about})
+
+    def kinds(self) -> list[tuple[str, str]]:
+        return [(each["kind"], each.get("host", "")) for each in self.events]
+
+
+class Onlooker:
+    """A watcher in memory."""
+
+    def __init__(self) -> None:
+        self.phases: list[str] = []
+        self.outcomes: list[Outcome] = []
+        self.notes: list[str] = []
+
+    def phase(self, text: str) -> None:
+        self.phases.append(text)
+
+    def ended(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+
+    def heard(self, host: str, text: str) -> None:
+        pass
+
+    def said(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def target(name: str, **variables: str) -> Target:
+    return Target(name, "127.0.0.1", 22, "", (), Layout(), variables)

@@ -1,0 +1,213 @@
+"""The tasks as a user calls them: flags, exit codes, and what comes out on which stream."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from invoke import Collection
+from tests.deploy.test_operate import CONFIG, World
+
+from pinwheel import cli
+from pinwheel.config import Host
+from pinwheel.deploy import commands, fleet, operate
+from pinwheel.deploy.execute import Watcher
+from pinwheel.deploy.operate import Session
+from pinwheel.index.client import Holder
+from pinwheel.ledger import Ledger
+
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A world in which the tasks find simulated hosts and an index in memory."""
+    made = World(tmp_path)
+    monkeypatch.setenv("PINWHEEL_TOKEN", "ours")
+
+    @contextlib.contextmanager
+    def open_session(name: str, watcher: Watcher) -> Iterator[Session]:
+        environment = fleet.environment(made.loaded.config, name)
+        targets = fleet.targets(name, environment)
+        session = Session(made.loaded, name, environment, targets, made.hosts, watcher, made.stop)
+        session.client = session.impatient = made.index  # type: ignore[assignment]
+        session.ledger = Ledger(made.index, made.spool)
+        yield session
+
+    monkeypatch.setattr(operate, "open_session", open_session)
+    return made
+
+
+@pytest.fixture
+def run() -> Run:
+    """Run `pinwheel WORDS` in this process; the exit code."""
+
+    def run(*words: str) -> int:
+        tree = Collection()
+        tree.add_collection(commands.collection())
+        cli.guard(tree)
+        program = cli.program(tree)
+        try:
+            program.run(["pinwheel", *words])
+        except SystemExit as ended:
+            return int(ended.code or 0)
+        return 0
+
+    return run
+
+
+def test_a_rollout_tells_its_story_on_stderr_and_its_end_on_stdout(
+    world: World, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("deploy.rollout", "shop==1.0.0", "--env", "live") == 0
+    out, err = capsys.readouterr()
+    assert "rollout of shop==1.0.0: prepare 3 hosts" in err
+    assert "rollout of shop==1.0.0: activate h1 (batch 1 of 3)" in err
+    assert "h1: activated in 0.1 s" in err
+    assert "done: shop 1.0.0 runs on 3 hosts" in err
+    assert [line.split()[:3] for line in out.splitlines()[1:]] == [
+        [name, "activated", world.one] for name in world.hosts.hosts
+    ]
+    assert run("deploy.rollout", "shop==1.0.0", "--env", "live") == 0
+    assert capsys.readouterr().out == "nothing to do: shop 1.0.0 runs on every host\n"
+
+
+def test_a_rollout_that_is_halted_exits_1_and_says_why_in_its_document(
+    world: World, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("deploy.rollout", "shop==1.0.0", "--env", "live")
+    world.hosts["h1"].sick.add(world.two)
+    capsys.readouterr()
+    assert run("deploy.rollout", "shop==1.1.0", "--env", "live", "--json") == 1
+    out, err = capsys.readouterr()
+    document = json.loads(out)
+    assert (document["outcome"], document["version"]) == ("halted", "1.1.0")
+    assert document["hosts"] == [
+        {"name": "h1", "outcome": "reverted", "release": world.one, "reason": "the gate said no"},
+        *(
+            {"name": name, "outcome": "skipped", "release": world.one, "reason": "the rollout stopped before its turn"}
+            for name in ("h2", "h3")
+        ),
+    ]
+    assert "| Traceback: boom" in err
+
+
+def test_a_plan_exits_4_with_changes_and_0_without(world: World, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("deploy.plan", "shop==1.0.0", "--env", "live", "--json") == 4
+    assert json.loads(capsys.readouterr().out)["waves"] == [["h1"], ["h2"], ["h3"]]
+    run("deploy.rollout", "shop==1.0.0", "--env", "live")
+    assert run("deploy.plan", "shop==1.0.0", "--env", "live") == 0
+    world.hosts["h3"].unreachable = True
+    assert run("deploy.plan", "shop==1.0.0", "--env", "live") == 1
+    assert run("deploy.plan", "shop==1.1.0", "--env", "live") == 1, "what cannot be carried out is no plan"
+
+
+def test_a_held_environment_exits_3_and_names_the_holder(
+    world: World, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.index.holder = Holder("anna@desk", "r9", "", 5, 40)
+    assert run("deploy.rollout", "shop==1.0.0", "--env", "live") == 3
+    assert "anna@desk" in capsys.readouterr().err
+
+
+def test_a_rollback_takes_every_host_back(world: World, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    for version in ("1.0.0", "1.1.0"):
+        run("deploy.rollout", f"shop=={version}", "--env", "live")
+    capsys.readouterr()
+    assert run("deploy.rollback", "shop", "--env", "live", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["outcome"], document["version"]) == ("done", "1.0.0")
+    assert run("deploy.rollback", "shop", "--env", "live", "--to", "1.1.0") == 0
+    assert world.hosts["h1"].current == world.two
+
+
+def test_status_shows_every_host_also_one_that_is_away(
+    world: World, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("deploy.rollout", "shop==1.0.0", "--env", "live")
+    world.hosts["h3"].unreachable = True
+    capsys.readouterr()
+    assert run("deploy.status", "--env", "live", "--json") == 1
+    hosts = json.loads(capsys.readouterr().out)["hosts"]
+    assert [(host["name"], host["reachable"]) for host in hosts] == [("h1", True), ("h2", True), ("h3", False)]
+    assert hosts[0]["applications"][0]["version"] == "1.0.0"
+    assert run("deploy.status", "--env", "live") == 1
+    assert "unreachable" in capsys.readouterr().out
+    world.hosts["h3"].unreachable = False
+    assert run("deploy.status", "--env", "live") == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("action", ["facts", "activate", "bootstrap"])
+def test_an_interruption_exits_with_its_signal(world: World, run: Run, number: int, action: str) -> None:
+    """As every other task does: 130, 143, 129."""
+    world.hosts["h1"].ready = world.hosts["h2"].ready = action != "bootstrap"
+
+    def stop(asked: str, _: str) -> None:
+        if asked == action and not world.stop.is_set():
+            world.stop.set(number)
+
+    world.hosts.before = stop
+    words = ("deploy.bootstrap",) if action == "bootstrap" else ("deploy.rollout", "shop==1.0.0")
+    assert run(*words, "--env", "live") == 128 + number
+
+
+def test_bootstrap_lists_changes_then_says_that_there_is_nothing_to_do(
+    world: World, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.hosts["h2"].ready = False
+    assert run("deploy.bootstrap", "--env", "live", "--check") == 4
+    assert run("deploy.bootstrap", "--env", "live") == 0
+    capsys.readouterr()
+    assert run("deploy.bootstrap", "--env", "live") == 0
+    assert capsys.readouterr().out == "h1: nothing to do\nh2: nothing to do\nh3: nothing to do\n"
+    run("deploy.bootstrap", "--env", "live", "--json")
+    assert [host["changes"] for host in json.loads(capsys.readouterr().out)["hosts"]] == [[], [], []]
+    world.hosts["h1"].unreachable = True
+    assert run("deploy.bootstrap", "--env", "live") == 1
+
+
+def test_history_shows_what_the_index_recorded(
+    tmp_path: Path, world: World, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pinwheel.toml").write_text(CONFIG)
+    monkeypatch.setenv("PINWHEEL_CONFIG", str(tmp_path / "pinwheel.toml"))
+    monkeypatch.setattr(operate, "from_config", lambda loaded: world.index)
+    run("deploy.rollout", "shop==1.0.0", "--env", "live")
+    capsys.readouterr()
+    assert run("deploy.history", "--env", "live", "--limit", "2", "--json") == 0
+    events = json.loads(capsys.readouterr().out)["events"]
+    assert [event["kind"] for event in events] == ["activated", "rollout-finished"]
+    assert run("deploy.history", "--env", "live") == 0
+    assert "rollout-started" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("deploy.rollout", "shop==1.0.0"),
+        ("deploy.rollout", "--env", "live"),
+        ("deploy.rollout", "shop", "--env", "live"),
+        ("deploy.rollout", "shop==1.0.0", "--env", "lvie"),
+        ("deploy.rollout", "chop==1.0.0", "--env", "live"),
+        ("deploy.rollback", "chop", "--env", "live"),
+        ("deploy.status", "--env", ""),
+        ("deploy.history", "--env", "live", "--limit", "0"),
+    ],
+)
+def test_wrong_usage_exits_2_and_touches_nothing(world: World, run: Run, words: tuple[str, ...]) -> None:
+    assert run(*words) == 2
+    assert world.hosts.asked == []
+
+
+def test_a_fleet_of_one_host_says_so(world: World, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    alone = replace(world.environment, hosts={"h1": Host(variables={"port": "1"})})
+    environments = {"live": alone}
+    world.loaded = replace(world.loaded, config=replace(world.loaded.config, environments=environments))
+    assert run("deploy.rollout", "shop==1.0.0", "--env", "live") == 0
+    assert "runs on 1 host" in capsys.readouterr().err

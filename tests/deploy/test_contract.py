@@ -1,0 +1,213 @@
+"""One contract, two hosts: the simulated one of the tests and the runner over SSH give the same answers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.deploy.deployment import Site, standing
+from tests.deploy.simulated import SimulatedHosts, target
+
+from pinwheel import config
+from pinwheel.deploy import facts, fetch, fleet, steps, supervisor_file
+from pinwheel.deploy.facts import Installed
+from pinwheel.deploy.fleet import Target
+from pinwheel.deploy.hosts import Hosts, StepRefused
+from pinwheel.deploy.ssh import SshHosts
+
+VERSIONS = ("1.0.0", "1.1.0", "1.2.0")
+
+
+@dataclass
+class Bench:
+    """One bare host behind the port, and what its requests need. Version 1.2.0 is not healthy on it."""
+
+    hosts: Hosts
+    target: Target
+    application: config.Application
+    uv: Mapping[str, str]
+    supervisor: str
+    index_url: str
+    requirements: Mapping[str, str]
+
+    def ask(self, step: steps.Step, fence: int | None = 5) -> Mapping[str, Any]:
+        request = steps.request(
+            step, self.target, environment="live", rollout="r1", fence=fence, index_url=self.index_url
+        )
+        return self.hosts.ask("h1", request, lambda text: None)
+
+    def release(self, version: str) -> str:
+        return f"{version}-{hashlib.sha256(version.encode()).hexdigest()[:8]}"
+
+    def here(self) -> Installed:
+        return facts.parse("h1", self.ask(steps.Look("h1"), None)).installed("shop")
+
+    def bootstrap(self) -> list[str]:
+        return list(self.ask(steps.Bootstrap("h1", self.uv, self.supervisor))["changes"])
+
+    def prepare(self, version: str) -> Mapping[str, Any]:
+        release, sha256 = self.release(version), hashlib.sha256(version.encode()).hexdigest()
+        requirements = self.requirements[version]
+        return self.ask(
+            steps.Prepare("h1", "shop", "acme-tiny", release, version, sha256, "c0ffee", requirements, 1000)
+        )
+
+    def activate(self, version: str, expected: str | None, *, back: bool = False, fence: int = 5) -> Mapping[str, Any]:
+        release = self.release(version)
+        about = ("shop", self.application, self.target, release, version)
+        conf, programs = (None, None) if back else (supervisor_file.conf(*about), supervisor_file.programs(*about))
+        current = self.release(expected) if expected else None
+        return self.ask(steps.Activate("h1", "shop", release, conf, programs, current), fence)
+
+
+@pytest.fixture(params=["simulated", pytest.param("real", marks=pytest.mark.slow)])
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    """A bare host."""
+    program = config.Program(command=("{release}/bin/acme-tiny", "{port}"), health=config.Health(**HEALTH))
+    application = config.Application(project="acme-tiny", programs={"web": program})
+    if request.param == "simulated":
+        hosts = SimulatedHosts("h1")
+        hosts["h1"].ready = False
+        uv = {"filename": "uv.whl", "url": "", "sha256": ""}
+        made = Bench(hosts, target("h1", port="1"), application, uv, "supervisor", "", dict.fromkeys(VERSIONS, ""))
+        hosts["h1"].sick.add(made.release("1.2.0"))
+        yield made
+        return
+    with standing(tmp_path, "h1") as site:
+        yield from real(site, application)
+
+
+HEALTH: dict[str, Any] = {
+    "http": "http://127.0.0.1:{port}/health",
+    "interval_s": 0.1,
+    "min_healthy_s": 0.3,
+    "deadline_s": 3.0,
+}
+
+
+def real(site: Site, application: config.Application) -> Iterator[Bench]:
+    loaded = config.load(site.folder, {})
+    (one,) = fleet.targets("live", loaded.config.environments["live"])
+    with SshHosts([one], known_hosts=site.lab.known_hosts, identity_file=site.lab.identity_file) as hosts:
+        made = Bench(hosts, one, application, {}, "", site.client.credentialed_simple_url(), {})
+        found = facts.parse("h1", made.ask(steps.Look("h1"), None))
+        uv = fetch.uv_wheel(site.client.files("uv"), found.machine, found.libc)
+        made.uv = {"filename": uv.filename, "url": uv.url, "sha256": uv.sha256}
+        made.supervisor = fetch.supervisor_requirements(site.client.files("supervisor"))
+        attached = {version: site.client.attachment("acme-tiny", version, "requirements.txt") for version in VERSIONS}
+        made.requirements = {version: (body or b"").decode() for version, body in attached.items()}
+        yield made
+
+
+def a_bare_host_tells_what_it_lacks(bench: Bench) -> None:
+    told = facts.parse("h1", bench.ask(steps.Look("h1"), None))
+    assert not told.ready
+    assert told.missing
+    assert told.python
+    assert told.libc[0] in ("glibc", "musl")
+    assert told.installed("shop") == Installed()
+
+
+def bootstrap_makes_it_ready_once(bench: Bench) -> None:
+    assert bench.bootstrap()
+    assert bench.bootstrap() == []
+    told = facts.parse("h1", bench.ask(steps.Look("h1"), None))
+    assert (told.ready, told.missing) == (True, ())
+    assert told.uv
+    assert told.supervisor
+    assert told.free_bytes > 0
+
+
+def prepare_builds_once_and_runs_nothing(bench: Bench) -> None:
+    made = bench.prepare("1.0.0")
+    assert made["created"] is True
+    assert set(made) >= {"how", "seconds", "bytes"}
+    assert bench.prepare("1.0.0")["created"] is False
+    here = bench.here()
+    assert (here.current, here.processes) == (None, ())
+    release = here.release(bench.release("1.0.0"))
+    assert release is not None
+    assert release.verdict == "prepared"
+
+
+def activate_runs_it_and_a_second_time_changes_nothing(bench: Bench) -> None:
+    assert bench.activate("1.0.0", None)["outcome"] == "activated"
+    here = bench.here()
+    assert here.current == bench.release("1.0.0")
+    assert here.healthy
+    assert not here.drift
+    assert [each.program for each in here.processes] == ["shop-web"]
+    release = here.release(here.current)
+    assert release is not None
+    assert release.verdict == "good"
+    assert release.activated_at
+    assert bench.activate("1.0.0", "1.0.0")["outcome"] == "unchanged"
+    assert bench.here().processes == here.processes
+
+
+def the_next_release_takes_its_place(bench: Bench) -> None:
+    bench.prepare("1.1.0")
+    before = bench.here()
+    assert bench.activate("1.1.0", "1.0.0")["outcome"] == "activated"
+    here = bench.here()
+    assert here.current == bench.release("1.1.0")
+    assert here.processes[0].pid != before.processes[0].pid
+    assert here.conf_sha256 != before.conf_sha256
+
+
+def a_sick_release_goes_back_and_is_marked_bad(bench: Bench) -> None:
+    bench.prepare("1.2.0")
+    before = bench.here()
+    result = bench.activate("1.2.0", "1.1.0")
+    assert result["outcome"] == "reverted"
+    assert result["reason"]
+    assert result["probe"] or result["log_tail"]
+    here = bench.here()
+    assert (here.current, here.conf_sha256, here.healthy) == (before.current, before.conf_sha256, True)
+    release = here.release(bench.release("1.2.0"))
+    assert release is not None
+    assert release.verdict == "bad"
+
+
+def going_back_needs_only_the_name(bench: Bench) -> None:
+    assert bench.activate("1.0.0", "1.1.0", back=True)["outcome"] == "activated"
+    here = bench.here()
+    assert here.current == bench.release("1.0.0")
+    assert (here.healthy, here.drift) == (True, False)
+
+
+def a_host_that_has_moved_refuses(bench: Bench) -> None:
+    with pytest.raises(StepRefused) as caught:
+        bench.activate("1.1.0", "1.1.0")
+    assert caught.value.code == "moved"
+    assert caught.value.remedy
+
+
+def a_host_refuses_a_lower_token_than_it_has_seen(bench: Bench) -> None:
+    with pytest.raises(StepRefused) as caught:
+        bench.activate("1.1.0", "1.0.0", fence=4)
+    assert caught.value.code == "fenced"
+    assert bench.here().current == bench.release("1.0.0")
+    assert facts.parse("h1", bench.ask(steps.Look("h1"), None)).fence == {"live": 5}
+
+
+STORY = (
+    a_bare_host_tells_what_it_lacks,
+    bootstrap_makes_it_ready_once,
+    prepare_builds_once_and_runs_nothing,
+    activate_runs_it_and_a_second_time_changes_nothing,
+    the_next_release_takes_its_place,
+    a_sick_release_goes_back_and_is_marked_bad,
+    going_back_needs_only_the_name,
+    a_host_that_has_moved_refuses,
+    a_host_refuses_a_lower_token_than_it_has_seen,
+)
+
+
+def test_both_hosts_tell_the_same_story(bench: Bench) -> None:
+    for chapter in STORY:
+        chapter(bench)

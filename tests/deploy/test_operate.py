@@ -1,0 +1,288 @@
+"""The operator's acts on simulated hosts and an index in memory: what is asked of whom, and what is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.deploy.memory_index import MemoryIndex
+from tests.deploy.simulated import Onlooker, SimulatedHosts
+
+from pinwheel import config
+from pinwheel.deploy import fleet, operate
+from pinwheel.deploy.execute import Conclusion, Stop
+from pinwheel.deploy.fetch import NotInTheIndex
+from pinwheel.deploy.gate import Outcome
+from pinwheel.deploy.operate import Interrupted, Patient, Session
+from pinwheel.deploy.plan import NothingToGoBackTo
+from pinwheel.errors import Refused, UsageError
+from pinwheel.index.client import Holder, IndexUnreachable
+from pinwheel.ledger import Ledger, SinkUnreachable
+
+CONFIG = """
+[index]
+url = "http://index.example"
+
+[applications.shop.programs.web]
+command = ["{release}/bin/shop", "--port", "{port}"]
+
+[environments.live]
+become = []
+[environments.live.layout]
+supervisor_from = "index"
+[environments.live.hosts]
+h1 = {variables = {port = "8001"}}
+h2 = {variables = {port = "8002"}}
+h3 = {variables = {port = "8003"}}
+"""
+
+
+class World:
+    """Everything around a session."""
+
+    def __init__(self, folder: Path, text: str = CONFIG) -> None:
+        self.loaded = config.Loaded(config.parse(text, "pinwheel.toml"), folder / "pinwheel.toml")
+        self.environment = fleet.environment(self.loaded.config, "live")
+        self.hosts = SimulatedHosts(*self.environment.hosts)
+        self.index = MemoryIndex()
+        self.one, self.two = self.index.publish("1.0.0"), self.index.publish("1.1.0")
+        self.spool = folder / "spool"
+        self.requests: list[Mapping[str, Any]] = []
+        self.stop = Stop()
+
+    def session(self) -> Session:
+        targets = fleet.targets("live", self.environment)
+        made = Session(self.loaded, "live", self.environment, targets, self.hosts, Onlooker())
+        made.client = made.impatient = self.index  # type: ignore[assignment]
+        made.ledger = Ledger(Patient(self.index), self.spool)
+        return made
+
+    def kinds(self) -> list[str]:
+        return [event.kind for event in self.index.recorded]
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setenv("PINWHEEL_TOKEN", "ours")
+    made = World(tmp_path)
+    ask = made.hosts.ask
+
+    def listening(host: str, request: Mapping[str, Any], heard: Any) -> Mapping[str, Any]:
+        made.requests.append(request)
+        return ask(host, request, heard)
+
+    made.hosts.ask = listening  # type: ignore[method-assign]
+    return made
+
+
+def test_a_first_rollout_and_a_second_one_that_has_nothing_to_do(world: World) -> None:
+    _, report = operate.rolled_out(world.session(), "shop==1.0.0")
+    assert report.conclusion is Conclusion.DONE
+    assert {host.current for host in world.hosts.hosts.values()} == {world.one}
+    assert world.kinds() == ["rollout-started", *["prepared"] * 3, *["activated"] * 3, "rollout-finished"]
+    world.hosts.asked.clear()
+    made, again = operate.rolled_out(world.session(), "shop==1.0.0")
+    assert not made.changes
+    assert again.conclusion is Conclusion.DONE
+    assert sorted(world.hosts.asked) == [("facts", name) for name in ("h1", "h2", "h3")]
+    assert len(world.kinds()) == 8
+    assert world.index.released == [1, 2]
+
+
+def test_each_host_is_asked_at_most_three_times(world: World) -> None:
+    operate.rolled_out(world.session(), "shop==1.0.0")
+    assert all(len([1 for _, one in world.hosts.asked if one == host]) == 3 for host in world.hosts.hosts)
+
+
+def test_the_hosts_get_a_token_of_their_own_and_only_where_they_install(world: World) -> None:
+    operate.rolled_out(world.session(), "shop==1.0.0")
+    ((name, scopes, ttl_s),) = world.index.minted
+    assert (scopes, ttl_s) == (("read",), operate.HOSTS_TOKEN_S)
+    assert "live" in name
+    for request in world.requests:
+        assert ("short-lived" in repr(request)) == (request["action"] == "prepare")
+        assert "ours" not in repr(request)
+
+
+def test_each_host_gets_its_own_conf(world: World) -> None:
+    operate.rolled_out(world.session(), "shop==1.0.0")
+    for number, host in enumerate(world.hosts.hosts.values(), 1):
+        assert f"/srv/pinwheel/apps/shop/releases/{world.one}/bin/shop --port 800{number}" in (host.conf or "")
+
+
+def test_a_plan_is_what_the_rollout_does_and_changes_nothing(world: World) -> None:
+    planned = operate.planned(world.session(), "shop==1.0.0")
+    assert world.kinds() == []
+    assert {action for action, _ in world.hosts.asked} == {"facts"}
+    carried_out, _ = operate.rolled_out(world.session(), "shop==1.0.0")
+    assert planned == carried_out
+
+
+def test_an_unhealthy_canary_ends_with_exit_code_1(world: World) -> None:
+    operate.rolled_out(world.session(), "shop==1.0.0")
+    world.hosts["h1"].sick.add(world.two)
+    _, report = operate.rolled_out(world.session(), "shop==1.1.0")
+    assert (report.exit_code, [str(each.ending) for each in report.outcomes]) == (1, ["reverted", "skipped", "skipped"])
+
+
+def test_a_rollback_goes_to_the_release_before_without_the_index_giving_anything(world: World) -> None:
+    operate.rolled_out(world.session(), "shop==1.0.0")
+    operate.rolled_out(world.session(), "shop==1.1.0")
+    world.index.minted.clear()
+    world.hosts.asked.clear()
+    _, report = operate.rolled_back(world.session(), "shop", "")
+    assert report.conclusion is Conclusion.DONE
+    assert {host.current for host in world.hosts.hosts.values()} == {world.one}
+    assert world.index.minted == []
+    with pytest.raises(NothingToGoBackTo):
+        operate.rolled_back(world.session(), "shop", "")
+
+
+def test_a_rollback_names_another_version_with_to(world: World) -> None:
+    three = world.index.publish("1.2.0")
+    for version in ("1.0.0", "1.1.0", "1.2.0"):
+        operate.rolled_out(world.session(), f"shop=={version}")
+    operate.rolled_back(world.session(), "shop", "1.0.0")
+    assert {host.current for host in world.hosts.hosts.values()} == {world.one}
+    operate.rolled_back(world.session(), "shop", three)
+    assert {host.current for host in world.hosts.hosts.values()} == {three}
+
+
+def test_an_environment_that_somebody_else_holds_is_refused_before_any_host_is_asked(world: World) -> None:
+    world.index.holder = Holder("anna@desk", "r9", "", 5, 40)
+    with pytest.raises(Refused, match="anna@desk") as caught:
+        operate.rolled_out(world.session(), "shop==1.0.0")
+    assert caught.value.exit_code == 3
+    assert world.hosts.asked == []
+
+
+def test_an_index_that_is_away_at_the_start_touches_nothing(world: World) -> None:
+    world.index.away = True
+    with pytest.raises(IndexUnreachable):
+        operate.rolled_out(world.session(), "shop==1.0.0")
+    assert world.hosts.asked == []
+
+
+def test_an_index_that_goes_away_after_prepare_stops_nobody_and_gets_every_event_later(world: World) -> None:
+    def away(action: str, host: str) -> None:
+        world.index.away |= action == "activate"
+
+    world.hosts.before = away
+    _, report = operate.rolled_out(world.session(), "shop==1.0.0")
+    assert report.conclusion is Conclusion.DONE
+    assert "activated" not in world.kinds()
+    world.index.away = False
+    assert world.session().ledger.deliver() == 0
+    assert world.kinds() == ["rollout-started", *["prepared"] * 3, *["activated"] * 3, "rollout-finished"]
+
+
+def test_a_credential_that_expires_meanwhile_hides_no_result(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither an event nor the lease's return may turn a finished rollout into an error."""
+
+    def expired(action: str, host: str) -> None:
+        world.index.expired |= action == "activate"
+
+    world.hosts.before = expired
+    session = world.session()
+    _, report = operate.rolled_out(session, "shop==1.0.0")
+    assert report.conclusion is Conclusion.DONE
+    (note,) = session.watcher.notes  # type: ignore[attr-defined]
+    assert "the index does not know this token" in note
+    assert capsys.readouterr().err.count("the index does not know this token") == 1, "not again for every event"
+    world.index.expired = False
+    assert world.session().ledger.deliver() == 0
+    assert world.kinds() == ["rollout-started", *["prepared"] * 3, *["activated"] * 3, "rollout-finished"]
+
+
+def test_a_version_without_a_lock_is_an_error_before_the_lease(world: World) -> None:
+    with pytest.raises(NotInTheIndex):
+        operate.rolled_out(world.session(), "shop==9.9.9")
+    assert world.index.released == []
+
+
+def test_bootstrap_makes_bare_hosts_ready_and_the_second_time_asks_for_facts_only(world: World) -> None:
+    world.hosts["h2"].ready = False
+    assert operate.bootstrapped(world.session(), check=True) == {
+        "h1": (),
+        "h2": ("folders", "uv", "supervisor"),
+        "h3": (),
+    }
+    assert world.hosts.did("bootstrap") == []
+    done = operate.bootstrapped(world.session(), check=False)
+    assert (done["h1"], done["h3"]) == ((), ())
+    assert done["h2"]
+    (request,) = [each for each in world.requests if each["action"] == "bootstrap"]
+    assert request["body"]["uv"]["url"].startswith("http://index.example/files/")
+    assert request["body"]["supervisor_requirements"].startswith("supervisor==4.3.0 --hash=sha256:")
+    assert operate.bootstrapped(world.session(), check=False) == {"h1": (), "h2": (), "h3": ()}
+    assert world.hosts.did("bootstrap") == ["h2"]
+
+
+def test_bootstrap_goes_on_with_the_hosts_that_it_reaches(world: World) -> None:
+    world.hosts["h1"].unreachable = True
+    world.hosts["h2"].ready = False
+    done = operate.bootstrapped(world.session(), check=False)
+    assert isinstance(done["h1"], Outcome)
+    assert list(done) == ["h1", "h2", "h3"]
+    assert done["h2"]
+
+
+def test_hosts_that_see_the_index_elsewhere_get_that_address(tmp_path: Path) -> None:
+    text = CONFIG.replace("become = []", 'become = []\nindex_url = "https://inner.example/pypi"')
+    world = World(tmp_path, text)
+    assert world.session().index_for_hosts() == "https://inner.example/pypi/simple/"
+    (uv,) = world.index.files("uv")
+    assert world.session().as_hosts_see(uv)["url"] == uv.url.replace(
+        "http://index.example", "https://inner.example/pypi"
+    )
+
+
+def test_an_interruption_while_facts_are_gathered_changes_nothing(world: World) -> None:
+    session = world.session()
+    world.hosts.before = lambda action, host: session.stop.set(signal.SIGINT)
+    with pytest.raises(Interrupted):
+        operate.rolled_out(session, "shop==1.0.0")
+    assert world.index.released == [1]
+
+
+def test_an_index_that_does_not_answer_is_left_alone_for_a_while() -> None:
+    index, now = MemoryIndex(), [0.0]
+    patient = Patient(index, 30, lambda: now[0])
+    index.away = True
+    with pytest.raises(SinkUnreachable):
+        patient.record([])
+    index.away = False
+    with pytest.raises(SinkUnreachable):
+        patient.record([])
+    now[0] = 30.0
+    patient.record([])
+
+
+@pytest.fixture
+def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pinwheel.toml").write_text(CONFIG)
+    monkeypatch.setenv("PINWHEEL_CONFIG", str(tmp_path / "pinwheel.toml"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+@pytest.mark.usefixtures("configured")
+def test_a_signal_stops_what_is_under_way_and_the_old_handler_comes_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with operate.open_session("live", Onlooker()) as session:
+        aborted = threading.Event()
+        session.hosts.abort = aborted.set  # type: ignore[method-assign]
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert aborted.wait(10)
+        assert session.stop.number == signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.usefixtures("configured")
+def test_an_unknown_environment_is_wrong_usage() -> None:
+    with pytest.raises(UsageError), operate.open_session("alive", Onlooker()):
+        pytest.fail("it must not come here")

@@ -1,0 +1,240 @@
+"""Plans are safe whatever the fleet looks like: the promises of `pinwheel.deploy.plan`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from pinwheel.config import Rollout
+from pinwheel.deploy import plan as plans
+from pinwheel.deploy import runner
+from pinwheel.deploy.facts import HostFacts, Installed, Process, Release
+from pinwheel.deploy.gate import Ending, Outcome
+from pinwheel.deploy.plan import NothingToGoBackTo, Plan, batch_size, earlier, plan, waves
+from pinwheel.deploy.wish import Setup, Wish
+from pinwheel.errors import UsageError
+
+NEW, OLD = "1.1.0-bbbbbbbb", "1.0.0-aaaaaaaa"
+
+policies = some.builds(
+    Rollout,
+    canary=some.integers(0, 5),
+    batch=some.one_of(
+        some.integers(1, 100).map(lambda share: f"{share}%"), some.integers(1, 50).map(lambda number: str(number))
+    ),
+    max_unavailable=some.integers(1, 20),
+    failure_budget=some.integers(0, 3),
+)
+
+
+def conf(host: str) -> str:
+    return f"conf of {host}"
+
+
+def release(name: str, verdict: str = "good", activated_at: str = "") -> Release:
+    return Release(name, name.partition("-")[0], "", verdict, activated_at)
+
+
+def host(name: str, current: str | None = None, *, has: tuple[Release, ...] = (), **more: object) -> HostFacts:
+    """A ready host that runs `current` as it should be."""
+    installed: dict[str, object] = {
+        "current": current,
+        "releases": has or ((release(current),) if current else ()),
+        "processes": (Process("shop-web", 7, "RUNNING"),) if current else (),
+        "conf_sha256": hashlib.sha256(conf(name).encode()).hexdigest(),
+    }
+    ready, free = bool(more.pop("ready", True)), int(str(more.pop("free_bytes", 10**10)))
+    applications = {"shop": Installed(**{**installed, **more})}  # type: ignore[arg-type]
+    return HostFacts(name, "3.11.2", "x86_64", ("glibc", "2.36"), free, ready, applications=applications)
+
+
+def wish(hosts: Mapping[str, object], *, setups: bool = True) -> Wish:
+    made = {name: Setup(conf(name), ()) for name in hosts} if setups else {}
+    return Wish("shop", "shop", "1.1.0", NEW, "b" * 64, setups=made)
+
+
+@some.composite
+def fleets(draw: some.DrawFn) -> dict[str, HostFacts | Outcome]:
+    fleet: dict[str, HostFacts | Outcome] = {}
+    for number in range(draw(some.integers(0, 40))):
+        name = f"h{number}"
+        kind = draw(some.sampled_from(["old", "new", "bare", "away", "unready", "prepared", "drift", "down", "doubt"]))
+        kinds: dict[str, HostFacts | Outcome] = {
+            "old": host(name, OLD),
+            "new": host(name, NEW),
+            "bare": host(name),
+            "away": Outcome(name, Ending.UNREACHABLE, "nobody listens"),
+            "unready": host(name, ready=False),
+            "prepared": host(name, OLD, has=(release(OLD), release(NEW, "prepared"))),
+            "drift": host(name, NEW, drift=True),
+            "down": host(name, NEW, processes=(Process("shop-web", 0, "FATAL"),)),
+            "doubt": host(name, NEW, in_doubt=True),
+        }
+        fleet[name] = kinds[kind]
+    return fleet
+
+
+@given(hosts=some.lists(some.uuids().map(str), unique=True, max_size=60), away=some.integers(0, 60), policy=policies)
+def test_waves_hold_every_host_once_in_order_and_never_more_than_may_be_down(
+    hosts: list[str], away: int, policy: Rollout
+) -> None:
+    fleet = len(hosts) + away
+    cut = waves(hosts, policy, fleet)
+    assert [each for wave in cut for each in wave] == hosts
+    assert all(0 < len(wave) <= policy.max_unavailable for wave in cut)
+    assert all(len(wave) <= batch_size(fleet, policy) for wave in cut)
+    if policy.canary and cut:
+        assert len(cut[0]) <= policy.canary
+    assert all(len(later) <= 2 * len(sooner) for sooner, later in pairwise(cut))
+
+
+@given(fleet=fleets(), policy=policies)
+def test_a_plan_names_every_host_once_and_equal_input_gives_an_equal_plan(
+    fleet: dict[str, HostFacts | Outcome], policy: Rollout
+) -> None:
+    made = plan(wish(fleet), fleet, policy)
+    assert sorted([each.host for each in made.hosts] + [each.host for each in made.blocked]) == sorted(fleet)
+    assert made == plan(wish(fleet), fleet, policy)
+    assert {name for wave in made.waves for name in wave} == {each.host for each in made.hosts if each.activate}
+
+
+@given(fleet=fleets(), policy=policies)
+def test_a_host_is_touched_only_when_it_is_not_as_wished(
+    fleet: dict[str, HostFacts | Outcome], policy: Rollout
+) -> None:
+    made = plan(wish(fleet), fleet, policy)
+    for each in made.hosts:
+        known = fleet[each.host]
+        assert isinstance(known, HostFacts)
+        here = known.installed("shop")
+        as_wished = here.current == NEW and here.running and not here.drift and not here.in_doubt
+        assert (each.activate is None) == as_wished
+        assert each.builds == (here.release(NEW) is None)
+        if each.activate:
+            assert each.activate.expected_current == here.current
+    assert all(not isinstance(fleet[each.host], HostFacts) or not fleet[each.host].ready for each in made.blocked)  # type: ignore[union-attr]
+
+
+def only(made: Plan) -> tuple[str, str]:
+    """What the plan says about its one host: its actions and why."""
+    (each,) = made.hosts
+    return " ".join(word for word, step in (("prepare", each.builds), ("activate", each.activate)) if step), each.why
+
+
+@pytest.mark.parametrize(
+    ("facts", "does", "because"),
+    [
+        (host("h1"), "prepare activate", "nothing runs yet"),
+        (host("h1", OLD), "prepare activate", f"runs {OLD}"),
+        (host("h1", OLD, has=(release(OLD), release(NEW, "prepared"))), "activate", f"runs {OLD}"),
+        (host("h1", OLD, has=(release(OLD), release(NEW, "bad"))), "activate", "failed its gate here before"),
+        (host("h1", NEW), "", "already as wished"),
+        (host("h1", NEW, conf_sha256="0"), "activate", "its conf changes"),
+        (host("h1", NEW, drift=True), "activate", "its conf was changed on the host"),
+        (host("h1", NEW, in_doubt=True), "activate", "an activation was cut off"),
+        (host("h1", NEW, processes=()), "activate", "no process runs"),
+        (host("h1", NEW, processes=(Process("shop-web", 0, "FATAL"),)), "activate", "shop-web is FATAL"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_the_plan_says_what_it_does_and_why(facts: HostFacts, does: str, because: str) -> None:
+    actions, why = only(plan(wish({"h1": facts}), {"h1": facts}, Rollout()))
+    assert actions == does
+    assert because in why
+
+
+def test_a_host_without_space_for_the_release_is_blocked_with_both_numbers() -> None:
+    """Promise D2: before anything is fetched. The host itself refuses by the same numbers."""
+    assert plans.RESERVE_BYTES == runner.RESERVE_BYTES
+    needed = 1000 + plans.RESERVE_BYTES
+    has = (release(OLD), release(NEW, "prepared"))
+    fleet: dict[str, HostFacts | Outcome] = {
+        "h1": host("h1", OLD, free_bytes=needed - 1),
+        "h2": host("h2", OLD, free_bytes=needed),
+        "h3": host("h3", OLD, has=has, free_bytes=0),
+    }
+    made = plan(replace(wish(fleet), space_bytes=1000), fleet, Rollout())
+    assert [each.host for each in made.hosts] == ["h2", "h3"], "what is there already needs no space"
+    (blocked,) = made.blocked
+    assert blocked.reason == f"{needed} bytes are needed for {NEW} and {needed - 1} are free"
+    assert blocked.remedy
+
+
+def test_the_plan_shows_how_the_conf_changes() -> None:
+    facts = host("h1", OLD, conf="conf of h1\nold line\n")
+    (each,) = plan(wish({"h1": facts}), {"h1": facts}, Rollout()).hosts
+    assert "-old line" in each.conf_diff
+
+
+def test_a_rollback_of_a_host_that_never_had_the_release_is_blocked() -> None:
+    facts = {"h1": host("h1", OLD), "h2": host("h2", OLD, has=(release(OLD), release(NEW)))}
+    made = plan(wish(facts, setups=False), facts, Rollout())
+    assert [each.host for each in made.blocked] == ["h1"]
+    assert "deploy.rollout shop==1.1.0" in made.blocked[0].remedy
+    (back,) = made.hosts
+    assert not back.builds
+    assert back.activate is not None
+    assert back.activate.conf is None
+
+
+@pytest.mark.parametrize(
+    ("policy", "key"),
+    [
+        (Rollout(batch="0"), "batch"),
+        (Rollout(batch="many"), "batch"),
+        (Rollout(batch="101%"), "batch"),
+        (Rollout(max_unavailable=0), "max_unavailable"),
+        (Rollout(canary=-1), "canary"),
+        (Rollout(failure_budget=-1), "failure_budget"),
+    ],
+)
+def test_a_policy_that_cannot_be_is_an_error_also_when_there_is_nothing_to_do(policy: Rollout, key: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        plan(wish({}), {}, policy)
+    assert caught.value.where == f"rollout.{key}"
+
+
+def test_going_back_takes_the_newest_good_release_that_is_older() -> None:
+    has = (release("1.0.0-a"), release("1.1.0-b"), release("1.2.0-c", "bad"), release("1.3.0-d"))
+    assert earlier("shop", [host("h1", "1.3.0-d", has=has)]).release == "1.1.0-b"
+
+
+def test_going_back_after_half_a_rollout_leaves_the_other_half_alone() -> None:
+    reached = host("h1", "1.2.0-c", has=(release("1.0.0-a"), release("1.1.0-b"), release("1.2.0-c")))
+    waiting = host("h2", "1.1.0-b", has=(release("1.0.0-a"), release("1.1.0-b"), release("1.2.0-c", "prepared")))
+    assert earlier("shop", [reached, waiting]).release == "1.1.0-b"
+
+
+def test_of_two_locks_of_one_version_the_one_activated_before_counts_as_older() -> None:
+    has = (release("1.0.0-a", activated_at="2026-01-01"), release("1.0.0-b", activated_at="2026-01-02"))
+    assert earlier("shop", [host("h1", "1.0.0-b", has=has)]).release == "1.0.0-a"
+
+
+def test_going_back_to_a_named_version_or_release() -> None:
+    has = (release("1.0.0-a"), release("1.1.0-b"), release("1.2.0-c"))
+    fleet = [host("h1", "1.1.0-b", has=has)]
+    assert earlier("shop", fleet, "1.0.0").release == "1.0.0-a"
+    assert earlier("shop", fleet, "1.0").release == "1.0.0-a"
+    assert earlier("shop", fleet, "1.2.0-c").release == "1.2.0-c"
+
+
+@pytest.mark.parametrize(
+    ("fleet", "to"),
+    [
+        ([], ""),
+        ([host("h1")], ""),
+        ([host("h1", OLD)], ""),
+        ([host("h1", NEW, has=(release(OLD, "bad"), release(NEW)))], ""),
+        ([host("h1", NEW, has=(release(OLD, "prepared"), release(NEW)))], "1.0.0"),
+    ],
+)
+def test_without_a_good_older_release_there_is_nothing_to_go_back_to(fleet: list[HostFacts], to: str) -> None:
+    with pytest.raises(NothingToGoBackTo) as caught:
+        earlier("shop", fleet, to)
+    assert "deploy.rollout" in caught.value.remedy

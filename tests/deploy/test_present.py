@@ -1,0 +1,148 @@
+"""What people and scripts see of plans, reports and facts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pinwheel.config import Rollout
+from pinwheel.deploy import present
+from pinwheel.deploy.execute import Conclusion, Report
+from pinwheel.deploy.facts import HostFacts, Installed, Process, Release
+from pinwheel.deploy.gate import Ending, Outcome
+from pinwheel.deploy.plan import Plan, plan
+from pinwheel.deploy.wish import Setup, Wish
+
+NEW, OLD = "1.1.0-bbbbbbbb", "1.0.0-aaaaaaaa"
+
+
+def host(name: str, **installed: object) -> HostFacts:
+    applications = {"shop": Installed(**installed)} if installed else {}  # type: ignore[arg-type]
+    about = {"uv": "0.9.1", "supervisor": "4.3.0", "fence": {"live": 7, "test": 9}}
+    return HostFacts(name, "3.11", "x86_64", ("glibc", "2.36"), 10**9, True, applications=applications, **about)  # type: ignore[arg-type]
+
+
+RUNS: dict[str, Any] = {
+    "current": OLD,
+    "releases": (Release(OLD, "1.0.0", "", "good"),),
+    "processes": (Process("shop-web", 41, "RUNNING", "2026-01-01T00:00:00Z"),),
+}
+AWAY = Outcome("h9", Ending.UNREACHABLE, "h9: nobody listens", "is it up?")
+
+
+def made(**facts: HostFacts | Outcome) -> Plan:
+    wish = Wish("shop", "shop", "1.1.0", NEW, commit="c0ffee", setups=dict.fromkeys(facts, Setup("conf\n", ())))
+    return plan(wish, facts, Rollout())
+
+
+def test_status_has_a_row_for_each_process_and_for_each_host_without_one() -> None:
+    two = (*RUNS["processes"], Process("shop-worker", 0, "FATAL"))
+    known: dict[str, HostFacts | Outcome] = {
+        "h1": host("h1", **RUNS),
+        "h2": host("h2", **(RUNS | {"processes": two, "drift": True})),
+        "h3": host("h3"),
+        "h9": AWAY,
+    }
+    assert present.status_rows(known) == [
+        ("h1", "shop", "1.0.0", "RUNNING", "41", "2026-01-01T00:00:00Z", ""),
+        ("h2", "shop", "1.0.0", "RUNNING", "41", "2026-01-01T00:00:00Z", "shop-web, drift"),
+        ("h2", "shop", "1.0.0", "FATAL", "", "", "shop-worker, drift"),
+        ("h3", "", "", "nothing", "", "", ""),
+        ("h9", "", "", "unreachable", "", "", "h9: nobody listens; is it up?"),
+    ]
+
+
+def test_the_status_document_has_the_promised_shape() -> None:
+    document = present.status_document({"h1": host("h1", **RUNS), "h9": AWAY}, "live")
+    assert document["environment"] == "live"
+    first, away = document["hosts"]
+    assert first["applications"] == [
+        {
+            "application": "shop",
+            "version": "1.0.0",
+            "release": OLD,
+            "healthy": True,
+            "processes": [{"program": "shop-web", "pid": 41, "state": "RUNNING", "since": "2026-01-01T00:00:00Z"}],
+            "drift": False,
+            "in_doubt": False,
+        }
+    ]
+    assert (first["name"], first["reachable"]) == ("h1", True)
+    assert (first["python"], first["uv"], first["supervisor"]) == ("3.11", "0.9.1", "4.3.0")
+    assert (first["free_bytes"], first["fence"]) == (10**9, 7)
+    assert (away["name"], away["reachable"], away["applications"]) == ("h9", False, [])
+
+
+def test_an_application_in_doubt_is_not_healthy() -> None:
+    document = present.status_document({"h1": host("h1", **(RUNS | {"in_doubt": True}))}, "live")
+    assert document["hosts"][0]["applications"][0]["healthy"] is False
+
+
+def test_a_plan_shows_hosts_order_and_diffs() -> None:
+    planned = made(h1=host("h1", **(RUNS | {"conf": "old\n"})), h2=host("h2", **(RUNS | {"conf": "old\n"})), h9=AWAY)
+    assert [row[0] for row in present.plan_rows(planned)] == ["h1", "h2", "h9"]
+    order, diff = present.plan_notes(planned)
+    assert order == "order: h1 → h2"
+    assert diff.startswith("conf on h1, h2:")
+    document = present.plan_document(planned, "live")
+    assert (document["changes"], document["waves"], document["release"]) == (True, [["h1"], ["h2"]], NEW)
+    assert [each["name"] for each in document["blocked"]] == ["h9"]
+    assert document["hosts"][0]["activate"] is True
+
+
+def report(conclusion: Conclusion, *endings: Ending) -> Report:
+    outcomes = tuple(Outcome(f"h{number}", ending) for number, ending in enumerate(endings, 1))
+    return Report("r1", conclusion, "because" if conclusion is not Conclusion.DONE else "", outcomes, 1)
+
+
+def test_the_report_document_has_the_promised_shape() -> None:
+    document = present.report_document(report(Conclusion.HALTED, Ending.REVERTED, Ending.SKIPPED), made())
+    assert (document["rollout"], document["application"], document["version"]) == ("r1", "shop", "1.1.0")
+    assert document["outcome"] == "halted"
+    assert document["hosts"][0] == {"name": "h1", "outcome": "reverted", "release": "", "reason": ""}
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (report(Conclusion.DONE, Ending.ACTIVATED), "done: shop 1.1.0 runs on 1 host"),
+        (report(Conclusion.HALTED, Ending.REVERTED), "release a new version"),
+        (report(Conclusion.HALTED, Ending.UNHEALTHY), "Look at that host first"),
+        (report(Conclusion.HALTED, Ending.UNKNOWN), "deploy.status --env live"),
+        (report(Conclusion.HALTED, Ending.FAILED), "then: pinwheel deploy.rollout shop==1.1.0 --env live"),
+        (report(Conclusion.FAILED, Ending.UNREACHABLE), "deploy.rollout shop==1.1.0 --env live"),
+        (report(Conclusion.FENCED, Ending.SKIPPED), "deploy.status --env live"),
+        (report(Conclusion.INTERRUPTED, Ending.SKIPPED), "To go on: pinwheel deploy.rollout"),
+    ],
+)
+def test_every_end_says_what_to_do_next(given: Report, says: str) -> None:
+    assert says in present.next_step(given, made(), "live")
+
+
+def test_an_ending_shows_the_log_and_the_remedy() -> None:
+    lines = present.outcome_lines(
+        Outcome("h1", Ending.REVERTED, "the probe got 500", "correct it", shown="Traceback\nboom", seconds=2.04)
+    )
+    assert lines == [
+        "  h1: reverted in 2.0 s: the probe got 500",
+        "    | Traceback",
+        "    | boom",
+        "    remedy: correct it",
+    ]
+
+
+def test_history_has_a_row_for_each_event() -> None:
+    event = {
+        "at": "2026",
+        "kind": "activated",
+        "subject": "shop",
+        "version": "1",
+        "host": "h1",
+        "outcome": "ok",
+        "actor": "me",
+    }
+    assert present.history_rows([event, {"at": "2027"}]) == [
+        ("2026", "activated", "shop", "1", "h1", "ok", "me"),
+        ("2027", "", "", "", "", "", ""),
+    ]

@@ -1,0 +1,283 @@
+"""Bootstrap and prepare, from an index that asks for a credential: a release is complete, or nothing of it is there."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import http.server
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.deploy import wheels
+from tests.deploy.bare import BareHost, wait_until
+
+from pinwheel.deploy import runner
+from pinwheel.deploy.lab_host import MARK, end_marked, marked
+
+SECRET = "pwt-very-secret"
+RELEASE = "1.0.0-aaaaaaaa"
+
+
+@dataclass
+class Index:
+    """A folder of wheels over HTTP, as a simple index; only for who knows the secret."""
+
+    folder: Path
+    port: int = 0
+    asked: list[str] = field(default_factory=list)
+    holds: threading.Event = field(default_factory=threading.Event)  # clear: downloads wait
+
+    @property
+    def url(self) -> str:
+        return f"http://__token__:{SECRET}@127.0.0.1:{self.port}/simple/"
+
+    def file(self, name: str) -> dict[str, str]:
+        (found,) = self.folder.glob(f"{name}-*.whl")
+        return {
+            "filename": found.name,
+            "url": f"http://127.0.0.1:{self.port}/files/{found.name}",
+            "sha256": hashlib.sha256(found.read_bytes()).hexdigest(),
+        }
+
+    def requirement(self, name: str) -> str:
+        about = self.file(name)
+        return f"{name.replace('_', '-')}=={about['filename'].split('-')[1]} --hash=sha256:{about['sha256']}\n"
+
+    def page(self, project: str) -> str:
+        found = sorted(self.folder.glob(f"{project.replace('-', '_')}-*.whl"))
+        return "".join(f'<a href="/files/{each.name}">{each.name}</a>\n' for each in found)
+
+
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("stock")
+    for name in ("uv", "supervisor"):
+        wheels.installed(folder, name)
+    wheels.tiny(folder, "1.0.0")
+    wheels.broken(folder)
+    return folder
+
+
+@pytest.fixture
+def index(stock: Path) -> Iterator[Index]:
+    about = Index(stock)
+    about.holds.set()
+    wanted = "Basic " + base64.b64encode(f"__token__:{SECRET}".encode()).decode()
+
+    class Pages(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            about.asked.append(self.path)
+            kind, name = self.path.strip("/").split("/", 1)
+            if self.headers.get("Authorization") != wanted:
+                self.send_response(401)
+                self.send_header("WWW-Authenticate", "Basic")
+                self.end_headers()
+                return
+            if kind == "files":
+                about.holds.wait(20)
+            body = (about.folder / name).read_bytes() if kind == "files" else about.page(name).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/octet-stream" if kind == "files" else "text/html")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pages) as server:
+        about.port = server.server_address[1]
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield about
+        about.holds.set()
+        server.shutdown()
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BareHost]:
+    """A host with folders and uv; whatever starts on it carries its mark."""
+    made = BareHost(tmp_path)
+    monkeypatch.setenv(MARK, str(made.root))
+    try:
+        (made.root / "bin/uv").symlink_to(Path(sys.executable).with_name("uv"))
+        yield made
+    finally:
+        end_marked(MARK, made.root)
+        made.close()
+
+
+def body(index: Index, **changes: Any) -> dict[str, Any]:
+    about = {"application": "shop", "project": "acme-tiny", "release": RELEASE, "version": "1.0.0"}
+    more = {"lock_sha256": "a" * 64, "commit": "c0ffee", "space_bytes": 1000, "index_url": index.url}
+    project = str(changes.get("project", "acme-tiny")).replace("-", "_")
+    return {**about, **more, "requirements": index.requirement(project), **changes}
+
+
+def releases(host: BareHost) -> list[str]:
+    return sorted(each.name for each in (host.root / "apps/shop/releases").glob("*"))
+
+
+def assert_no_secret(host: BareHost) -> None:
+    for file in host.root.rglob("*"):
+        if file.is_file() and not file.is_symlink():
+            assert SECRET.encode() not in file.read_bytes(), file
+
+
+def test_a_release_is_made_once(host: BareHost, index: Index) -> None:
+    host.start_supervisor()
+    result = host.ask("prepare", body(index))
+    assert (result["created"], result["how"]) == (True, "uv")
+    assert result["bytes"] > 0
+    folder = host.root / "apps/shop/releases" / RELEASE
+    assert (folder / "COMPLETE").exists()
+    assert (folder / "bin/acme-tiny").exists()
+    (about,) = host.facts()["releases"]
+    assert (about["release"], about["verdict"], about["lock_sha256"]) == (RELEASE, "prepared", "a" * 64)
+    assert list((host.root / "tmp").iterdir()) == []
+    assert_no_secret(host)
+    before, asked = folder.stat().st_mtime_ns, len(index.asked)
+    assert host.ask("prepare", body(index, requirements="", index_url=""))["created"] is False
+    assert (folder.stat().st_mtime_ns, len(index.asked)) == (before, asked)
+
+
+def test_uv_trusts_the_authorities_that_its_host_trusts(host: BareHost, index: Index) -> None:
+    """Its own list knows no private authority. Older versions of it have another name for that."""
+    uv = host.root / "bin/uv"
+    uv.unlink()
+    uv.write_text("#!/bin/sh\nenv | grep ^UV_\nexit 1\n")
+    uv.chmod(0o755)
+    host.start_supervisor()
+    told = host.ask("prepare", body(index))["problem"].splitlines()
+    assert {"UV_SYSTEM_CERTS=1", "UV_NATIVE_TLS=1"} <= {*told}
+
+
+def test_what_an_earlier_attempt_left_is_cleaned(host: BareHost, index: Index) -> None:
+    host.start_supervisor()
+    for name in (RELEASE, "0.9.0-dddddddd"):
+        (host.root / "apps/shop/releases" / name / "bin").mkdir(parents=True)
+    host.add_release("0.8.0-eeeeeeee")
+    assert host.ask("prepare", body(index))["created"] is True
+    assert releases(host) == ["0.8.0-eeeeeeee", RELEASE]
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"requirements": "acme-tiny==1.0.0 --hash=sha256:" + "0" * 64}, "ash"),
+        ({"requirements": "acme-tiny==9.9 --hash=sha256:" + "0" * 64}, "9.9"),
+        ({"project": "acme-broken"}, "nobody_installs_this"),
+    ],
+    ids=["tampered", "unknown", "import"],
+)
+def test_a_release_that_cannot_be_made_leaves_nothing(
+    host: BareHost, index: Index, change: dict[str, Any], word: str
+) -> None:
+    host.start_supervisor()
+    error = host.ask("prepare", body(index, **change))
+    assert error["code"] == "prepare-failed"
+    assert word in error["problem"]
+    assert error["remedy"]
+    assert releases(host) == []
+    assert SECRET not in str(error)
+    assert_no_secret(host)
+
+
+def test_a_wrong_credential_is_told_without_it(host: BareHost, index: Index) -> None:
+    host.start_supervisor()
+    error = host.ask("prepare", body(index, index_url=index.url.replace(SECRET, "wrong-secret")))
+    assert error["code"] == "prepare-failed"
+    assert "wrong-secret" not in str(error)
+    assert releases(host) == []
+
+
+def test_no_space_is_told_before_anything_is_fetched(host: BareHost, index: Index) -> None:
+    host.start_supervisor()
+    error = host.ask("prepare", body(index, space_bytes=1 << 60))
+    assert error["code"] == "no-space"
+    assert str(1 << 60)[:6] in error["problem"]
+    assert index.asked == []
+
+
+def test_the_end_of_input_stops_and_cleans(host: BareHost, index: Index) -> None:
+    host.start_supervisor()
+    index.holds.clear()
+    work = host.start("prepare", body(index))
+    wait_until(lambda: any(path.startswith("/files/") for path in index.asked), "the download")
+    work.close_stdin()
+    assert work.end()["code"] == "aborted"
+    assert releases(host) == []
+    host.stop_supervisor()
+    assert marked(MARK, host.root) == (), "uv has ended too"
+
+
+def test_a_tool_that_outlives_a_killed_runner_keeps_the_lock(host: BareHost, index: Index) -> None:
+    """Else the next prepare would clean up what is still being written."""
+    host.start_supervisor()
+    index.holds.clear()
+    work = host.start("prepare", body(index))
+    wait_until(lambda: any(path.startswith("/files/") for path in index.asked), "the download")
+    work.kill()
+    host.hasten("LOCK_S", 0.1)
+    assert host.ask("prepare", body(index))["code"] == "locked"
+    index.holds.set()
+    deadline = time.monotonic() + 20
+    while host.ask("prepare", body(index)).get("created") is not True:
+        assert time.monotonic() < deadline
+    assert releases(host) == [RELEASE]
+
+
+def test_bootstrap_makes_a_host_ready_and_a_second_one_changes_nothing(host: BareHost, index: Index) -> None:
+    (host.root / "bin/uv").unlink()
+    asked = {"index_url": index.url, "uv": index.file("uv"), "supervisor_requirements": index.requirement("supervisor")}
+    changes = host.ask("bootstrap", asked, supervisor_from="index")["changes"]
+    assert any(each.startswith("installed uv") for each in changes)
+    assert {"installed supervisor", "started supervisor"} <= set(changes)
+    pid = host.supervisor.call("getPID")
+    assert host.ask("bootstrap", asked, supervisor_from="index")["changes"] == []
+    assert host.supervisor.call("getPID") == pid
+    told = host.ask("facts", {}, supervisor_from="index")
+    assert (told["ready"], told["missing"], told["supervisor"]["state"]) == (True, [], "RUNNING")
+    assert told["uv"] == asked["uv"]["filename"].split("-")[1]  # type: ignore[index]
+    assert_no_secret(host)
+    # it outlives the channel: a session of its own, nothing of ours open, found by the host's mark
+    assert os.getsid(pid) == pid
+    assert {str(Path(f"/proc/{pid}/fd/{number}").readlink()) for number in (0, 1, 2)} == {"/dev/null"}
+    assert pid in marked(MARK, host.root)
+
+
+def test_after_a_reboot_the_next_action_starts_supervisor(host: BareHost, index: Index) -> None:
+    asked = {"index_url": index.url, "uv": index.file("uv"), "supervisor_requirements": index.requirement("supervisor")}
+    host.ask("bootstrap", asked, supervisor_from="index")
+    assert host.ask("activate", host.activation(RELEASE, None), supervisor_from="index")["outcome"] == "activated"
+    end_marked(MARK, host.root)
+    assert host.supervisor.state() is None
+    again = host.ask("activate", host.activation(RELEASE, RELEASE), supervisor_from="index")
+    assert again["outcome"] in ("unchanged", "activated")
+    assert "good at" in host.answer()
+
+
+def test_a_tampered_uv_is_refused(host: BareHost, index: Index) -> None:
+    (host.root / "bin/uv").unlink()
+    uv = {**index.file("uv"), "sha256": "0" * 64}
+    error = host.ask("bootstrap", {"index_url": index.url, "uv": uv, "supervisor_requirements": ""})
+    assert error["code"] == "bad-digest"
+    assert not (host.root / "bin/uv").exists()
+
+
+def test_a_hosts_own_supervisor_must_answer(host: BareHost, index: Index) -> None:
+    uv = {**index.file("uv"), "filename": f"uv-{uv_here(host)}-py3-none-any.whl"}
+    error = host.ask("bootstrap", {"index_url": index.url, "uv": uv, "supervisor_requirements": ""})
+    assert error["code"] == "supervisor-unreachable"
+    assert error["where"] == str(host.socket)
+    assert error["remedy"]
+
+
+def uv_here(host: BareHost) -> str | None:
+    return runner.uv_version(runner.Job(host.request("facts", {}), runner.Wire(-1), threading.Event()))

@@ -1,0 +1,124 @@
+"""What supervisor reads is what was meant: the conf text, read back with supervisor's own code."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+from supervisor.datatypes import dict_of_key_value_pairs
+from supervisor.options import UnhosedConfigParser
+from tests.deploy.simulated import target
+
+from pinwheel.config import Application, Health, Program
+from pinwheel.deploy import supervisor_file
+from pinwheel.errors import UsageError
+
+ROOT = "/srv/pinwheel/apps/shop"
+RELEASE = "1.0.0-aaaaaaaa"
+PATH = f"{ROOT}/releases/{RELEASE}"
+
+words = some.text(some.characters(codec="utf-8", exclude_categories=["Cc", "Cs"], exclude_characters="{}"), max_size=20)
+
+
+def application(**program: object) -> Application:
+    return Application(programs={"web": Program(**{"command": ("{release}/bin/shop",), **program})})  # type: ignore[arg-type]
+
+
+def read(app: Application, **variables: str) -> UnhosedConfigParser:
+    parser = UnhosedConfigParser()  # type: ignore[no-untyped-call]
+    text = supervisor_file.conf("shop", app, target("h1", **variables), RELEASE, "1.0.0")
+    parser.read_string(text)  # type: ignore[no-untyped-call]
+    return parser
+
+
+def command(parser: UnhosedConfigParser) -> list[str]:
+    """As supervisor does it: expand %, then split."""
+    return shlex.split(parser.get("program:shop-web", "command") % {"program_name": "shop-web"})
+
+
+def test_the_group_holds_the_programs_and_commands_hold_the_resolved_release() -> None:
+    programs = {
+        "web": Program(command=("{release}/bin/shop", "--port", "{port}")),
+        "worker": Program(command=("work",)),
+    }
+    parser = read(Application(programs=programs), port="8001")
+    assert parser.sections() == ["group:shop", "program:shop-web", "program:shop-worker"]
+    assert parser.get("group:shop", "programs") == "shop-web,shop-worker"
+    assert command(parser) == [f"{PATH}/bin/shop", "--port", "8001"]
+
+
+def test_the_release_path_is_below_the_layouts_root() -> None:
+    assert supervisor_file.release_path(target("h1"), "shop", RELEASE) == PATH
+
+
+@given(argv=some.lists(words, min_size=1, max_size=5))
+def test_any_argument_reaches_the_program_as_it_is(argv: list[str]) -> None:
+    assert command(read(application(command=tuple(argv)))) == argv
+
+
+@pytest.mark.parametrize("argument", ["a ;b", "a #b", "; b", "#", "it's ;'x", "50% off", "%(here)s", "", " "])
+def test_what_supervisor_would_take_for_a_comment_or_a_variable_is_protected(argument: str) -> None:
+    assert command(read(application(command=("run", argument, "end")))) == ["run", argument, "end"]
+
+
+@given(value=words)
+def test_an_environment_value_reaches_the_program_or_is_refused(value: str) -> None:
+    try:
+        parser = read(application(environment={"A": value, "B": "two, three"}))
+    except UsageError:
+        return
+    text = parser.get("program:shop-web", "environment") % {}
+    read_back = dict_of_key_value_pairs(text)  # type: ignore[no-untyped-call]
+    assert read_back == {"A": value, "B": "two, three"}
+
+
+@pytest.mark.parametrize("value", ["both ' and \"", "'quoted'", "a ;b", "two\nlines"])
+def test_an_environment_value_that_supervisor_cannot_express_is_refused(value: str) -> None:
+    with pytest.raises(UsageError):
+        read(application(environment={"A": value}))
+
+
+@pytest.mark.parametrize("key", ["", "A B", "A=B", "A-B"])
+def test_a_key_that_is_no_variable_is_refused(key: str) -> None:
+    with pytest.raises(UsageError):
+        read(application(environment={key: "value"}))
+
+
+def test_a_command_of_several_lines_or_of_nothing_is_refused() -> None:
+    for wrong in (("run", "two\nlines"), ()):
+        with pytest.raises(UsageError):
+            read(application(command=wrong))
+
+
+def test_an_unknown_variable_is_refused_with_the_key_and_the_nearest_name() -> None:
+    with pytest.raises(UsageError, match=r"\{prot\}") as caught:
+        read(application(command=("run", "{prot}")), port="1")
+    assert caught.value.where == "applications.shop.programs.web.command"
+    assert "{port}" in caught.value.remedy
+
+
+def test_several_processes_have_names_that_conf_and_gate_agree_on() -> None:
+    app = application(processes=2)
+    parser = read(app)
+    assert parser.get("program:shop-web", "numprocs") == "2"
+    form = parser.get("program:shop-web", "process_name")
+    (program,) = supervisor_file.programs("shop", app, target("h1"), RELEASE, "1.0.0")
+    assert program["processes"] == [form % {"program_name": "shop-web", "process_num": number} for number in (0, 1)]
+
+
+def test_health_checks_are_filled_in() -> None:
+    health = Health(http="http://127.0.0.1:{port}/{version}", tcp="{host}:1", command=("{release}/bin/ok",))
+    (program,) = supervisor_file.programs("shop", application(health=health), target("h1", port="80"), RELEASE, "1.0.0")
+    assert program["name"] == "shop-web"
+    assert program["health"]["http"] == "http://127.0.0.1:80/1.0.0"
+    assert program["health"]["tcp"] == "h1:1"
+    assert program["health"]["command"] == [f"{PATH}/bin/ok"]
+    assert program["health"]["deadline_s"] == 30.0
+
+
+def test_a_setup_is_the_same_for_the_same_input() -> None:
+    app = application()
+    for make in (supervisor_file.conf, supervisor_file.programs):
+        assert make("shop", app, target("h1"), RELEASE, "1") == make("shop", app, target("h1"), RELEASE, "1")

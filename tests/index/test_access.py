@@ -1,0 +1,265 @@
+"""Who may do what, and that a wrong credential is never taken for none."""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import bcrypt
+import pytest
+from tests.index import running
+from tests.index.making import wheel
+from tests.index.running import authorization, call, make_token, names, upload
+
+from pinwheel.errors import UsageError
+from pinwheel.index.access import MOST_CHECKS, Access, hashed, new_token, read_htpasswd
+from pinwheel.index.assembly import Stored, now
+from pinwheel.index.control_records import ControlRecords
+from pinwheel.index.pages import JSON_V1
+
+JSON = {"Accept": JSON_V1}
+READS = ("/", "/simple/", "/simple/acme/", "/packages/", "/acme/json", "/-/events", "/files/x/y")
+
+
+@pytest.fixture
+def htpasswd(tmp_path: Path) -> Path:
+    file = tmp_path / "htpasswd"
+    file.write_text(f"# people\nann:{bcrypt.hashpw(b'secret', bcrypt.gensalt(4)).decode()}\n\n")
+    return file
+
+
+def test_without_a_credential_everything_asks_for_one(app: Callable[..., Any]) -> None:
+    served = app()
+    for path in READS:
+        reply = call(served, "GET", path)
+        assert reply.status == 401, path
+        assert reply.headers["www-authenticate"].startswith("Basic")
+
+
+@pytest.mark.parametrize("anonymous_read", [False, True])
+def test_a_wrong_credential_is_401_everywhere(app: Callable[..., Any], anonymous_read: bool) -> None:
+    served = app(anonymous_read=anonymous_read)
+    headers = ("Basic", "Basic !", "Basic QQ==", "Bearer x", *authorization("wrong").values(), "nonsense")
+    for path, header in itertools.product(READS, headers):
+        assert call(served, "GET", path, headers={"Authorization": header}).status == 401, (path, header)
+
+
+def test_health_and_readiness_need_none(app: Callable[..., Any]) -> None:
+    assert call(app(), "GET", "/-/health").json() == {"api": 1, "status": "ok", "version": "0.1.0"}
+    assert call(app(), "GET", "/-/ready").json() == {"api": 1, "status": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("scopes", "reads", "uploads"),
+    [(("read",), 404, 403), (("upload",), 403, 200), (("deploy",), 403, 403), (("admin",), 404, 200)],
+)
+def test_a_token_may_do_what_its_scopes_say(
+    app: Callable[..., Any], index: Stored, scopes: tuple[str, ...], reads: int, uploads: int
+) -> None:
+    token, served = make_token(index.folder, "t", *scopes), app()
+    assert call(served, "GET", "/simple/acme/", token).status == reads
+    assert upload(served, wheel("acme"), token).status == uploads
+
+
+def test_a_token_may_touch_only_its_projects(app: Callable[..., Any], index: Stored) -> None:
+    everything = make_token(index.folder, "all", "read", "upload")
+    some = make_token(index.folder, "some", "read", "upload", projects=("acme-*",))
+    served, secret = app(), wheel("other")
+    for made in (secret, wheel("acme-greet")):
+        upload(served, made, everything)
+    assert upload(served, wheel("acme-shop"), some).status == 200
+    assert upload(served, wheel("third"), some).status == 403
+    assert call(served, "GET", "/simple/acme-greet/", some).status == 200
+    assert call(served, "GET", "/simple/other/", some).status == 403
+    assert call(served, "GET", f"/files/{secret.sha256}/{secret.filename}", some).status == 403
+    assert call(served, "GET", f"/packages/{secret.filename}", some).status == 403
+    for path in ("/packages/", "/other/json", "/"):
+        assert call(served, "GET", path, some).status == 403, "these show all projects"
+    listed = call(served, "GET", "/simple/", some, headers=JSON).json()["projects"]
+    assert [each["name"] for each in listed] == ["acme-greet", "acme-shop"]
+
+
+def test_a_revoked_token_ends_at_once_and_so_do_its_children(app: Callable[..., Any], index: Stored) -> None:
+    token, served = make_token(index.folder, "parent", "read", "deploy"), app()
+    minted = call(served, "POST", "/-/tokens", token, body=b'{"name": "c", "scopes": ["read"], "ttl_s": 60}')
+    child = minted.json()["token"]
+    assert [call(served, "GET", "/simple/", each).status for each in (token, child)] == [200, 200]
+    assert index.control.revoke_token("parent", now())
+    assert [call(served, "GET", "/simple/", each).status for each in (token, child)] == [401, 401]
+    assert not index.control.revoke_token("parent", now())
+
+
+def test_a_token_ends_when_it_expires_also_when_it_is_remembered(index: Stored) -> None:
+    clock = [time.time()]
+    door = Access(index.control, now=lambda: clock[0])
+    token = make_token(index.folder, "short", "read", expires_at=clock[0] + 10)
+    header = authorization(token)["Authorization"]
+    assert door.identify(header, 1) is not None
+    clock[0] += 11
+    assert door.identify(header, 1) is None
+
+
+def test_only_a_hash_of_a_token_is_stored(index: Stored) -> None:
+    token = make_token(index.folder, "t", "read")
+    index.close()
+    for file in index.folder.glob("index.sqlite*"):
+        assert token.encode() not in file.read_bytes()
+    with sqlite3.connect(index.folder / "index.sqlite") as connection:
+        assert connection.execute("SELECT hash FROM tokens").fetchall() == [(hashed(token),)]
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "scopes"), [("t", ["fly"]), ("t", []), ("", ["read"]), ("a,b", ["read"]), ("a\nb", ["read"])]
+)
+def test_a_token_that_makes_no_sense_is_not_made(name: str, scopes: list[str]) -> None:
+    with pytest.raises(UsageError):
+        new_token(name, scopes, created_at=now())
+
+
+def test_users_of_the_password_file_read_and_upload(app: Callable[..., Any], htpasswd: Path) -> None:
+    served = app(htpasswd=htpasswd)
+    ann = authorization("secret", "ann")
+    assert call(served, "GET", "/simple/", headers=ann).status == 200
+    assert call(served, "POST", "/-/events", headers=ann, body=b'{"events": []}').status == 200
+    assert call(served, "POST", "/-/leases/prod", headers=ann, body=b"{}").status == 403
+    for wrong in (authorization("wrong", "ann"), authorization("secret", "bob"), authorization("", "ann")):
+        assert call(served, "GET", "/simple/", headers=wrong or {"Authorization": "Basic YW5uOg=="}).status == 401
+
+
+def test_a_changed_password_file_is_read_again(index: Stored, htpasswd: Path) -> None:
+    door = Access(index.control, htpasswd)
+    ben = authorization("x" * 100, "ben")["Authorization"]
+    assert door.identify(ben, 1) is None
+    htpasswd.write_text(f"ben:{bcrypt.hashpw(b'x' * 72, bcrypt.gensalt(4)).decode()}\n")
+    assert door.identify(ben, 2) is not None
+
+
+def test_a_password_is_checked_once_and_then_remembered(
+    index: Stored, htpasswd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks: list[bytes] = []
+    real = bcrypt.checkpw
+
+    def counted(password: bytes, stored: bytes) -> bool:
+        checks.append(stored)
+        return real(password, stored)
+
+    monkeypatch.setattr(bcrypt, "checkpw", counted)
+    door = Access(index.control, htpasswd)
+    for _ in range(5):
+        assert door.identify(authorization("secret", "ann")["Authorization"], 1) is not None
+        assert door.identify(authorization("wrong", "ann")["Authorization"], 1) is None
+    assert len(checks) == 2
+
+
+class Slow:
+    """bcrypt that takes as long as the test wants; `started` counts the checks."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.go_on = threading.Event()
+        self.started = threading.Semaphore(0)
+        self.checks = 0
+        monkeypatch.setattr(bcrypt, "checkpw", self._check)
+
+    def _check(self, password: bytes, _stored: bytes) -> bool:
+        self.checks += 1
+        self.started.release()
+        assert self.go_on.wait(running.WITHIN_S)
+        return password == b"secret"
+
+
+def test_passwords_under_check_keep_nobody_with_a_token_waiting(
+    app: Callable[..., Any], index: Stored, htpasswd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served, token = app(htpasswd=htpasswd), make_token(index.folder, "t", "read")
+    slow = Slow(monkeypatch)
+    with ThreadPoolExecutor(64) as pool:
+        try:
+            wrong = [authorization(f"wrong{number}", "ann") for number in range(MOST_CHECKS)]
+            asked = [pool.submit(call, served, "GET", "/simple/", headers=each) for each in wrong]
+            for _ in wrong:
+                assert slow.started.acquire(timeout=running.WITHIN_S)
+            assert call(served, "GET", "/simple/", token).status == 200
+            assert call(served, "GET", "/simple/", "another").status == 401
+            refused = call(served, "GET", "/simple/", headers=authorization("one more", "ann"))
+            assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+        finally:
+            slow.go_on.set()
+        assert {each.result().status for each in asked} == {401}
+    assert call(served, "GET", "/simple/", headers=authorization("secret", "ann")).status == 200
+
+
+def test_many_who_bring_the_same_new_password_pay_for_one_check(
+    app: Callable[..., Any], htpasswd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served, slow, ann = app(htpasswd=htpasswd), Slow(monkeypatch), authorization("secret", "ann")
+    with ThreadPoolExecutor(40) as pool:
+        asked = [pool.submit(call, served, "GET", "/simple/", headers=ann) for _ in range(40)]
+        assert slow.started.acquire(timeout=running.WITHIN_S)
+        slow.go_on.set()
+        assert {each.result().status for each in asked} == {200}
+    assert slow.checks == 1
+
+
+def test_a_token_that_is_revoked_while_it_is_verified_is_not_remembered(
+    index: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    header = authorization(make_token(index.folder, "t", "read"))["Authorization"]
+    door = Access(index.control)
+    real = index.control.token
+
+    def revoked_meanwhile(hash_: str) -> Any:
+        found = real(hash_)
+        monkeypatch.undo()
+        index.control.revoke_token("t", now())
+        assert door.identify("Basic eDp5", 2) is None  # somebody else asks, and knows of the revocation
+        return found
+
+    monkeypatch.setattr(ControlRecords, "token", lambda _self, hash_: revoked_meanwhile(hash_))
+    door.identify(header, 1)
+    assert door.identify(header, 2) is None
+
+
+def test_a_new_token_makes_nobody_forget(index: Stored) -> None:
+    before = index.records.serials()
+    make_token(index.folder, "t", "read")
+    assert index.records.serials() == before
+    index.control.revoke_token("t", now())
+    assert index.records.serials() != before
+
+
+def test_an_unknown_user_costs_a_check_too(index: Stored, htpasswd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checks: list[bytes] = []
+
+    def counted(_password: bytes, stored: bytes) -> bool:
+        checks.append(stored)
+        return False
+
+    monkeypatch.setattr(bcrypt, "checkpw", counted)
+    assert Access(index.control, htpasswd).identify(authorization("x", "nobody")["Authorization"], 1) is None
+    assert len(checks) == 1
+
+
+def test_hashes_that_are_not_bcrypt_are_refused_by_name(tmp_path: Path) -> None:
+    file = tmp_path / "htpasswd"
+    file.write_text("ann:$apr1$x$y\nben:{SHA}abc\n")
+    with pytest.raises(UsageError, match="ann, ben"):
+        read_htpasswd(file)
+
+
+def test_anonymous_readers_read_and_do_nothing_else(app: Callable[..., Any], index: Stored) -> None:
+    served = app(anonymous_read=True)
+    made = wheel("acme")
+    upload(served, made, make_token(index.folder, "t", "upload"))
+    assert names(call(served, "GET", "/simple/acme/", headers=JSON)) == [made.filename]
+    assert call(served, "GET", f"/files/{made.sha256}/{made.filename}").headers["cache-control"].startswith("public")
+    assert call(served, "GET", "/packages/").status == 200
+    assert upload(served, wheel("acme", "2.0"), "").status == 401
+    assert call(served, "POST", "/-/leases/prod", body=b"{}").status == 403

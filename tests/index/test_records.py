@@ -1,0 +1,125 @@
+"""Records: the contract of every store, and the schema."""
+
+from __future__ import annotations
+
+import dataclasses
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from tests.index.making import new_file, wheel
+
+from pinwheel.errors import PinwheelError
+from pinwheel.index.assembly import Stored, stored
+from pinwheel.index.entries import AlreadyThere, Published, Taken
+from pinwheel.index.records import Records
+
+AT = "2024-02-03T04:05:06.000000Z"
+
+
+@pytest.fixture(params=["database"])
+def records(index: Stored) -> Records:
+    return index.records
+
+
+def test_a_published_file_is_there(records: Records) -> None:
+    new = new_file(wheel("acme"))
+    assert isinstance(records.publish(new), Published)
+    assert records.project("acme") == (new.entry,)
+    assert records.file(new.entry.filename) == new.entry
+    assert list(records.every_file()) == [new.entry]
+    assert records.names() == ("acme",)
+    assert records.is_private("acme")
+
+
+def test_what_was_never_published_is_not(records: Records) -> None:
+    assert records.project("acme") == ()
+    assert records.file("acme-1.0-py3-none-any.whl") is None
+    assert records.by_identity("acme") is None
+    assert not records.is_private("acme")
+
+
+def test_the_same_bytes_again_change_nothing(records: Records) -> None:
+    new = new_file(wheel("acme"))
+    records.publish(new)
+    before = records.serials()
+    assert isinstance(records.publish(new), AlreadyThere)
+    assert records.serials() == before
+
+
+def test_other_bytes_do_not_replace_a_file(records: Records) -> None:
+    first, second = wheel("acme"), wheel("acme", code="other = True")
+    records.publish(new_file(first))
+    assert records.publish(new_file(second)) == Taken(first.filename, first.sha256, removed=False)
+    assert [entry.sha256 for entry in records.project("acme")] == [first.sha256]
+
+
+def test_one_identity_under_two_names_is_one_file(records: Records) -> None:
+    records.publish(new_file(wheel("acme", "1.0"), identity="same"))
+    assert isinstance(records.publish(new_file(wheel("acme", "1.0.0"), identity="same")), Taken)
+
+
+def test_of_many_at_once_one_wins(records: Records) -> None:
+    rivals = [new_file(wheel("acme", code=f"n = {number}")) for number in range(20)]
+    with ThreadPoolExecutor(20) as pool:
+        outcomes = list(pool.map(records.publish, rivals))
+    assert sum(isinstance(each, Published) for each in outcomes) == 1
+    winner = next(new for new, each in zip(rivals, outcomes, strict=True) if isinstance(each, Published))
+    assert records.project("acme") == (winner.entry,)
+
+
+def test_a_removed_file_is_gone_and_its_name_stays_taken(records: Records) -> None:
+    new = new_file(wheel("acme"))
+    records.publish(new)
+    assert records.remove(new.entry.filename, AT, "tester")
+    assert records.project("acme") == ()
+    assert records.file(new.entry.filename) is None
+    assert records.names() == ()
+    assert records.is_private("acme")
+    assert records.blobs() == set()
+    assert records.publish(new) == Taken(new.entry.filename, new.entry.sha256, removed=True)
+    assert not records.remove(new.entry.filename, AT, "tester")
+
+
+def test_a_change_is_seen_by_others_at_once(records: Records, index: Stored) -> None:
+    other = stored(index.folder)
+    try:
+        seen = other.records.stamp()
+        assert other.records.stamp() == seen
+        before = other.records.serials()
+        records.publish(new_file(wheel("acme")))
+        assert other.records.stamp() != seen
+        after = other.records.serials()
+        assert after.files > before.files
+        assert after.access == before.access
+        assert other.records.changed_since(before.files) == ("acme",)
+        assert other.records.changed_since(after.files) == ()
+    finally:
+        other.close()
+
+
+def test_records_name_every_blob_they_need(records: Records) -> None:
+    new = new_file(wheel("acme"))
+    with_metadata = dataclasses.replace(new, entry=dataclasses.replace(new.entry, core_metadata="ab" * 32))
+    records.publish(with_metadata)
+    assert records.blobs() == {new.entry.sha256, "ab" * 32}
+
+
+def test_a_publication_and_its_event_are_one(index: Stored) -> None:
+    new = new_file(wheel("acme"))
+    index.records.publish(new)
+    index.records.publish(new)
+    events, last = index.control.events(0, 10)
+    assert [(each["kind"], each["subject"], each["version"]) for each in events] == [("published", "acme", "1.0.0")]
+    assert events[0]["detail"]["sha256"] == new.entry.sha256
+    assert last == events[0]["serial"]
+
+
+@pytest.mark.parametrize(("version", "remedy"), [("999", "newer"), ("0", "migrate")])
+def test_another_schema_version_is_refused_in_both_directions(index: Stored, version: str, remedy: str) -> None:
+    with sqlite3.connect(index.folder / "index.sqlite") as connection:
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'schema'", (version,))
+    connection.close()
+    with pytest.raises(PinwheelError, match=f"schema version {version}") as caught:
+        stored(index.folder)
+    assert remedy in caught.value.remedy

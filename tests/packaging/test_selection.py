@@ -1,0 +1,66 @@
+"""What the flags of a command mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pinwheel import config
+from pinwheel.errors import UsageError
+from pinwheel.packaging.selection import select
+
+LOADED = config.Loaded(
+    config.parse(
+        '[projects.Acme_Greet]\nrepository = "/srv/greet.git"\ngenerated = ["a.py"]\n'
+        '[projects.acme-shop]\nrepository = "mono"\nsubdirectory = "shop/"\n',
+        "pinwheel.toml",
+    ),
+    Path("/etc/acme/pinwheel.toml"),
+)
+
+
+def test_any_repository_may_be_named_and_a_table_of_it_counts() -> None:
+    (stranger,) = select(LOADED, None, "ssh://git@host.example/a.git", "v1", "sub/")
+    assert (stranger.name, stranger.subdirectory, stranger.declared) == ("", "sub", False)
+    (known,) = select(LOADED, None, "/srv/greet.git", None, "")
+    assert (known.name, known.generated, known.declared) == ("acme-greet", ("a.py",), True)
+
+
+@pytest.mark.parametrize("subdirectory", ["shop", "shop/", "/shop", "./shop", "other/../shop"])
+def test_slashes_around_a_folder_make_no_difference(subdirectory: str) -> None:
+    (known,) = select(LOADED, None, "/etc/acme/mono", None, subdirectory)
+    assert (known.name, known.subdirectory) == ("acme-shop", "shop")
+
+
+def test_a_project_that_is_named_twice_is_selected_once() -> None:
+    assert [each.name for each in select(LOADED, ["acme-shop", "Acme.Shop"], None, None, "")] == ["acme-shop"]
+
+
+def test_paths_in_the_file_are_relative_to_it() -> None:
+    everything = {each.name: each for each in select(LOADED, None, None, None, "", everything=True)}
+    assert everything.keys() == {"acme-greet", "acme-shop"}
+    assert everything["acme-shop"].repository == "/etc/acme/mono"
+    assert select(LOADED, ["acme.greet"], None, "v1", "")[0].ref == "v1"
+
+
+@pytest.mark.parametrize(
+    ("names", "repo", "ref", "subdirectory", "everything", "said"),
+    [
+        ([], None, None, "", False, "nothing is selected"),
+        (["acme-greet"], "x", None, "", False, "neither"),
+        (["acme-greet"], None, None, "sub", False, "--subdirectory"),
+        ([], None, "v1", "", True, "--ref"),
+        (["acme-gret"], None, None, "", False, "acme-gret"),
+        ([], "x", "", "", False, "--ref is empty"),
+        ([], "", None, "", False, "--repo is empty"),
+        ([""], None, None, "", False, "--name is empty"),
+        ([], "x", "-x", "", False, "is no ref"),
+        ([], "x", None, "a/../../x", False, "outside"),
+    ],
+)
+def test_flags_that_contradict_each_other_are_wrong_usage(
+    names: list[str], repo: str | None, ref: str | None, subdirectory: str, everything: bool, said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        select(LOADED, names, repo, ref, subdirectory, everything=everything)

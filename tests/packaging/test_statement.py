@@ -1,0 +1,61 @@
+"""Statements say where a file comes from, in the form that others read."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pinwheel.packaging import statement
+from pinwheel.packaging.statement import Provenance, Statement
+
+GREET = Statement(
+    "acme_greet-1.0.0-py3-none-any.whl",
+    "ab" * 32,
+    Provenance(
+        repository="/srv/git/acme-greet.git",
+        ref="refs/tags/v1.0.0",
+        commit="c" * 40,
+        tag="v1.0.0",
+        tag_object="d" * 40,
+        tree="e" * 40,
+        subdirectory="python",
+        epoch=1_767_323_045,
+        python="3.11.2",
+        builder="0.1.0",
+        normaliser="1",
+        dependencies=(("hatchling", "1.27.0"),),
+        started="2026-01-02T03:04:05+00:00",
+        finished="2026-01-02T03:04:06+00:00",
+    ),
+)
+
+
+def test_what_was_written_is_read_back() -> None:
+    assert statement.read(statement.write(GREET)) == GREET
+    plain = Statement("a", "b", Provenance(repository="ssh://host/a.git", ref="c" * 40, commit="c" * 40))
+    assert statement.read(statement.write(plain)) == plain
+
+
+def test_it_is_an_in_toto_statement_with_slsa_provenance() -> None:
+    document = json.loads(statement.write(GREET))
+    assert document["_type"] == "https://in-toto.io/Statement/v1"
+    assert document["predicateType"] == "https://slsa.dev/provenance/v1"
+    assert document["subject"] == [{"name": GREET.filename, "digest": {"sha256": GREET.sha256}}]
+    definition = document["predicate"]["buildDefinition"]
+    assert {"buildType", "externalParameters", "resolvedDependencies"} <= definition.keys()
+    assert definition["resolvedDependencies"][0]["digest"]["gitCommit"] == "c" * 40
+    assert definition["internalParameters"]["signature"] == "none"
+    assert document["predicate"]["runDetails"]["builder"]["id"]
+
+
+def test_facts_say_that_nobody_signed() -> None:
+    facts = dict(statement.facts(GREET))
+    assert facts["commit"] == "c" * 40
+    assert "not signed" in facts["signed by"]
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b"\xff", b'{"subject": []}', b'{"subject": [{"name": "a"}]}'])
+def test_anything_else_is_no_statement(body: bytes) -> None:
+    with pytest.raises(ValueError, match="not a statement"):
+        statement.read(body)

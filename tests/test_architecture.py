@@ -1,0 +1,223 @@
+"""The architecture as a test: who may import whom, where each big library lives, and the traps of the layout."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PORTIONS = {name: ROOT / name / "pinwheel" for name in ("src", "index", "packaging", "deploy")}
+
+CORE = {"errors", "events", "ledger", "config", "console", "process", "archive", "scaffold"}
+TOP = {"cli", "__main__", "demo", "stage", "doctor"}
+
+HOMES = {
+    "pypiserver": {"index.app", "index.backend"},
+    "granian": {"index.serve"},
+    "sqlalchemy": {"index.records", "index.tables", "index.control_records"},
+    "multipart": {"index.upload"},
+    "bcrypt": {"index.access"},
+    "urllib3": {"index.client", "index.upstream"},
+    "build": {"packaging.assemble"},
+    "twine": {"packaging.upload"},
+    "requests": {"packaging.upload"},
+    "fabric": {"deploy.ssh"},
+    "paramiko": {"deploy.ssh", "deploy.lab", "deploy.lab_host"},
+    "invoke": {"cli", "index.commands", "packaging.commands", "deploy.commands"},
+    "pydantic": {"config"},
+    "rich": {"console", "demo"},
+}
+"""Each big library, and the modules of pinwheel that may import it."""
+
+NOUNS = {
+    *("errors", "events"),
+    *(f"packaging.{name}" for name in ("refs", "manifest", "statement", "inspection", "graph", "work", "plan")),
+    *(
+        f"deploy.{name}"
+        for name in ("fleet", "facts", "plan", "steps", "gate", "wish", "template", "present", "supervisor_file")
+    ),
+    *(f"index.{name}" for name in ("entries", "pages", "listing", "negotiation", "answers")),
+}
+"""Modules of values and pure functions: no clock, no chance, no file, no network."""
+
+TOUCHES = {"subprocess", "socket", "urllib3", "urllib.request", "requests", "time", "random", "shutil", "os"}
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """Every module of pinwheel by its name below `pinwheel.`, and its file."""
+    for portion in PORTIONS.values():
+        for file in sorted(portion.rglob("*.py")):
+            name = ".".join(file.relative_to(portion).with_suffix("").parts)
+            yield name.removesuffix(".__init__"), file
+
+
+def imports(file: Path) -> set[str]:
+    """Every module that `file` imports, at its top or inside a function, with the names imported from it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(), str(file))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: imports are absolute"
+            found |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def station(module: str) -> str:
+    head = module.partition(".")[0]
+    return head if head in PORTIONS else "core" if head in CORE else "top"
+
+
+MODULES = dict(modules())
+INTERNAL = {
+    name: {
+        target.removeprefix("pinwheel.")
+        for target in imports(file)
+        if target.startswith("pinwheel.") and target.removeprefix("pinwheel.") in MODULES
+    }
+    for name, file in MODULES.items()
+}
+
+
+def test_every_module_has_a_station() -> None:
+    strangers = {name for name in MODULES if station(name) == "top"} - TOP
+    assert not strangers, f"say in this test whether these are core or top: {strangers}"
+
+
+def test_imports_flow_one_way() -> None:
+    may = {
+        "core": {"core"},
+        "index": {"core", "index"},
+        "packaging": {"core", "packaging"},
+        "deploy": {"core", "deploy"},
+        "top": {"core", "index", "packaging", "deploy", "top"},
+    }
+    wrong = [
+        f"{name} imports {target}"
+        for name, targets in INTERNAL.items()
+        for target in targets
+        if station(target) not in may[station(name)] and target not in {"index", "index.client"}
+    ]
+    assert not wrong
+
+
+def test_only_the_client_of_the_index_is_seen_from_outside() -> None:
+    outside = [name for name in MODULES if station(name) not in {"index", "top"}]
+    assert [
+        f"{name} imports {target}" for name in outside for target in INTERNAL[name] if target.startswith("index")
+    ] == [
+        f"{name} imports {target}"
+        for name in outside
+        for target in INTERNAL[name]
+        if target in {"index", "index.client"}
+    ]
+
+
+def test_the_core_knows_nothing_of_the_client() -> None:
+    assert not [name for name in CORE for target in INTERNAL[name] if station(target) != "core"]
+
+
+def test_nobody_imports_commands_but_the_command_line() -> None:
+    users = {name for name, targets in INTERNAL.items() for target in targets if target.endswith(".commands")}
+    assert users <= {"cli"}
+
+
+@pytest.mark.parametrize("library", sorted(HOMES))
+def test_a_big_library_has_one_home(library: str) -> None:
+    users = {
+        name
+        for name, file in MODULES.items()
+        if any(target == library or target.startswith(f"{library}.") for target in imports(file))
+    }
+    assert users <= HOMES[library], f"{library} is used outside its home"
+
+
+@pytest.mark.parametrize("noun", sorted(NOUNS))
+def test_a_noun_touches_nothing(noun: str) -> None:
+    assert not imports(MODULES[noun]) & TOUCHES
+
+
+def test_the_demo_is_a_user() -> None:
+    allowed = {"stage", "deploy", "deploy.lab"}
+    for name in ("demo", "stage"):
+        assert INTERNAL[name] <= allowed, f"{name} may import the lab, the standard library and rich only"
+        foreign = {target.partition(".")[0] for target in imports(MODULES[name])} - set(sys.stdlib_module_names)
+        assert foreign <= {"rich", "pinwheel"}
+
+
+def test_the_runner_needs_only_the_standard_library() -> None:
+    roots = {target.partition(".")[0] for target in imports(MODULES["deploy.runner"])}
+    assert roots <= set(sys.stdlib_module_names)
+    # one file that a person can read before trusting it with root; docs/decisions/0012 says why not fewer
+    assert len(MODULES["deploy.runner"].read_text().splitlines()) < 1000
+
+
+def test_the_namespace_has_no_init() -> None:
+    assert not [portion for portion in PORTIONS.values() if (portion / "__init__.py").exists()]
+
+
+def test_nothing_hides_pypas_packaging() -> None:
+    assert not (ROOT / "packaging" / "__init__.py").exists()
+    assert not list((ROOT / "tests").rglob("__init__.py"))
+    for folder in ("index", "packaging", "deploy"):
+        assert not list((ROOT / folder).glob("*.py"))
+    for start in (["-c"], ["-P", "-c"]):
+        said = subprocess.run(
+            [sys.executable, *start, "import packaging.version; print(packaging.version.__file__)"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        assert "site-packages" in said
+
+
+def test_tools_are_started_without_the_working_directory_on_their_path() -> None:
+    """`python -m build` in a folder with a `packaging/` would import that: so `-P` stands before every `-m`."""
+    for name, file in MODULES.items():
+        for node in ast.walk(ast.parse(file.read_text())):
+            if not isinstance(node, ast.List | ast.Tuple):
+                continue
+            words = [one.value if isinstance(one, ast.Constant) else None for one in node.elts]
+            runs_python = any(isinstance(one, ast.Attribute) and one.attr == "executable" for one in node.elts)
+            if runs_python and "-m" in words:
+                assert "-P" in words[: words.index("-m")], f"{name}: line {node.lineno}"
+
+
+def test_no_module_bears_the_name_of_a_library() -> None:
+    locked = {
+        line.partition("==")[0].replace("-", "_")
+        for line in (ROOT / "ci" / "requirements.lock").read_text().splitlines()
+        if "==" in line
+    }
+    mine = {name.rpartition(".")[2] for name in MODULES if "." in name}
+    assert not mine & locked
+    assert not mine & {"utils", "helpers", "common", "base"}
+
+
+def test_the_top_level_is_what_the_design_says() -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    if not tracked:
+        pytest.skip("not a git checkout")
+    assert {path.partition("/")[0] for path in tracked} == {
+        *(".ci", ".gitignore", "LICENSE", "README.md", "ci", "deploy", "docs", "examples", "index", "packaging"),
+        *("pyproject.toml", "src", "tasks.py", "tests"),
+    }
+
+
+def test_no_lock_with_an_index_address_is_committed() -> None:
+    assert "http" not in (ROOT / "ci" / "requirements.lock").read_text()
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    assert "/uv.lock" in ignored
+
+
+def test_invoke_stays_below_three() -> None:
+    """fabric 3.2.3 requires invoke<3."""
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert "invoke>=2.2.1,<3" in declared

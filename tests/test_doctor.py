@@ -1,0 +1,74 @@
+"""The doctor names each fault with its remedy, and says when all is well."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pinwheel.doctor import Finding, examine, report
+
+
+def about(findings: list[Finding], subject: str) -> Finding:
+    return next(one for one in findings if one.subject == subject)
+
+
+def look(folder: Path, text: str, **environ: str) -> list[Finding]:
+    (folder / "pinwheel.toml").write_text(text)
+    return examine(folder, {"PATH": os.environ["PATH"], "XDG_STATE_HOME": str(folder)} | environ)
+
+
+def test_a_machine_without_git_cannot_build(tmp_path: Path) -> None:
+    finding = about(examine(tmp_path, {"PATH": str(tmp_path)}), "git")
+    assert finding.level == "fault"
+    assert "apt-get install git" in finding.remedy
+
+
+def test_no_configuration_is_advice(tmp_path: Path) -> None:
+    findings = examine(tmp_path, {"PATH": os.environ["PATH"]})
+    assert about(findings, "configuration").remedy == "pinwheel init"
+    assert report(findings, as_json=True)
+
+
+def test_a_broken_configuration_is_a_fault_with_its_line(tmp_path: Path) -> None:
+    findings = look(tmp_path, "[index]\nulr = 1\n")
+    assert (
+        "pinwheel.toml:2: index.ulr: unknown key; did you mean index.url?" in about(findings, "configuration").problem
+    )
+    assert not report(findings, as_json=False)
+
+
+def test_a_token_that_others_can_read_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("x")
+    (tmp_path / "token").chmod(0o644)
+    text = '[index]\nurl = "http://127.0.0.1:9/"\ntoken_file = "token"\n'
+    finding = about(look(tmp_path, text), "index.token_file")
+    assert finding.level == "fault"
+    assert finding.remedy == f"chmod 600 {tmp_path / 'token'}"
+
+
+def test_an_index_that_is_away_is_a_fault(tmp_path: Path) -> None:
+    finding = about(look(tmp_path, '[index]\nurl = "http://127.0.0.1:9/"\n'), "index")
+    assert finding.level == "fault"
+    assert finding.remedy
+
+
+def test_hosts_without_known_keys_are_a_fault(tmp_path: Path) -> None:
+    text = '[environments.prod]\nknown_hosts = "absent"\n[environments.prod.hosts.web1]\n'
+    finding = about(look(tmp_path, text), "environments.prod")
+    assert finding.level == "fault"
+    assert "ssh-keyscan" in finding.remedy
+
+
+def test_events_that_wait_are_mentioned(tmp_path: Path) -> None:
+    refused = tmp_path / "pinwheel" / "spool" / "0123456789abcdef" / "refused"
+    refused.mkdir(parents=True)
+    (refused / "one.json").write_text("{}")
+    (refused.parent / "two.json").write_text("{}")
+    told = [one.problem for one in look(tmp_path, "") if one.subject == "ledger"]
+    assert told == ["1 events wait for the index", "1 events cannot be delivered"]
+
+
+def test_what_packaging_cannot_work_with_is_a_fault(tmp_path: Path) -> None:
+    text = '[packaging]\npython = "eleven"\ncache = "pinwheel.toml/cache"\n[projects.a]\nrepository = "absent"\n'
+    found = {one.subject for one in look(tmp_path, text) if one.level == "fault"}
+    assert found == {"packaging.python", "packaging.cache", "projects.a"}
