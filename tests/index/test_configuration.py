@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pinwheel.index import commands
+from pinwheel.index.commands import serve
 
 INDEX = Path(__file__).resolve().parents[2] / "index"
 
@@ -21,7 +21,7 @@ def test_the_supervisor_example_starts_what_there_is() -> None:
     program = parser["program:pinwheel-index"]
     _, task, *flags = shlex.split(program["command"])
     assert task == "index.serve"
-    known = {f"--{argument.name.replace('_', '-')}" for argument in commands.serve.get_arguments()}
+    known = {f"--{argument.name.replace('_', '-')}" for argument in serve.get_arguments()}
     assert {flag for flag in flags if flag.startswith("--")} <= known
     assert program["stopsignal"] == "TERM"
 

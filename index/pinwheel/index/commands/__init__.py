@@ -1,0 +1,15 @@
+"""The tasks of the index: `pinwheel index.serve` and what looks after it."""
+
+from __future__ import annotations
+
+from invoke import Collection
+
+from pinwheel.index.commands.folder import verify
+from pinwheel.index.commands.projects import list_, why
+from pinwheel.index.commands.serving import serve
+from pinwheel.index.commands.tokens import token_create, token_list, token_revoke
+
+
+def collection() -> Collection:
+    """The tasks named `index.…`."""
+    return Collection("index", serve, token_create, token_list, token_revoke, list_, why, verify)

@@ -1,0 +1,40 @@
+"""What the flags of several tasks have in common: their help, and how their values are read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pinwheel.errors import UsageError
+
+if TYPE_CHECKING:
+    from pinwheel.config import Loaded
+
+DATA = "pinwheel-index"
+DATA_HELP = f"the server's data folder (default: ./{DATA})"
+JSON_HELP = "print one JSON document (default: text)"
+LONGEST_S = 36500 * 86400
+
+
+def private_globs(loaded: Loaded) -> tuple[str, ...]:
+    """The globs in pinwheel.toml. Raises `UsageError`."""
+    from pinwheel.index.globs import checked
+
+    return checked(loaded.config.index.private, f"{loaded.file}: index.private")
+
+
+def listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def duration_s(text: str) -> float:
+    """`90d`, `12h`, `30m` or `45s` in seconds. Raises `UsageError`, also for more than a hundred years."""
+    units = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+    number, unit = text[:-1].lstrip("0"), text[-1:]
+    if not number.isdecimal() or unit not in units:
+        raise UsageError(f"{text!r} is no duration", remedy="write 90d, 12h, 30m or 45s")
+    # by its length first: Python refuses to read numbers of thousands of digits
+    if len(number) > 12 or int(number) * units[unit] > LONGEST_S:
+        raise UsageError(
+            "this is longer than a hundred years", where=f"--expires {text[:40]}", remedy="36500d is the most"
+        )
+    return float(int(number) * units[unit])

@@ -1,0 +1,129 @@
+"""`pinwheel index.serve`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from invoke import task
+
+from pinwheel.errors import UsageError
+from pinwheel.index.commands.options import DATA, DATA_HELP, private_globs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@task(
+    auto_shortflags=False,
+    iterable=["private"],
+    help={
+        "data": DATA_HELP,
+        "host": "address to listen on (default: 127.0.0.1)",
+        "port": "port to listen on; 0 takes a free one (default: 8080)",
+        "workers": "processes that answer (default: 2)",
+        "packages": "an existing pypiserver folder whose files are taken over at start (default: none)",
+        "htpasswd": "file of users with bcrypt hashes, who may read and upload (default: none)",
+        "upstream": "index for names that are not private: a URL without a credential, or auto for what pip on this "
+        "machine uses (default: none)",
+        "private": "glob of names that never go upstream, besides all that are published here and those of "
+        "index.private (may be repeated; default: none)",
+        "anonymous_read": "let everybody read (default: who has a credential)",
+        "tls_cert": "certificate chain to serve https with, PEM (default: serve http)",
+        "tls_key": "its key, PEM (default: none)",
+    },
+)
+def serve(
+    _context: Any,
+    data: str = DATA,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    workers: int = 2,
+    packages: str = "",
+    htpasswd: str = "",
+    upstream: str = "",
+    private: Any = None,
+    anonymous_read: bool = False,
+    tls_cert: str = "",
+    tls_key: str = "",
+) -> None:
+    """Serve the private package index until Ctrl-C, SIGTERM or SIGHUP.
+
+    Makes the data folder when it is not there. One line on stderr says when it is ready. Names in `index.private`
+    of pinwheel.toml count as --private. Each request to an upstream is logged as one line of JSON on stderr.
+
+    Example:
+        pinwheel index.serve --data /srv/index --port 8080 --upstream auto --private 'acme-*'
+    """
+    from pathlib import Path
+
+    from pinwheel import config
+    from pinwheel.index.access import read_htpasswd
+    from pinwheel.index.assembly import Setup, stored
+    from pinwheel.index.globs import checked
+    from pinwheel.index.serve import serve as run
+    from pinwheel.index.upstream import named, shown
+    from pinwheel.index.why import Started
+
+    if not 0 <= port <= 65535:
+        raise UsageError(f"{port} is no port", remedy="--port takes 0 to 65535")
+    if workers < 1:
+        raise UsageError("there must be at least one worker", remedy="--workers 2")
+    if bool(tls_cert) != bool(tls_key):
+        raise UsageError("a certificate and its key go together", remedy="give both --tls-cert and --tls-key")
+    for flag, name in (("--packages", packages), ("--htpasswd", htpasswd), ("--tls-cert", tls_cert)):
+        if name and not Path(name).exists():
+            raise UsageError(f"what {flag} names does not exist", where=name)
+    if htpasswd:
+        read_htpasswd(Path(htpasswd))
+    private = (*checked(private or (), "--private"), *private_globs(config.load()))
+    folder = Path(data).absolute()
+    setup = Setup(
+        folder=folder,
+        htpasswd=Path(htpasswd).absolute() if htpasswd else None,
+        anonymous_read=anonymous_read,
+        upstreams=named(upstream) if upstream else None,
+        private=private,
+    )
+    started = Started(setup.private, tuple(map(shown, setup.upstreams.urls)) if setup.upstreams else ())
+
+    def prepare() -> None:
+        started.write(folder)
+        _prepare(folder, Path(packages) if packages else None)
+
+    stored(folder, create=True).close()
+    run(
+        setup,
+        host=host,
+        port=port,
+        workers=workers,
+        tls=(Path(tls_cert), Path(tls_key)) if tls_cert else None,
+        prepare=prepare,
+    )
+
+
+def _prepare(folder: Path, packages: Path | None) -> None:
+    """What is done before the first request, while nobody else writes: sweep, then take over."""
+    import time
+
+    from pinwheel.archive import Limits
+    from pinwheel.console import say
+    from pinwheel.index.assembly import now, stored
+    from pinwheel.index.audit import sweep
+    from pinwheel.index.bulk_import import import_folder
+    from pinwheel.index.publisher import Publisher
+
+    index = stored(folder)
+    try:
+        sweep(index.records, index.blobs, index.temporary)
+        index.control.forget_minted(expired_before=time.time())
+        if packages is not None:
+            counts = {"published": 0, "known": 0, "refused": 0}
+            publisher = Publisher(index.records, index.blobs, now)
+            for imported in import_folder(packages, index.temporary, index.records, publisher, Limits()):
+                counts[imported.became] += 1
+                if imported.reason:
+                    say(f"refused {imported.filename}: {imported.reason}")
+            told = ", ".join(f"{count} {became}" for became, count in counts.items())
+            say(f"took over {packages}: {told}")
+    finally:
+        index.close()

@@ -1,0 +1,142 @@
+"""The tasks for API tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from invoke import task
+
+from pinwheel.errors import PinwheelError
+from pinwheel.index.commands.options import DATA, DATA_HELP, JSON_HELP, duration_s, listed
+
+
+@task(
+    auto_shortflags=False,
+    positional=["name"],
+    iterable=["scope"],
+    help={
+        "name": "what the token is for; must be new",
+        "scope": "what it may do: read, upload, promote, deploy, admin (may be repeated, or with commas; needed)",
+        "projects": "globs of projects that it may touch, with commas (default: *)",
+        "environments": "globs of environments that it may deploy to, with commas (default: *)",
+        "expires": "how long it is valid: 90d, 12h, 30m, 45s, at most 100 years (default: for ever)",
+        "data": DATA_HELP,
+    },
+)
+def token_create(
+    _context: Any,
+    name: str,
+    scope: Any = None,
+    projects: str = "*",
+    environments: str = "*",
+    expires: str = "",
+    data: str = DATA,
+) -> None:
+    """Make an API token; it is printed once, alone on stdout, and stored only as a hash.
+
+    Works on the data folder itself, also while the server runs; makes the folder when it is not there. Clients use
+    it as the password of the user `__token__`, or in PINWHEEL_TOKEN.
+
+    Example:
+        pinwheel index.token-create ci --scope read,upload --projects 'acme-*' --expires 90d
+    """
+    import time
+    from pathlib import Path
+
+    from pinwheel import console
+    from pinwheel.index.access import new_token
+    from pinwheel.index.assembly import now, stored
+    from pinwheel.index.globs import checked
+
+    secret, token = new_token(
+        name,
+        listed(",".join(scope or ())),
+        created_at=now(),
+        projects=checked(listed(projects), "--projects"),
+        environments=listed(environments),
+        expires_at=time.time() + duration_s(expires) if expires else None,
+    )
+    index = stored(Path(data), create=True)
+    try:
+        if not index.control.add_token(token):
+            raise PinwheelError(
+                f"there is a token named {name} already",
+                where=data,
+                remedy="choose another name; names of revoked tokens stay taken",
+            )
+    finally:
+        index.close()
+    console.data(secret)
+
+
+@task(auto_shortflags=False, help={"data": DATA_HELP, "json": JSON_HELP})
+def token_list(_context: Any, data: str = DATA, json: bool = False) -> None:
+    """List the API tokens: what each may do and until when.
+
+    Example:
+        pinwheel index.token-list --data /srv/index
+    """
+    import time
+    from pathlib import Path
+
+    from pinwheel import console
+    from pinwheel.index.assembly import stamp, stored
+
+    index = stored(Path(data))
+    try:
+        found = index.control.every_token()
+    finally:
+        index.close()
+
+    def state(expires_at: float | None, revoked_at: str) -> str:
+        if revoked_at:
+            return "revoked"
+        return "expired" if expires_at is not None and expires_at <= time.time() else "valid"
+
+    rows: list[dict[str, Any]] = [
+        {
+            "name": token.name,
+            "state": state(token.expires_at, token.revoked_at),
+            "scopes": list(token.scopes),
+            "projects": list(token.projects),
+            "environments": list(token.environments),
+            "created_at": token.created_at,
+            "expires_at": stamp(token.expires_at) if token.expires_at is not None else None,
+        }
+        for token in found
+    ]
+    if json:
+        console.document({"tokens": rows})
+    else:
+        columns = ("name", "state", "scopes", "projects", "environments", "expires_at")
+        console.table(
+            columns,
+            [
+                [",".join(row[key]) if isinstance(row[key], list) else row[key] or "never" for key in columns]
+                for row in rows
+            ],
+        )
+
+
+@task(auto_shortflags=False, positional=["name"], help={"name": "the token's name", "data": DATA_HELP})
+def token_revoke(_context: Any, name: str, data: str = DATA) -> None:
+    """End an API token and every token that it has minted, at once.
+
+    Example:
+        pinwheel index.token-revoke ci
+    """
+    from pathlib import Path
+
+    from pinwheel.console import say
+    from pinwheel.index.assembly import now, stored
+
+    index = stored(Path(data))
+    try:
+        done = index.control.revoke_token(name, now())
+    finally:
+        index.close()
+    if not done:
+        raise PinwheelError(
+            f"there is no valid token named {name}", where=data, remedy="`pinwheel index.token-list` shows the names"
+        )
+    say(f"revoked {name}")
