@@ -18,7 +18,7 @@ CORE = {"errors", "events", "ledger", "config", "console", "process", "archive",
 TOP = {"cli", "__main__", "demo", "stage", "doctor"}
 
 HOMES = {
-    "pypiserver": {"index.app", "index.backend"},
+    "pypiserver": {"index.engine"},
     "granian": {"index.serve"},
     "sqlalchemy": {"index.records", "index.tables", "index.control_records"},
     "multipart": {"index.upload"},
@@ -45,7 +45,7 @@ NOUNS = {
         f"deploy.{name}"
         for name in ("fleet", "facts", "plan", "steps", "gate", "wish", "template", "present", "supervisor_file")
     ),
-    *(f"index.{name}" for name in ("entries", "pages", "listing", "negotiation", "answers")),
+    *(f"index.{name}" for name in ("entries", "pages", "listing", "negotiation", "answers", "policy")),
 }
 """Modules of values and pure functions: no clock, no chance, no file, no network."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from tests.index import running
 from tests.index.running import Server, Upstream
 
 from pinwheel.index.assembly import Setup, Stored, application, stored
+from pinwheel.index.policy import Policy
 
 
 @pytest.fixture(scope="session")
@@ -36,8 +38,13 @@ def index(tmp_path: Path) -> Iterator[Stored]:
 
 @pytest.fixture
 def app(index: Stored) -> Callable[..., Any]:
-    """Make the WSGI application over the data folder; `setup` fields are given as keywords."""
-    return lambda log=None, **about: application(Setup(index.folder, **about), log)
+    """Make the WSGI application over the data folder; fields of `Setup` and `Policy` are given as keywords."""
+
+    def made(log: Callable[[str], None] | None = None, **about: Any) -> object:
+        decided = {field.name: about.pop(field.name) for field in fields(Policy) if field.name in about}
+        return application(Setup(index.folder, policy=Policy(**decided), **about), log)
+
+    return made
 
 
 @pytest.fixture

@@ -176,8 +176,7 @@ def test_two_files_in_one_form_are_refused(app: Callable[..., Any], token: str, 
 def test_a_file_over_the_limit_is_413_and_leaves_nothing(
     app: Callable[..., Any], token: str, index: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    served = app()
-    served._policy = dataclasses.replace(served._policy, largest_file_bytes=1000)
+    served = app(largest_file_bytes=1000)
     content_type, body = form(wheel("acme", padding=5000))
     assert call(served, "POST", "/", token, body=body, headers={"Content-Type": content_type}).status == 413
     monkeypatch.setattr(uploading, "FORM_BYTES", 0)

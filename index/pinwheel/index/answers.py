@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
+REALM = ("WWW-Authenticate", 'Basic realm="pinwheel", charset="UTF-8"')
 _PHRASES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
 
@@ -51,6 +52,11 @@ def text(status: int, message: str, *headers: tuple[str, str]) -> Answer:
     """Plain text: installers and uploaders print it."""
     kind = ("Content-Type", "text/plain; charset=utf-8")
     return Answer(status, (kind, ("Cache-Control", "no-store"), *headers), (message + "\n").encode())
+
+
+def challenge(reason: str) -> Answer:
+    """401: who asks must say who it is."""
+    return text(401, reason, REALM)
 
 
 def document(status: int, body: Mapping[str, Any], *headers: tuple[str, str]) -> Answer:

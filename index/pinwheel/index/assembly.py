@@ -16,6 +16,7 @@ from pinwheel.index.blobs import FolderBlobs
 from pinwheel.index.control import Control
 from pinwheel.index.control_records import ControlRecords
 from pinwheel.index.page_cache import PageCache
+from pinwheel.index.policy import Policy
 from pinwheel.index.publisher import Publisher
 from pinwheel.index.records import DatabaseRecords
 from pinwheel.index.tables import Database
@@ -89,15 +90,17 @@ class Setup:
 
     folder: Path
     htpasswd: Path | None = None
-    anonymous_read: bool = False
     upstreams: Upstreams | None = None
-    private: tuple[str, ...] = ()
+    policy: Policy = Policy()  # noqa: RUF009 - frozen
 
 
 def application(setup: Setup, log: Callable[[str], None] | None = None) -> object:
     """The WSGI application of one worker, with connections of its own."""
-    from pinwheel.index.app import IndexApp, Policy
+    from pinwheel.index.app import IndexApp
+    from pinwheel.index.engine import Engine
     from pinwheel.index.mirror import Mirror
+    from pinwheel.index.reading import Reading
+    from pinwheel.index.uploading import Uploading
     from pinwheel.index.upstream import UpstreamClient
 
     open_folder = stored(setup.folder)
@@ -105,17 +108,16 @@ def application(setup: Setup, log: Callable[[str], None] | None = None) -> objec
     mirror = None
     if setup.upstreams is not None:
         mirror = Mirror(setup.folder / "upstream", UpstreamClient(setup.upstreams, log or to_stderr))
+    policy = setup.policy
+    publisher = Publisher(open_folder.records, open_folder.blobs, now, cache.publish)
+    engine = Engine(open_folder.records, publisher, open_folder.temporary, policy, now)
     return IndexApp(
-        records=open_folder.records,
-        blobs=open_folder.blobs,
         cache=cache,
-        access=Access(open_folder.control, setup.htpasswd, anonymous_read=setup.anonymous_read),
+        access=Access(open_folder.control, setup.htpasswd, anonymous_read=policy.anonymous_read),
+        reading=Reading(cache=cache, blobs=open_folder.blobs, mirror=mirror, policy=policy),
+        uploading=Uploading(engine, open_folder.temporary, policy),
         control=Control(open_folder.control, open_folder.records, open_folder.blobs, time.time, stamp),
-        mirror=mirror,
-        publisher=Publisher(open_folder.records, open_folder.blobs, now, cache.publish),
-        temporary=open_folder.temporary,
-        policy=Policy(setup.private, setup.anonymous_read),
-        now=now,
+        engine=engine,
     )
 
 

@@ -21,8 +21,8 @@ from multipart import (  # type: ignore[import-untyped]
 from pinwheel.index.answers import Environ, Stop, text
 from pinwheel.index.blobs import full_disk_told
 from pinwheel.index.entries import CHUNK_BYTES
+from pinwheel.index.policy import LARGEST_FILE_BYTES
 
-LARGEST_FILE_BYTES = 1024 * 1024 * 1024
 FORM_BYTES = 8 * 1024 * 1024  # all fields of the form together; a long description is one of them
 MOST_SEGMENTS = 4096
 CONTENT = "content"

@@ -60,6 +60,7 @@ def serve(
     from pinwheel.index.access import read_htpasswd
     from pinwheel.index.assembly import Setup, stored
     from pinwheel.index.globs import checked
+    from pinwheel.index.policy import Policy
     from pinwheel.index.serve import serve as run
     from pinwheel.index.upstream import named, shown
     from pinwheel.index.why import Started
@@ -80,11 +81,10 @@ def serve(
     setup = Setup(
         folder=folder,
         htpasswd=Path(htpasswd).absolute() if htpasswd else None,
-        anonymous_read=anonymous_read,
         upstreams=named(upstream) if upstream else None,
-        private=private,
+        policy=Policy(private=private, anonymous_read=anonymous_read),
     )
-    started = Started(setup.private, tuple(map(shown, setup.upstreams.urls)) if setup.upstreams else ())
+    started = Started(private, tuple(map(shown, setup.upstreams.urls)) if setup.upstreams else ())
 
     def prepare() -> None:
         started.write(folder)

@@ -1,21 +1,28 @@
-"""pypiserver's storage, as pypiserver sees it: our records and blobs behind its Backend interface."""
+"""The engine: pypiserver, with our records and blobs behind its Backend interface, for all that we do not answer."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
-from pypiserver.backend import Backend
-from pypiserver.bottle_wrapper import HTTPResponse, request
+from pypiserver import app_from_config, setup_routes_from_config
+from pypiserver.backend import Backend, BackendProxy
+from pypiserver.bottle_wrapper import FileUpload, FormsDict, HTTPResponse, request
+from pypiserver.config import Config
 from pypiserver.core import PkgFile
 
 from pinwheel.index.access import Principal
 from pinwheel.index.admission import Admitted
-from pinwheel.index.entries import FileEntry, NoSpace, Outcome, Taken
+from pinwheel.index.answers import Answer, Environ, StartResponse
+from pinwheel.index.entries import AlreadyThere, FileEntry, NoSpace, Outcome, Published, Taken
+from pinwheel.index.policy import Policy
 from pinwheel.index.publisher import Publisher
 from pinwheel.index.records import Records
+from pinwheel.index.upload import CONTENT, Received
 
 PRINCIPAL = "pinwheel.principal"
 
@@ -77,6 +84,50 @@ class RecordsBackend(Backend):
     def remove_package(self, pkg: PkgFile) -> None:
         principal: Principal = request.environ[PRINCIPAL]
         self._records.remove(str(pkg.relfn), self._now(), principal.name)
+
+
+class Engine:
+    """pypiserver with our Backend. Who calls was recognised before; its own actions only ask for that again."""
+
+    def __init__(
+        self, records: Records, publisher: Publisher, temporary: Path, policy: Policy, now: Callable[[], str]
+    ) -> None:
+        def recognised(_user: str, _password: str) -> bool:
+            principal = request.environ.get(PRINCIPAL)
+            return isinstance(principal, Principal) and principal.kind != "anonymous"
+
+        config = Config.default_with_overrides(
+            roots=[temporary],
+            authenticate=["update"] if policy.anonymous_read else ["update", "list", "download"],
+            auther=recognised,
+            backend_arg="simple-dir",
+            disable_fallback=True,
+            overwrite=True,  # whether a file may be added is for the Backend to say, which never replaces one
+        )
+        config.backend = BackendProxy(RecordsBackend(config, records, publisher, now))
+        self._app: Any = setup_routes_from_config(app_from_config(config), config)
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        answer: Iterable[bytes] = self._app(environ, start_response)
+        return answer
+
+    def carried_out(self, environ: Environ, form: Received, content: AdmittedFile | None) -> Answer:
+        """pypiserver's answer to a form that was read already: bottle finds its own cache of the body filled."""
+        filled: Any = FormsDict()  # type: ignore[no-untyped-call]
+        for name, values in form.fields.items():
+            for value in values:
+                filled.append(name, value)
+        if content is not None:
+            filled[CONTENT] = FileUpload(content, CONTENT, form.filename)  # type: ignore[no-untyped-call]
+        inner = environ | {"PATH_INFO": "/", "bottle.request.post": filled, "wsgi.input": io.BytesIO()}
+        heard: list[tuple[str, list[tuple[str, str]]]] = []
+        body = b"".join(self._app(inner, lambda status, headers, _exc=None: heard.append((status, list(headers)))))
+        status, headers = heard[-1]
+        kept = tuple((key, value) for key, value in headers if key.lower() != "content-length")
+        if content is not None and isinstance(content.outcome, Published | AlreadyThere):
+            told = "published" if isinstance(content.outcome, Published) else "already there"
+            kept = (*kept, ("Pinwheel-Outcome", told))
+        return Answer(int(status.split()[0]), kept, body)
 
 
 def plain(status: int, message: str) -> HTTPResponse:
