@@ -134,10 +134,21 @@ def test_a_crash_loop_goes_back_with_the_reason(running: BareHost) -> None:
     assert running.journal() == ["begin", "commit", "begin", "reverted"]
 
 
+def test_a_command_that_is_not_there_goes_back_with_supervisors_words(running: BareHost) -> None:
+    """It leaves no log: what could not be started has written none."""
+    body = running.activation(NEW, OLD, start_s=1)
+    body["conf"] = body["conf"].replace("command=", "command=/nowhere/shop ")
+    result = running.ask("activate", body)
+    assert (result["outcome"], result["program"], result["log_tail"]) == ("reverted", "shop-web", "")
+    assert "can't find command '/nowhere/shop'" in result["reason"]
+    assert_old_runs(running)
+
+
 def test_a_release_that_answers_500_goes_back_with_what_it_said(running: BareHost) -> None:
     result = running.activate(NEW, OLD, "sick", deadline_s=0.8)
     assert result["outcome"] == "reverted"
     assert "not healthy after 0.8 s" in result["reason"]
+    assert result["program"] == "shop-web"
     assert "500 Oh" in result["probe"]
     assert "sick at" in result["probe"]
     assert_old_runs(running)

@@ -17,6 +17,7 @@ from pinwheel.deploy.fleet import Target
 from pinwheel.deploy.gate import Ending, Halt, Outcome, verdict
 from pinwheel.deploy.hosts import HostLost, Hosts, NotTouched, RunnerFailed, StepRefused
 from pinwheel.deploy.plan import HostPlan, Plan
+from pinwheel.deploy.wish import Wish
 
 R = TypeVar("R")
 
@@ -340,7 +341,7 @@ class _Run:
                 host,
                 ending,
                 str(result["reason"]),
-                "" if good or self._stop.is_set() else "read the log above; correct it and release a new version",
+                "" if good or self._stop.is_set() else _remedy(self._plan.wish, result),
                 release="" if ending is Ending.REMOVED else release or "",
                 shown="\n".join(text for text in (result["probe"], result["log_tail"]) if text),
                 seconds=float(result["seconds"]),
@@ -369,6 +370,20 @@ def _failed(step: steps.Step, error: StepRefused | NotTouched | HostLost | Nonse
         case NotTouched():
             return Ending.UNREACHABLE
     return Ending.UNKNOWN if activating else Ending.UNREACHABLE
+
+
+def _remedy(wish: Wish, result: Mapping[str, Any]) -> str:
+    """What to do about a release that did not pass its gate: its log tells, or else how it is started is in doubt."""
+    log = "read the log above" if result["log_tail"] else "it left no log"
+    if wish.delivery is None:
+        return f"{log}; put right what it lacks on the host, or name another release with --to"
+    if result["log_tail"]:
+        return f"{log}; correct it and release a new version"
+    key = f"applications.{wish.application}.programs"
+    if result["program"]:
+        key += f".{result['program'].removeprefix(f'{wish.application}-')}"
+        key = f"{key}.command and {key}.health" if result["probe"] else f"{key}.command"
+    return f"{log}; look at {key} of pinwheel.toml, and roll out again"
 
 
 def _changes(host: str, result: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:

@@ -24,7 +24,7 @@ from pinwheel.deploy.gate import Outcome
 from pinwheel.deploy.hosts import Hosts
 from pinwheel.deploy.plan import Plan, earlier, plan
 from pinwheel.deploy.ssh import SshHosts
-from pinwheel.deploy.wish import Setup, Wish, pin
+from pinwheel.deploy.wish import Delivery, Setup, Wish, pin
 from pinwheel.errors import PinwheelError
 from pinwheel.events import Event
 from pinwheel.index.client import IndexClient, IndexFile, from_config
@@ -179,7 +179,7 @@ def rolled_back(session: Session, application: str, to: str) -> tuple[Plan, Repo
     with session.lease() as held:
         told = session.facts()
         found = earlier(application, [each for each in told.values() if isinstance(each, HostFacts)], to)
-        wanted = Wish(application, project, found.version, found.release, found.lock_sha256)
+        wanted = Wish(application, project, found.version, found.release, None, found.lock_sha256)
         return _carried_out(session, plan(wanted, told, session.environment.rollout), held)
 
 
@@ -236,22 +236,21 @@ def _wish(session: Session, name: str, version: str) -> Wish:
     project = application.project or name
     found = fetch.locked(session.client, project, version)
     lock, version = found.lock, found.version
+    setups = {
+        target.name: Setup(
+            supervisor_file.conf(name, application, target, lock.release, version),
+            supervisor_file.programs(name, application, target, lock.release, version),
+        )
+        for target in session.targets
+    }
     return Wish(
         application=name,
         project=project,
         version=version,
         release=lock.release,
+        delivery=Delivery(setups, lock.requirements, lock.space_bytes),
         lock_sha256=lock.sha256,
         commit=found.commit,
-        requirements=lock.requirements,
-        space_bytes=lock.space_bytes,
-        setups={
-            target.name: Setup(
-                supervisor_file.conf(name, application, target, lock.release, version),
-                supervisor_file.programs(name, application, target, lock.release, version),
-            )
-            for target in session.targets
-        },
     )
 
 

@@ -151,15 +151,17 @@ def _host(wish: Wish, facts: HostFacts) -> HostPlan | Outcome:
         return Outcome(facts.host, Ending.FAILED, f"it is not ready, it lacks {lacks}", remedy)
     here = facts.installed(wish.application)
     there = here.release(wish.release)
-    setup = wish.setups.get(facts.host)
-    if setup is None and here.current != wish.release and (there is None or there.verdict != "good"):
+    delivery = wish.delivery
+    setup = delivery.setups[facts.host] if delivery else None
+    if delivery is None and here.current != wish.release and (there is None or there.verdict != "good"):
         return Outcome(
             facts.host,
             Ending.FAILED,
             f"{wish.release} never passed its gate here, so there is nothing to go back to",
             f"run pinwheel deploy.rollout {wish.application}=={wish.version}",
         )
-    needed = wish.space_bytes + RESERVE_BYTES
+    space_bytes = delivery.space_bytes if delivery else 0
+    needed = space_bytes + RESERVE_BYTES
     if there is None and facts.free_bytes < needed:
         return Outcome(
             facts.host,
@@ -175,8 +177,8 @@ def _host(wish: Wish, facts: HostFacts) -> HostPlan | Outcome:
         version=wish.version,
         lock_sha256=wish.lock_sha256,
         commit=wish.commit,
-        requirements=wish.requirements,
-        space_bytes=wish.space_bytes,
+        requirements=delivery.requirements if delivery else "",
+        space_bytes=space_bytes,
     )
     reasons = _reasons(here, wish.release, setup.conf if setup else None)
     activate = None

@@ -612,10 +612,12 @@ def probe(job: Job, health: Document) -> tuple[bool, str]:
 
 
 class Verdict(NamedTuple):
-    """How a gate or an attempt ended. `saw` is what the failing probe saw; `fault` whether the release is to blame."""
+    """How a gate or an attempt ended. `fault` is whether the release is to blame, `program` the one that failed the
+    gate, and `saw` what its probe saw."""
 
     healthy: bool
     reason: str = ""
+    program: str = ""
     saw: str = ""
     fault: bool = True
 
@@ -637,7 +639,7 @@ def gate(job: Job, group: str, programs: Sequence[Document], supervisor: Supervi
             return Verdict(True)
         for judge in judges:
             if failure := judge.failure(time.monotonic()):
-                return Verdict(False, failure, judge.saw)
+                return Verdict(False, failure, judge.name, judge.saw)
         time.sleep(min((each.health["interval_s"] for each in judges), default=0.25))
 
 
@@ -673,7 +675,7 @@ def activate(job: Job, held: int) -> Document:
         release.note(programs=programs)
     processes = [process_document(each) for each in supervisor.processes(app.name)]
     seconds = round(time.monotonic() - began, 3)
-    words = {"reason": verdict.reason, "probe": verdict.saw, "log_tail": log_tail}
+    words = {"reason": verdict.reason, "program": verdict.program, "probe": verdict.saw, "log_tail": log_tail}
     return {"outcome": outcome, **words, "processes": processes, "seconds": seconds}
 
 

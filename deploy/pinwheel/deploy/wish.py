@@ -32,19 +32,25 @@ class Setup:
 
 
 @dataclass(frozen=True, slots=True)
+class Delivery:
+    """What a rollout brings to hosts: what to install, and a setup for each host by its name."""
+
+    setups: Mapping[str, Setup]
+    requirements: str = field(default="", repr=False)
+    space_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Wish:
-    """`release` of `application` shall run. `setups` is by host. Without `requirements` nothing can be prepared and
-    without a setup the host takes its stored one: that is a rollback."""
+    """`release` of `application` shall run. Without a delivery it is a rollback: each host takes what it has kept."""
 
     application: str
     project: str
     version: str
     release: str
+    delivery: Delivery | None
     lock_sha256: str = ""
     commit: str = ""
-    requirements: str = field(default="", repr=False)
-    space_bytes: int = 0
-    setups: Mapping[str, Setup] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
