@@ -35,6 +35,9 @@ REMEDIES = {
 }
 """What to do about an error of the operating system that no module knew better."""
 
+VALUES = {list: "=STRING", float: "=NUMBER"}
+"""What Invoke's help leaves out: the values of flags that may be repeated, and of those that take a fraction."""
+
 
 @task(help={"directory": "where to write it (default: here)"})
 def init(_context: Context, directory: str = ".") -> None:
@@ -223,7 +226,8 @@ class Commands(Program):
     def print_task_help(self, name: str) -> None:
         context = self.parser.contexts[name]
         positional = " ".join(arg.name.upper() for arg in context.positional_args)
-        flags = [pair for pair in context.help_tuples() if pair[0].startswith("-")]
+        values = {flag: VALUES.get(argument.kind, "") for flag, argument in context.flags.items()}
+        flags = [(flag + values.get(flag, ""), text) for flag, text in context.help_tuples()]
         words = [f"Usage: {self.binary} {name}", positional, "[--options]" if flags else ""]
         console.data(" ".join(filter(None, words)) + "\n")
         console.data((inspect.getdoc(self.collection[name]) or "") + "\n")
