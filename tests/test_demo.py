@@ -162,10 +162,11 @@ def test_ctrl_c_at_any_moment_leaves_no_process(place: Path) -> None:
 
 
 def test_a_demo_without_hosts_is_refused(place: Path) -> None:
-    child = start(place, "--hosts", "0")
-    _, err = child.communicate(timeout=60)
+    child = start(place, "--hosts", "0", "--json")
+    out, err = child.communicate(timeout=60)
     assert child.returncode == 2
     assert "at least one host" in err
+    assert "at least one host" in json.loads(out)["error"]["problem"]
 
 
 def test_waiting_for_the_registry_is_counted_once_where_requests_overlap(tmp_path: Path) -> None:

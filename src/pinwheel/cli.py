@@ -22,7 +22,7 @@ from typing import Any
 from invoke import Collection, Context, Exit, ParseError, Program, task
 
 from pinwheel import console
-from pinwheel.errors import PinwheelError, describe
+from pinwheel.errors import PinwheelError, UsageError, describe
 
 REMEDIES = {
     errno.ENOSPC: "free some space, or let TMPDIR or the configuration name another disk",
@@ -87,7 +87,9 @@ def demo(_context: Context, keep: bool = False, hosts: int = 3, json: bool = Fal
     """
     from pinwheel.demo import run
 
-    raise Exit(code=run(hosts=hosts, keep=keep, as_json=json))
+    if hosts < 1:
+        raise UsageError("a demo needs at least one host", remedy="--hosts 3")
+    run(hosts=hosts, keep=keep, as_json=json)
 
 
 @task
@@ -99,7 +101,7 @@ def demo_stop(_context: Context) -> None:
     """
     from pinwheel.demo import stop
 
-    raise Exit(code=stop())
+    stop()
 
 
 def collection(*more: Callable[..., Any]) -> Collection:
