@@ -161,7 +161,7 @@ def test_a_host_without_space_for_the_release_is_blocked_with_both_numbers() -> 
     made = plan(wish(fleet, space_bytes=1000), fleet, Rollout())
     assert [each.host for each in made.hosts] == ["h2", "h3"], "what is there already needs no space"
     (blocked,) = made.blocked
-    assert blocked.reason == f"{needed} bytes are needed for {NEW} and {needed - 1} are free"
+    assert blocked.reason == f"17 MiB are needed for {NEW} and 16 MiB are free"
     assert blocked.remedy
 
 

@@ -192,6 +192,16 @@ def test_a_conf_that_supervisor_refuses_stops_nothing(running: BareHost) -> None
     assert_old_runs(running)
 
 
+@pytest.mark.parametrize("deadline_s", [float("nan"), float("inf"), 0, -1.0])
+def test_a_deadline_that_never_comes_is_refused_before_anything_stops(running: BareHost, deadline_s: float) -> None:
+    before = running.pid()
+    error = running.activate(NEW, OLD, deadline_s=deadline_s)
+    assert (error["code"], error["where"]) == ("bad-request", "shop-web")
+    assert running.pid() == before
+    assert_old_runs(running)
+    assert running.journal() == ["begin", "commit"]
+
+
 def test_the_same_release_with_another_conf_is_never_marked_bad(running: BareHost) -> None:
     result = running.ask("activate", running.activation(OLD, OLD, "sick", deadline_s=0.5))
     assert result["outcome"] == "reverted"
@@ -565,5 +575,6 @@ def test_a_request_that_it_does_not_understand_is_one_error(
     error = host.ask("activate", {})
     assert error["code"] == code
     assert "Traceback" not in json.dumps(error)
+    assert "line" not in error["where"], "a place in our source is no place of the user's"
     if code == "unexpected":
-        assert error["where"].startswith("<pinwheel runner>:")
+        assert "report it, with runner.py line " in error["remedy"]

@@ -16,7 +16,7 @@ from pinwheel.deploy.facts import HostFacts, Nonsense
 from pinwheel.deploy.fleet import Target
 from pinwheel.deploy.gate import Ending, Halt, Outcome, verdict
 from pinwheel.deploy.hosts import HostLost, Hosts, NotTouched, RunnerFailed, StepRefused
-from pinwheel.deploy.plan import HostPlan, Plan
+from pinwheel.deploy.plan import MIB, HostPlan, Plan
 from pinwheel.deploy.wish import Wish
 
 R = TypeVar("R")
@@ -326,7 +326,7 @@ class _Run:
     def _prepared(self, host: str, result: Mapping[str, Any]) -> Outcome:
         try:
             ending = Ending.PREPARED if result["created"] else Ending.UNCHANGED
-            how = f"by {result['how']}, {result['bytes'] / 1e6:.1f} MB"
+            how = f"by {result['how']}, {result['bytes'] / MIB:.1f} MiB"
             return Outcome(host, ending, how, release=self._plan.wish.release, seconds=float(result["seconds"]))
         except (KeyError, TypeError, ValueError) as error:
             raise _nonsense(host, error) from error

@@ -17,7 +17,8 @@ from pinwheel.deploy.steps import Activate, Prepare
 from pinwheel.deploy.wish import Wish
 from pinwheel.errors import PinwheelError, UsageError
 
-RESERVE_BYTES = 16 << 20
+MIB = 1 << 20
+RESERVE_BYTES = 16 * MIB
 """What must stay free beside a new release. The runner insists on it."""
 
 
@@ -166,7 +167,8 @@ def _host(wish: Wish, facts: HostFacts) -> HostPlan | Outcome:
         return Outcome(
             facts.host,
             Ending.FAILED,
-            f"{needed} bytes are needed for {wish.release} and {facts.free_bytes} are free",
+            # one is rounded up and the other down, so that they always differ
+            f"{math.ceil(needed / MIB)} MiB are needed for {wish.release} and {facts.free_bytes // MIB} MiB are free",
             "free some space where layout.root is",
         )
     prepare = Prepare(
