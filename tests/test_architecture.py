@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PORTIONS = {name: ROOT / name / "pinwheel" for name in ("src", "index", "packaging", "deploy")}
 
-CORE = {"errors", "events", "ledger", "config", "console", "process", "archive", "scaffold"}
+CORE = {"errors", "events", "pin", "ledger", "config", "console", "process", "archive", "scaffold"}
 TOP = {"cli", "__main__", "demo", "stage", "doctor"}
 
 HOMES = {
@@ -39,7 +39,7 @@ HOMES = {
 """Each big library, and the modules of pinwheel that may import it."""
 
 NOUNS = {
-    *("errors", "events"),
+    *("errors", "events", "pin"),
     *(f"packaging.{name}" for name in ("refs", "manifest", "statement", "inspection", "graph", "work", "plan")),
     *(
         f"deploy.{name}"

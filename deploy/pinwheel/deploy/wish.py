@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
-from pinwheel.errors import PinwheelError, UsageError
+from pinwheel.errors import PinwheelError
 
 UNPACKED = 4
 """Bytes on disk for each byte of a wheel: unpacked three times as large, and a copy in the installer's cache."""
@@ -61,17 +61,6 @@ class Lock:
     sha256: str
     requirements: str
     space_bytes: int
-
-
-def pin(text: str) -> tuple[str, str]:
-    """`APP==VER` as two names. Raises `UsageError`."""
-    name, equals, version = text.partition("==")
-    if not name or not equals or not version or "=" in version:
-        raise UsageError(f"{text!r} names no version", where="APP==VER", remedy="write for example acme-shop==1.2.0")
-    try:
-        return name, str(Version(version))
-    except InvalidVersion as error:
-        raise UsageError(f"{version!r} is no version", where="APP==VER", remedy="write for example 1.2.0") from error
 
 
 def lock(project: str, version: str, pylock: bytes, requirements: bytes, published: Collection[str]) -> Lock:
