@@ -25,7 +25,7 @@ from pinwheel.deploy.hosts import Hosts
 from pinwheel.deploy.plan import Plan, earlier, plan
 from pinwheel.deploy.ssh import SshHosts
 from pinwheel.deploy.wish import Delivery, Setup, Wish
-from pinwheel.errors import PinwheelError
+from pinwheel.errors import PinwheelError, UsageError
 from pinwheel.events import Event
 from pinwheel.index.client import IndexClient, IndexFile, from_config
 from pinwheel.ledger import Ledger, Sink, SinkRefused, SinkUnreachable, default_spool
@@ -237,13 +237,16 @@ def _wish(session: Session, text: str) -> Wish:
     project = application.project or name
     found = fetch.locked(session.client, project, str(wanted))
     lock, version = found.lock, found.version
-    setups = {
-        target.name: Setup(
-            supervisor_file.conf(name, application, target, lock.release, version),
-            supervisor_file.programs(name, application, target, lock.release, version),
-        )
-        for target in session.targets
-    }
+    try:
+        setups = {
+            target.name: Setup(
+                supervisor_file.conf(name, application, target, lock.release, version),
+                supervisor_file.programs(name, application, target, lock.release, version),
+            )
+            for target in session.targets
+        }
+    except UsageError as error:
+        raise UsageError(error.problem, where=session.loaded.place(error.where), remedy=error.remedy) from error
     return Wish(
         application=name,
         project=project,
