@@ -81,6 +81,19 @@ def test_help_is_understood_anywhere_and_runs_nothing(tmp_path: Path, words: tup
     assert "Example:" in said.stdout
 
 
+@pytest.mark.parametrize(
+    ("task", "flags"),
+    [
+        ("packaging.release", ["--all", "--json", "--name=STRING", "--ref=STRING", "--repo=STRING"]),
+        ("index.serve", ["--anonymous-read", "--private=STRING", "--workers=INT"]),
+        ("deploy.rollout", ["--env=STRING", "--json"]),
+    ],
+)
+def test_help_says_which_flags_take_a_value(tmp_path: Path, task: str, flags: list[str]) -> None:
+    said = pinwheel(task, "--help", cwd=tmp_path).stdout
+    assert [flag for flag in flags if not re.search(rf"^ +{flag}(  |$)", said, re.MULTILINE)] == []
+
+
 @pytest.mark.parametrize("words", [("index.lst",), ("index.list", "--nmae", "x"), ("init", "--directory")])
 def test_wrong_usage_exits_2_with_a_remedy(tmp_path: Path, words: tuple[str, ...]) -> None:
     said = pinwheel(*words, cwd=tmp_path)

@@ -38,11 +38,11 @@ def environment(place: Path) -> dict[str, str]:
     return kept | {"HOME": str(place / "home"), "TMPDIR": str(place / "t")}
 
 
-def start(place: Path, *flags: str) -> subprocess.Popen[str]:
+def start(place: Path, *flags: str, **env: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [*PINWHEEL, "demo", *flags],
         cwd=place,
-        env=environment(place),
+        env=environment(place) | env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -162,10 +162,21 @@ def test_ctrl_c_at_any_moment_leaves_no_process(place: Path) -> None:
 
 
 def test_a_demo_without_hosts_is_refused(place: Path) -> None:
-    child = start(place, "--hosts", "0")
-    _, err = child.communicate(timeout=60)
+    child = start(place, "--hosts", "0", "--json")
+    out, err = child.communicate(timeout=60)
     assert child.returncode == 2
     assert "at least one host" in err
+    assert "at least one host" in json.loads(out)["error"]["problem"]
+
+
+def test_a_demo_that_fails_is_one_error_and_leaves_nothing(place: Path) -> None:
+    child = start(place, "--json", PATH="/nonexistent")
+    out, err = child.communicate(timeout=60)
+    assert child.returncode == 1
+    assert json.loads(out)["error"]["problem"] == "cp is not installed"
+    assert "remedy: sudo apt-get install" in err
+    assert "Traceback" not in err
+    assert not list((place / "t").iterdir())
 
 
 def test_waiting_for_the_registry_is_counted_once_where_requests_overlap(tmp_path: Path) -> None:

@@ -24,14 +24,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from packaging.metadata import InvalidMetadata, Metadata, parse_email
-from packaging.utils import (
-    InvalidSdistFilename,
-    InvalidWheelFilename,
-    canonicalize_name,
-    canonicalize_version,
-    parse_sdist_filename,
-    parse_wheel_filename,
-)
+from packaging.utils import canonicalize_name, canonicalize_version, parse_sdist_filename, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
 from pinwheel.errors import PinwheelError
@@ -76,7 +69,8 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """What a filename says. `identity` is the same for two names of the same thing (`Foo_Bar` 1.0, `foo-bar` 1.0.0)."""
+    """What a filename says. `name` is normalised; `identity` is the same for two names of the same thing
+    (`Foo_Bar` 1.0, `foo-bar` 1.0.0)."""
 
     kind: Literal["wheel", "sdist"]
     name: str
@@ -85,14 +79,10 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
-class Distribution:
-    """A wheel or an sdist that was found sound. `name` is normalised; `core_metadata` is METADATA or PKG-INFO."""
+class Distribution(Named):
+    """A wheel or an sdist that was found sound, as its filename says. `core_metadata` is METADATA or PKG-INFO."""
 
     filename: str
-    kind: Literal["wheel", "sdist"]
-    name: str
-    version: Version
-    identity: str
     core_metadata: bytes = field(repr=False)
     metadata: Metadata = field(repr=False)
     members: tuple[Member, ...] = field(repr=False)
@@ -144,7 +134,7 @@ def name_of(filename: str) -> Named:
         if filename.endswith(".tar.gz"):
             name, version = parse_sdist_filename(filename)
             return Named("sdist", name, version, f"{name}=={canonicalize_version(version)}:sdist")
-    except (InvalidWheelFilename, InvalidSdistFilename, InvalidVersion) as error:
+    except ValueError as error:
         raise BadArchive(filename, [str(error)]) from error
     raise BadArchive(filename, ["the filename ends neither in .whl nor in .tar.gz"])
 
@@ -169,7 +159,7 @@ def read(path: Path, filename: str, limits: Limits = Limits()) -> Distribution:
     if reasons or metadata is None:
         raise BadArchive(filename, reasons)
     return Distribution(
-        filename, named.kind, named.name, named.version, named.identity, documents[0], metadata, tuple(members)
+        named.kind, named.name, named.version, named.identity, filename, documents[0], metadata, tuple(members)
     )
 
 

@@ -22,7 +22,7 @@ from typing import Any
 from invoke import Collection, Context, Exit, ParseError, Program, task
 
 from pinwheel import console
-from pinwheel.errors import PinwheelError, describe
+from pinwheel.errors import PinwheelError, UsageError, describe
 
 REMEDIES = {
     errno.ENOSPC: "free some space, or let TMPDIR or the configuration name another disk",
@@ -34,6 +34,9 @@ REMEDIES = {
     errno.EISDIR: "name a file",
 }
 """What to do about an error of the operating system that no module knew better."""
+
+VALUES = {list: "=STRING", float: "=NUMBER"}
+"""What Invoke's help leaves out: the values of flags that may be repeated, and of those that take a fraction."""
 
 
 @task(help={"directory": "where to write it (default: here)"})
@@ -84,7 +87,9 @@ def demo(_context: Context, keep: bool = False, hosts: int = 3, json: bool = Fal
     """
     from pinwheel.demo import run
 
-    raise Exit(code=run(hosts=hosts, keep=keep, as_json=json))
+    if hosts < 1:
+        raise UsageError("a demo needs at least one host", remedy="--hosts 3")
+    run(hosts=hosts, keep=keep, as_json=json)
 
 
 @task
@@ -96,7 +101,7 @@ def demo_stop(_context: Context) -> None:
     """
     from pinwheel.demo import stop
 
-    raise Exit(code=stop())
+    stop()
 
 
 def collection(*more: Callable[..., Any]) -> Collection:
@@ -223,7 +228,8 @@ class Commands(Program):
     def print_task_help(self, name: str) -> None:
         context = self.parser.contexts[name]
         positional = " ".join(arg.name.upper() for arg in context.positional_args)
-        flags = [pair for pair in context.help_tuples() if pair[0].startswith("-")]
+        values = {flag: VALUES.get(argument.kind, "") for flag, argument in context.flags.items()}
+        flags = [(flag + values.get(flag, ""), text) for flag, text in context.help_tuples()]
         words = [f"Usage: {self.binary} {name}", positional, "[--options]" if flags else ""]
         console.data(" ".join(filter(None, words)) + "\n")
         console.data((inspect.getdoc(self.collection[name]) or "") + "\n")

@@ -174,6 +174,10 @@ class Loaded:
         """A path of the file: `~` expanded, relative ones resolved against the file's folder."""
         return self.folder / Path(text).expanduser()
 
+    def place(self, key: str) -> str:
+        """Where `key` (`environments.prod.user`) stands in the file, told as `parse` tells a fault."""
+        return f"{self.file}:{line_of(_text(self.file), tuple(key.split('.')))}: {key}" if self.file else key
+
 
 def find(start: Path, environ: Mapping[str, str]) -> Path | None:
     """`PINWHEEL_CONFIG`, else the nearest `pinwheel.toml` from `start` upwards, else None."""

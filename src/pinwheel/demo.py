@@ -1,7 +1,8 @@
 """`pinwheel demo`: two applications from git to running services on rootless hosts, and back.
 
 The demo is a user. Every step is a child process with exactly the words that are printed before it, and this
-module imports nothing of pinwheel but the lab in which the hosts stand. tests/test_architecture.py sees to it.
+module imports nothing of pinwheel but the lab in which the hosts stand, and what every command speaks with.
+tests/test_architecture.py sees to it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import shlex
 import subprocess
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,10 +22,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from pinwheel import stage
+from pinwheel import console, stage
 from pinwheel.deploy.lab import Lab
+from pinwheel.errors import PinwheelError
 
 ENVIRONMENT = "demo"
 LIBRARY = "acme-greet"
@@ -34,13 +34,11 @@ STARTED = "PINWHEEL_TASKS_STARTED"
 """Set by a checkout's tasks.py: the time at which it was started, so that the making of .venv is counted."""
 START_DEADLINE_S = 30.0
 STEP_DEADLINE_S = 300.0
-PLAIN_COLUMNS = 120
-"""How wide tables are where there is no terminal."""
 UNHEALTHY = "the health check of 1.2.0 fails on purpose: the canary must go back to 1.1.0 by itself"
 
 
-class DemoFailed(Exception):
-    """A step did not do what it should; the text says which and what it printed."""
+class DemoFailed(PinwheelError):
+    """A step did not do what it should; the problem says which and what it printed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +82,9 @@ class Story:
         self.console.print(f"  [cyan]$ {escape(shown)}[/cyan]", soft_wrap=True, highlight=False)
         started = time.monotonic()
         try:
-            child = self.stage.start(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, extra={})
+            child = self.stage.start(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         except FileNotFoundError as error:
-            raise DemoFailed(f"{argv[0]} is not installed (sudo apt-get install {argv[0]})") from error
+            raise DemoFailed(f"{argv[0]} is not installed", remedy=f"sudo apt-get install {argv[0]}") from error
         said: list[str] = []
         listener = threading.Thread(target=self._listen, args=(child, said), daemon=True)
         listener.start()
@@ -114,15 +112,11 @@ class Story:
             self.console.print(f"    [dim]{escape(line.rstrip())}[/dim]", soft_wrap=True, highlight=False)
 
 
-def run(*, hosts: int, keep: bool, as_json: bool) -> int:
-    """Run the demo and return its exit code. Data goes to stdout, the story to stderr."""
-    console = Console(stderr=True)
-    if hosts < 1:
-        console.print("error: a demo needs at least one host\n  remedy: --hosts 3", highlight=False)
-        return 2
+def run(*, hosts: int, keep: bool, as_json: bool) -> None:
+    """Run the demo. Data goes to stdout, the story to stderr. Raises `DemoFailed`."""
     started = float(os.environ.get(STARTED, time.time()))
     here = stage.Stage.set_up()
-    story = Story(here, console)
+    story = Story(here, Console(stderr=True))
     stays = False
     try:
         here.catch_signals()
@@ -130,12 +124,6 @@ def run(*, hosts: int, keep: bool, as_json: bool) -> int:
             clear(folder)
         result = play(story, hosts, keep=keep)
         stays = keep
-    except stage.Interrupted as signal:
-        console.print(f"\ninterrupted by {signal}: ending everything that was started")
-        return 128 + signal.number
-    except DemoFailed as failure:
-        console.print(f"\n[red]error:[/red] the demo failed: {escape(str(failure))}", highlight=False)
-        return 1
     finally:
         if stays:
             here.keep()
@@ -144,14 +132,13 @@ def run(*, hosts: int, keep: bool, as_json: bool) -> int:
             clear(here.folder)
     waited = result.pop("registry_wait_s")
     if as_json:
-        print(json.dumps(result, indent=2))  # noqa: T201 (data)
+        console.document(result)
     else:
         show(story, result)
     total = time.time() - started
-    console.print(f"\ndone in {total:.1f} s, of which {waited:.1f} s waiting for the registry", highlight=False)
+    console.say(f"\ndone in {total:.1f} s, of which {waited:.1f} s waiting for the registry")
     if keep:
-        tell_how_to_look(story, here.folder)
-    return 0
+        tell_how_to_look(here.folder)
 
 
 def play(story: Story, hosts: int, *, keep: bool) -> dict[str, Any]:
@@ -163,7 +150,7 @@ def play(story: Story, hosts: int, *, keep: bool) -> dict[str, Any]:
 
     story.chapter("An index with a token")
     scopes = "read,upload,deploy"
-    story.run(*pinwheel("index.token-create", "demo", "--scope", scopes, "--data", "index"), into=folder / "token")
+    story.run("pinwheel", "index.token-create", "demo", "--scope", scopes, "--data", "index", into=folder / "token")
     url = start_index(story)
 
     story.chapter(f"{hosts} hosts")
@@ -176,10 +163,10 @@ def play(story: Story, hosts: int, *, keep: bool) -> dict[str, Any]:
     story.tell(f"wrote {folder / stage.CONFIGURATION}")
 
     story.chapter("1.0.0: release, lock, make the hosts ready, roll out")
-    releases = released(story.run(*pinwheel("packaging.release", "--all", "--json")))
-    story.run(*pinwheel("packaging.lock", f"{SERVICE}==1.0.0"))
-    story.run(*pinwheel("deploy.bootstrap", "--env", ENVIRONMENT))
-    again = story.run(*pinwheel("deploy.bootstrap", "--env", ENVIRONMENT, "--json"))
+    releases = released(story.run("pinwheel", "packaging.release", "--all", "--json"))
+    story.run("pinwheel", "packaging.lock", f"{SERVICE}==1.0.0")
+    story.run("pinwheel", "deploy.bootstrap", "--env", ENVIRONMENT)
+    again = story.run("pinwheel", "deploy.bootstrap", "--env", ENVIRONMENT, "--json")
     require(not any(host["changes"] for host in again.document()["hosts"]), "a second bootstrap changed something")
     roll_out(story, "1.0.0", ports)
 
@@ -197,7 +184,7 @@ def play(story: Story, hosts: int, *, keep: bool) -> dict[str, Any]:
     require(supervisor_files(lab) == confs, "a configuration of supervisor changed")
 
     story.chapter("Back to 1.0.0")
-    story.run(*pinwheel("deploy.rollback", SERVICE, "--env", ENVIRONMENT))
+    story.run("pinwheel", "deploy.rollback", SERVICE, "--env", ENVIRONMENT)
     answers(story, "1.0.0", ports)
     return {
         "releases": releases,
@@ -207,10 +194,6 @@ def play(story: Story, hosts: int, *, keep: bool) -> dict[str, Any]:
         ],
         "registry_wait_s": waited_for_registry(folder / "index.log"),
     }
-
-
-def pinwheel(*words: str) -> tuple[str, ...]:
-    return ("pinwheel", *words)
 
 
 def make_repository(story: Story, name: str) -> None:
@@ -240,18 +223,19 @@ def release_edited(story: Story, version: str, script: str) -> list[dict[str, st
     files = [file for kind in ("*.py", "*.toml") for file in sorted(work.rglob(kind))]
     story.run("sed", "-i", script, *(str(file.relative_to(story.stage.folder)) for file in files))
     commit(story, SERVICE, version)
-    wheels = released(story.run(*pinwheel("packaging.release", "--name", SERVICE, "--json")))
-    story.run(*pinwheel("packaging.lock", f"{SERVICE}=={version}"))
+    wheels = released(story.run("pinwheel", "packaging.release", "--name", SERVICE, "--json"))
+    story.run("pinwheel", "packaging.lock", f"{SERVICE}=={version}")
     return wheels
 
 
 def start_index(story: Story) -> str:
     """Start the index on a port of its own choice and return its address."""
-    argv = pinwheel("index.serve", "--data", "index", "--port", "0", "--upstream", "auto", "--private", "acme-*")
+    flags = ("--data", "index", "--port", "0", "--upstream", "auto", "--private", "acme-*")
+    argv = ("pinwheel", "index.serve", *flags)
     log = story.stage.folder / "index.log"
     story.console.print(f"  [cyan]$ {escape(shlex.join(argv))} 2> {log} &[/cyan]", soft_wrap=True, highlight=False)
     with log.open("wb") as out:
-        child = story.stage.start(argv, stdout=out.fileno(), stderr=out.fileno(), extra={})
+        child = story.stage.start(argv, stdout=out.fileno(), stderr=out.fileno())
     deadline = time.monotonic() + START_DEADLINE_S
     while child.poll() is None and time.monotonic() < deadline:
         for line in log.read_text(errors="replace").splitlines():
@@ -306,7 +290,7 @@ def released(step: Step) -> list[dict[str, str]]:
 
 def roll_out(story: Story, version: str, ports: dict[str, str], *, fails: bool = False) -> None:
     """Roll a version out, and ask every host over HTTP."""
-    story.run(*pinwheel("deploy.rollout", f"{SERVICE}=={version}", "--env", ENVIRONMENT), exit_code=1 if fails else 0)
+    story.run("pinwheel", "deploy.rollout", f"{SERVICE}=={version}", "--env", ENVIRONMENT, exit_code=1 if fails else 0)
     answers(story, "1.1.0" if fails else version, ports)
 
 
@@ -316,7 +300,7 @@ def answers(story: Story, version: str, ports: dict[str, str]) -> None:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as reply:
                 said = json.load(reply)
-        except (OSError, urllib.error.URLError, ValueError) as error:
+        except (OSError, ValueError) as error:
             raise DemoFailed(f"{name} does not answer at port {port}: {error}") from error
         story.tell(f"http://127.0.0.1:{port}/ → {json.dumps(said)}")
         require(said["version"] == version, f"{name} answers with {said['version']} instead of {version}")
@@ -324,7 +308,7 @@ def answers(story: Story, version: str, ports: dict[str, str]) -> None:
 
 def status(story: Story) -> list[dict[str, Any]]:
     """What every host runs: name, version, healthy, state, pid, since."""
-    step = story.run(*pinwheel("deploy.status", "--env", ENVIRONMENT, "--json"))
+    step = story.run("pinwheel", "deploy.status", "--env", ENVIRONMENT, "--json")
     rows = []
     for host in step.document()["hosts"]:
         application = next(one for one in host["applications"] if one["application"] == SERVICE)
@@ -367,42 +351,36 @@ def require(truth: bool, otherwise: str) -> None:
 
 def show(story: Story, result: dict[str, Any]) -> None:
     """The table of hosts on stdout, and the timeline."""
-    console = Console()
-    plain: dict[str, Any] = {} if console.is_terminal else {"box": None, "title_justify": "left"}
-    console = console if console.is_terminal else Console(width=PLAIN_COLUMNS)
-    columns = ("host", "version", "state", "pid", "since")
-    drawn = Table(*columns, title=f"{SERVICE} in {ENVIRONMENT}", **plain)
-    for host in result["hosts"]:
-        state = "healthy" if host["healthy"] else "unhealthy"
-        drawn.add_row(host["name"], host["version"], state, str(host["pid"]), str(host["since"]))
-    console.print(drawn)
-    timeline = Table("second", "step", "took", "exit", title="timeline", **plain)
+    hosts = [
+        (host["name"], host["version"], "healthy" if host["healthy"] else "unhealthy", host["pid"], host["since"])
+        for host in result["hosts"]
+    ]
+    console.table(("host", "version", "state", "pid", "since"), hosts, f"{SERVICE} in {ENVIRONMENT}")
+    timeline = []
     at = 0.0
     for step in story.steps:
         if step.argv[0] == "pinwheel" and step.seconds >= 0.05:
-            timeline.add_row(f"{at:.1f}", step.command, f"{step.seconds:.1f} s", str(step.exit_code))
+            timeline.append((f"{at:.1f}", step.command, f"{step.seconds:.1f} s", step.exit_code))
         at += step.seconds
-    console.print(timeline)
+    console.table(("second", "step", "took", "exit"), timeline, "timeline")
 
 
-def tell_how_to_look(story: Story, folder: Path) -> None:
+def tell_how_to_look(folder: Path) -> None:
     """What to type while index and hosts are left running."""
-    story.console.print(f"\nIndex and hosts are running; cd {folder}, then for example:", highlight=False)
+    console.say(f"\nIndex and hosts are running; cd {folder}, then for example:")
     for words in ("index.list", f"deploy.status --env {ENVIRONMENT}", f"deploy.history --env {ENVIRONMENT}"):
-        story.console.print(f"  pinwheel {words}", highlight=False)
-    story.console.print("and when you have seen enough:\n  pinwheel demo-stop", highlight=False)
+        console.say(f"  pinwheel {words}")
+    console.say("and when you have seen enough:\n  pinwheel demo-stop")
 
 
-def stop() -> int:
-    """End every demo that was left running. Returns the exit code."""
-    console = Console(stderr=True)
+def stop() -> None:
+    """End every demo that was left running."""
     found = [*stage.kept(), *stage.leftovers()]
     for folder in found:
         clear(folder)
-        console.print(f"ended {folder}", highlight=False)
+        console.say(f"ended {folder}")
     if not found:
-        console.print("no demo is running")
-    return 0
+        console.say("no demo is running")
 
 
 def clear(folder: Path) -> None:

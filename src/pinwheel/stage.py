@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -25,14 +25,6 @@ KEPT = "kept"
 MARK = "PINWHEEL_DEMO"
 CONFIGURATION = "pinwheel.toml"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class Interrupted(BaseException):
-    """A signal asked the demo to end. Not an `Exception`, so that nothing on the way swallows it."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.number = number
 
 
 class Stage:
@@ -69,16 +61,14 @@ class Stage:
             "PINWHEEL_CONFIG": str(self.folder / CONFIGURATION),
         }
 
-    def start(
-        self, argv: Sequence[str], *, stdout: int, stderr: int, extra: Mapping[str, str]
-    ) -> subprocess.Popen[str]:
+    def start(self, argv: Sequence[str], *, stdout: int, stderr: int) -> subprocess.Popen[str]:
         """Start a child in the run's folder. A signal that arrives meanwhile waits until the child is known."""
         self._spawning = True
         try:
             return subprocess.Popen(
                 list(argv),
                 cwd=self.folder,
-                env=self.environment() | dict(extra),
+                env=self.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
@@ -89,14 +79,14 @@ class Stage:
         finally:
             self._spawning = False
             if self._pending is not None:
-                raise Interrupted(self._pending)
+                raise KeyboardInterrupt(self._pending)
 
     def keep(self) -> None:
         """Leave the folder and its processes to `demo-stop`."""
         (self.folder / KEPT).touch()
 
     def catch_signals(self) -> None:
-        """From here on the first SIGINT, SIGTERM or SIGHUP raises `Interrupted`."""
+        """From here on the first SIGINT, SIGTERM or SIGHUP raises `KeyboardInterrupt` with its number."""
         for number in SIGNALS:
             signal.signal(number, self._on_signal)
 
@@ -110,7 +100,7 @@ class Stage:
         if self._spawning:
             self._pending = number
         else:
-            raise Interrupted(number)
+            raise KeyboardInterrupt(number)
 
 
 def leftovers() -> list[Path]:

@@ -11,7 +11,7 @@ from typing import Any
 from pinwheel.config import Layout
 from pinwheel.deploy.fleet import Target
 from pinwheel.deploy.gate import Outcome
-from pinwheel.deploy.hosts import HostUnreachable, OutcomeUnknown, StepRefused
+from pinwheel.deploy.hosts import HostLost, HostUnreachable, StepRefused
 
 Body = Mapping[str, Any]
 
@@ -33,6 +33,7 @@ class SimulatedHost:
     pid: int = 0
     fence: int = 0
     free_bytes: int = 10**10
+    log_tail: str = "Traceback: boom"
     activations: list[str] = field(default_factory=list)
 
     def facts(self) -> dict[str, Any]:
@@ -73,7 +74,9 @@ class SimulatedHost:
 
     def prepare(self, body: Body) -> dict[str, Any]:
         if self.prepare_fails:
-            raise StepRefused("prepare-failed", "the installer failed", where=self.name, remedy="read its output")
+            raise StepRefused(
+                "prepare-failed", "the installer failed", where=f"{self.name}.example:22", remedy="read its output"
+            )
         created = body["release"] not in self.releases
         if created:
             kept = {key: body[key] for key in ("application", "release", "version", "lock_sha256", "commit")}
@@ -83,7 +86,7 @@ class SimulatedHost:
     def activate(self, body: Body) -> dict[str, Any]:
         release, conf = body["release"], body["conf"]
         if self.current != body["expected_current"]:
-            raise StepRefused("moved", f"{self.current} runs", where=self.name, remedy="plan again")
+            raise StepRefused("moved", f"{self.current} runs", where=f"{self.name}.example:22", remedy="plan again")
         stored = self.releases[release]
         if conf is None:
             conf, programs = stored["conf"], stored["programs"]
@@ -96,17 +99,20 @@ class SimulatedHost:
         if release in self.sick:
             stored["verdict"] = "bad"
             if self.current is None:
-                return self._result("removed", "the gate said no")
+                return self._result("removed", "the gate said no", program="shop-web")
             outcome = "revert-unhealthy" if self.current in self.sick else "reverted"
-            return self._result(outcome, "the gate said no", "Traceback: boom", "500")
+            return self._result(outcome, "the gate said no", self.log_tail, "500", "shop-web")
         stored.update(conf=conf, programs=programs, verdict="good", activated_at=f"2026-01-01T00:00:{self.pid:02d}Z")
         self.current, self.conf, self.programs = release, conf, programs
         return self._result("activated")
 
-    def _result(self, outcome: str, reason: str = "", log_tail: str = "", probe: str = "") -> dict[str, Any]:
+    def _result(
+        self, outcome: str, reason: str = "", log_tail: str = "", probe: str = "", program: str = ""
+    ) -> dict[str, Any]:
         return {
             "outcome": outcome,
             "reason": reason,
+            "program": program,
             "log_tail": log_tail,
             "probe": probe,
             "processes": self.processes(),
@@ -154,12 +160,12 @@ class SimulatedHosts:
     def _answer(self, here: SimulatedHost, request: Mapping[str, Any]) -> Mapping[str, Any]:
         action = request["action"]
         if here.unreachable:
-            raise HostUnreachable(f"{here.name}: nobody listens", where=here.name, remedy="is it up?")
+            raise HostUnreachable("nobody listens", where=f"{here.name}.example:22", remedy="is it up?")
         if here.lost_in == action:
-            raise OutcomeUnknown(f"{here.name} lost the connection", where=here.name, remedy="look at it")
+            raise HostLost("the connection was lost", where=f"{here.name}.example:22", remedy="look at it")
         if request["fence"] is not None:
             if request["fence"] < here.fence:
-                raise StepRefused("fenced", "a newer rollout was here", where=here.name, remedy="look")
+                raise StepRefused("fenced", "a newer rollout was here", where=f"{here.name}.example:22", remedy="look")
             here.fence = request["fence"]
         match action:
             case "facts":

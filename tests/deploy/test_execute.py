@@ -14,8 +14,9 @@ from pinwheel.deploy.execute import Conclusion, Context, HostPool, Report, Stop
 from pinwheel.deploy.gate import Ending
 from pinwheel.deploy.hosts import StepRefused
 from pinwheel.deploy.plan import plan
+from pinwheel.deploy.present import outcome_lines
 from pinwheel.deploy.steps import Bootstrap
-from pinwheel.deploy.wish import Setup, Wish
+from pinwheel.deploy.wish import Delivery, Setup, Wish
 
 ONE, TWO, THREE = "1.0.0-aaaaaaaa", "1.1.0-bbbbbbbb", "1.2.0-cccccccc"
 WAIT_S = 20
@@ -44,8 +45,8 @@ class Fleet:
     def roll_out(self, release: str, *, back: bool = False) -> Report:
         told = execute.gather(self.pool, tuple(self.context.targets.values()))
         setup = Setup(f"conf of {release}", ({"name": "shop-web", "processes": ["shop-web"], "health": {}},))
-        setups = {} if back else dict.fromkeys(told, setup)
-        wish = Wish("shop", "shop", release.partition("-")[0], release, "a" * 64, "c0ffee", setups=setups)
+        delivery = None if back else Delivery(dict.fromkeys(told, setup))
+        wish = Wish("shop", "shop", release.partition("-")[0], release, delivery, "a" * 64, "c0ffee")
         made = plan(wish, told, self.policy)
         return execute.rollout(made, self.pool, self.lease, self.diary, self.onlooker, self.context, self.stop)
 
@@ -109,6 +110,52 @@ def test_an_unhealthy_canary_leaves_every_other_host_alone() -> None:
     assert "boom" in report.outcomes[0].shown
     assert ("reverted", "h1") in world.diary.kinds()
     assert world.diary.events[-1]["outcome"] == "halted"
+
+
+@pytest.mark.parametrize(
+    ("log", "probe", "program", "remedy"),
+    [
+        ("Traceback: boom", "500", "shop-web", "read the log above; correct it and release a new version"),
+        (
+            "",
+            "500",
+            "shop-web",
+            "look at applications.shop.programs.web.command and applications.shop.programs.web.health",
+        ),
+        ("", "", "shop-web", "it left no log; look at applications.shop.programs.web.command of pinwheel.toml"),
+        ("", "", "", "it left no log; look at applications.shop.programs of pinwheel.toml"),
+    ],
+)
+def test_the_remedy_names_what_there_is_to_look_at(
+    log: str, probe: str, program: str, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = fleet(1)
+    told = {"outcome": "reverted", "reason": "no", "probe": probe, "log_tail": log, "program": program}
+    answer = {**told, "processes": [], "seconds": 0.1}
+    monkeypatch.setattr(type(world.hosts["h1"]), "activate", lambda self, body: answer)
+    (outcome,) = world.roll_out(TWO).outcomes
+    assert remedy in outcome.remedy
+    assert ("above" in outcome.remedy) == bool(log)
+
+
+def test_a_rollback_that_does_not_pass_is_no_reason_for_a_new_version() -> None:
+    world = fleet(1)
+    world.roll_out(TWO)
+    world.hosts["h1"].sick.add(ONE)
+    (outcome,) = world.roll_out(ONE, back=True).outcomes
+    assert outcome.ending is Ending.REVERTED
+    assert "new version" not in outcome.remedy
+    assert "--to" in outcome.remedy
+
+
+@pytest.mark.parametrize("fault", ["unreachable", "prepare_fails", "lost_in"])
+def test_a_host_that_failed_is_shown_with_its_address(fault: str) -> None:
+    world = fleet(1)
+    setattr(world.hosts["h1"], fault, "activate" if fault == "lost_in" else True)
+    (outcome,) = world.roll_out(TWO).outcomes
+    assert outcome.shown == "h1.example:22"
+    assert "    | h1.example:22" in outcome_lines(outcome)
+    assert "h1" not in outcome.reason, "its name stands before it already"
 
 
 def test_a_failed_prepare_activates_nobody() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +197,23 @@ def test_a_credential_that_expires_meanwhile_hides_no_result(world: World, capsy
     world.index.expired = False
     assert world.session().ledger.deliver() == 0
     assert world.kinds() == ["rollout-started", *["prepared"] * 3, *["activated"] * 3, "rollout-finished"]
+
+
+@pytest.mark.parametrize("act", [operate.planned, operate.rolled_out])
+def test_a_health_check_that_cannot_be_asked_is_told_with_its_line_before_anything_is_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: Callable[[Session, str], object]
+) -> None:
+    monkeypatch.setenv("PINWHEEL_TOKEN", "ours")
+    text = CONFIG.replace("[environments.live]", 'health.http = "127.0.0.1:{port}/"\n[environments.live]', 1)
+    (tmp_path / "pinwheel.toml").write_text(text)
+    world = World(tmp_path, text)
+    with pytest.raises(UsageError) as caught:
+        act(world.session(), "shop==1.0.0")
+    line = next(number for number, line in enumerate(text.splitlines(), 1) if "health" in line)
+    key = "applications.shop.programs.web.health.http"
+    assert caught.value.where == f"{tmp_path / 'pinwheel.toml'}:{line}: {key}"
+    assert world.hosts.asked == []
+    assert world.index.released == []
 
 
 def test_a_version_without_a_lock_is_an_error_before_the_lease(world: World) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -17,7 +16,7 @@ from pinwheel.deploy import runner
 from pinwheel.deploy.facts import HostFacts, Installed, Process, Release
 from pinwheel.deploy.gate import Ending, Outcome
 from pinwheel.deploy.plan import NothingToGoBackTo, Plan, batch_size, earlier, plan, waves
-from pinwheel.deploy.wish import Setup, Wish
+from pinwheel.deploy.wish import Delivery, Setup, Wish
 from pinwheel.errors import UsageError
 
 NEW, OLD = "1.1.0-bbbbbbbb", "1.0.0-aaaaaaaa"
@@ -54,9 +53,9 @@ def host(name: str, current: str | None = None, *, has: tuple[Release, ...] = ()
     return HostFacts(name, "3.11.2", "x86_64", ("glibc", "2.36"), free, ready, applications=applications)
 
 
-def wish(hosts: Mapping[str, object], *, setups: bool = True) -> Wish:
-    made = {name: Setup(conf(name), ()) for name in hosts} if setups else {}
-    return Wish("shop", "shop", "1.1.0", NEW, "b" * 64, setups=made)
+def wish(hosts: Mapping[str, object], *, back: bool = False, space_bytes: int = 0) -> Wish:
+    delivery = Delivery({name: Setup(conf(name), ()) for name in hosts}, space_bytes=space_bytes)
+    return Wish("shop", "shop", "1.1.0", NEW, None if back else delivery, "b" * 64)
 
 
 @some.composite
@@ -159,10 +158,10 @@ def test_a_host_without_space_for_the_release_is_blocked_with_both_numbers() -> 
         "h2": host("h2", OLD, free_bytes=needed),
         "h3": host("h3", OLD, has=has, free_bytes=0),
     }
-    made = plan(replace(wish(fleet), space_bytes=1000), fleet, Rollout())
+    made = plan(wish(fleet, space_bytes=1000), fleet, Rollout())
     assert [each.host for each in made.hosts] == ["h2", "h3"], "what is there already needs no space"
     (blocked,) = made.blocked
-    assert blocked.reason == f"{needed} bytes are needed for {NEW} and {needed - 1} are free"
+    assert blocked.reason == f"17 MiB are needed for {NEW} and 16 MiB are free"
     assert blocked.remedy
 
 
@@ -174,7 +173,7 @@ def test_the_plan_shows_how_the_conf_changes() -> None:
 
 def test_a_rollback_of_a_host_that_never_had_the_release_is_blocked() -> None:
     facts = {"h1": host("h1", OLD), "h2": host("h2", OLD, has=(release(OLD), release(NEW)))}
-    made = plan(wish(facts, setups=False), facts, Rollout())
+    made = plan(wish(facts, back=True), facts, Rollout())
     assert [each.host for each in made.blocked] == ["h1"]
     assert "deploy.rollout shop==1.1.0" in made.blocked[0].remedy
     (back,) = made.hosts

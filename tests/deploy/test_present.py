@@ -10,9 +10,9 @@ from pinwheel.config import Rollout
 from pinwheel.deploy import present
 from pinwheel.deploy.execute import Conclusion, Report
 from pinwheel.deploy.facts import HostFacts, Installed, Process, Release
-from pinwheel.deploy.gate import Ending, Outcome
+from pinwheel.deploy.gate import GOOD, Ending, Outcome
 from pinwheel.deploy.plan import Plan, plan
-from pinwheel.deploy.wish import Setup, Wish
+from pinwheel.deploy.wish import Delivery, Setup, Wish
 
 NEW, OLD = "1.1.0-bbbbbbbb", "1.0.0-aaaaaaaa"
 
@@ -28,12 +28,17 @@ RUNS: dict[str, Any] = {
     "releases": (Release(OLD, "1.0.0", "", "good"),),
     "processes": (Process("shop-web", 41, "RUNNING", "2026-01-01T00:00:00Z"),),
 }
-AWAY = Outcome("h9", Ending.UNREACHABLE, "h9: nobody listens", "is it up?")
+AWAY = Outcome("h9", Ending.UNREACHABLE, "nobody listens", "is it up?")
 
 
 def made(**facts: HostFacts | Outcome) -> Plan:
-    wish = Wish("shop", "shop", "1.1.0", NEW, commit="c0ffee", setups=dict.fromkeys(facts, Setup("conf\n", ())))
-    return plan(wish, facts, Rollout())
+    delivery = Delivery(dict.fromkeys(facts, Setup("conf\n", ())))
+    return plan(Wish("shop", "shop", "1.1.0", NEW, delivery, commit="c0ffee"), facts, Rollout())
+
+
+def back(**facts: HostFacts | Outcome) -> Plan:
+    """The plan of a rollback."""
+    return plan(Wish("shop", "shop", "1.0.0", OLD, None), facts, Rollout())
 
 
 def test_status_has_a_row_for_each_process_and_for_each_host_without_one() -> None:
@@ -49,7 +54,7 @@ def test_status_has_a_row_for_each_process_and_for_each_host_without_one() -> No
         ("h2", "shop", "1.0.0", "RUNNING", "41", "2026-01-01T00:00:00Z", "shop-web, drift"),
         ("h2", "shop", "1.0.0", "FATAL", "", "", "shop-worker, drift"),
         ("h3", "", "", "nothing", "", "", ""),
-        ("h9", "", "", "unreachable", "", "", "h9: nobody listens; is it up?"),
+        ("h9", "", "", "unreachable", "", "", "nobody listens; is it up?"),
     ]
 
 
@@ -92,7 +97,7 @@ def test_a_plan_shows_hosts_order_and_diffs() -> None:
 
 
 def report(conclusion: Conclusion, *endings: Ending) -> Report:
-    outcomes = tuple(Outcome(f"h{number}", ending) for number, ending in enumerate(endings, 1))
+    outcomes = tuple(Outcome(f"h{number}", ending, remedy="look at it") for number, ending in enumerate(endings, 1))
     return Report("r1", conclusion, "because" if conclusion is not Conclusion.DONE else "", outcomes, 1)
 
 
@@ -107,7 +112,7 @@ def test_the_report_document_has_the_promised_shape() -> None:
     ("given", "says"),
     [
         (report(Conclusion.DONE, Ending.ACTIVATED), "done: shop 1.1.0 runs on 1 host"),
-        (report(Conclusion.HALTED, Ending.REVERTED), "release a new version"),
+        (report(Conclusion.HALTED, Ending.REVERTED), "halted: because. Look at it"),
         (report(Conclusion.HALTED, Ending.UNHEALTHY), "Look at that host first"),
         (report(Conclusion.HALTED, Ending.UNKNOWN), "deploy.status --env live"),
         (report(Conclusion.HALTED, Ending.FAILED), "then: pinwheel deploy.rollout shop==1.1.0 --env live"),
@@ -118,6 +123,20 @@ def test_the_report_document_has_the_promised_shape() -> None:
 )
 def test_every_end_says_what_to_do_next(given: Report, says: str) -> None:
     assert says in present.next_step(given, made(), "live")
+
+
+@pytest.mark.parametrize("ending", [each for each in Ending if each not in GOOD])
+@pytest.mark.parametrize("conclusion", [Conclusion.HALTED, Conclusion.FAILED, Conclusion.INTERRUPTED])
+def test_a_rollback_that_stopped_goes_on_as_a_rollback(conclusion: Conclusion, ending: Ending) -> None:
+    said = present.next_step(report(conclusion, ending), back(), "live")
+    assert said.endswith(": pinwheel deploy.rollback shop --to 1.0.0 --env live")
+    assert "deploy.rollout" not in said
+
+
+def test_of_two_locks_of_one_version_a_rollback_goes_on_to_the_same_one() -> None:
+    known = host("h1", **(RUNS | {"current": "1.0.0-cccccccc"}))
+    said = present.next_step(report(Conclusion.HALTED, Ending.FAILED), back(h1=known), "live")
+    assert f"deploy.rollback shop --to {OLD} --env live" in said
 
 
 def test_an_ending_shows_the_log_and_the_remedy() -> None:

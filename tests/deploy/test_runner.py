@@ -134,10 +134,21 @@ def test_a_crash_loop_goes_back_with_the_reason(running: BareHost) -> None:
     assert running.journal() == ["begin", "commit", "begin", "reverted"]
 
 
+def test_a_command_that_is_not_there_goes_back_with_supervisors_words(running: BareHost) -> None:
+    """It leaves no log: what could not be started has written none."""
+    body = running.activation(NEW, OLD, start_s=1)
+    body["conf"] = body["conf"].replace("command=", "command=/nowhere/shop ")
+    result = running.ask("activate", body)
+    assert (result["outcome"], result["program"], result["log_tail"]) == ("reverted", "shop-web", "")
+    assert "can't find command '/nowhere/shop'" in result["reason"]
+    assert_old_runs(running)
+
+
 def test_a_release_that_answers_500_goes_back_with_what_it_said(running: BareHost) -> None:
     result = running.activate(NEW, OLD, "sick", deadline_s=0.8)
     assert result["outcome"] == "reverted"
     assert "not healthy after 0.8 s" in result["reason"]
+    assert result["program"] == "shop-web"
     assert "500 Oh" in result["probe"]
     assert "sick at" in result["probe"]
     assert_old_runs(running)
@@ -179,6 +190,16 @@ def test_a_conf_that_supervisor_refuses_stops_nothing(running: BareHost) -> None
     assert "soon" in result["reason"]
     assert running.pid() == before
     assert_old_runs(running)
+
+
+@pytest.mark.parametrize("deadline_s", [float("nan"), float("inf"), 0, -1.0])
+def test_a_deadline_that_never_comes_is_refused_before_anything_stops(running: BareHost, deadline_s: float) -> None:
+    before = running.pid()
+    error = running.activate(NEW, OLD, deadline_s=deadline_s)
+    assert (error["code"], error["where"]) == ("bad-request", "shop-web")
+    assert running.pid() == before
+    assert_old_runs(running)
+    assert running.journal() == ["begin", "commit"]
 
 
 def test_the_same_release_with_another_conf_is_never_marked_bad(running: BareHost) -> None:
@@ -554,5 +575,6 @@ def test_a_request_that_it_does_not_understand_is_one_error(
     error = host.ask("activate", {})
     assert error["code"] == code
     assert "Traceback" not in json.dumps(error)
+    assert "line" not in error["where"], "a place in our source is no place of the user's"
     if code == "unexpected":
-        assert error["where"].startswith("<pinwheel runner>:")
+        assert "report it, with runner.py line " in error["remedy"]

@@ -181,6 +181,7 @@ def test_tcp_asks_whether_somebody_listens(server: dict[str, Any]) -> None:
     assert runner.probe_tcp(server["address"].removeprefix("127.0.0.1"), 1.0)[0]
     assert not runner.probe_tcp("127.0.0.1:1", 1.0)[0]
     assert not runner.probe_tcp("nonsense", 1.0)[0]
+    assert runner.probe_tcp("127.0.0.1:1", 1.0)[1] == "connect to 127.0.0.1:1: Connection refused"
 
 
 @pytest.fixture

@@ -201,7 +201,8 @@ def test_no_space_is_told_before_anything_is_fetched(host: BareHost, index: Inde
     host.start_supervisor()
     error = host.ask("prepare", body(index, space_bytes=1 << 60))
     assert error["code"] == "no-space"
-    assert str(1 << 60)[:6] in error["problem"]
+    assert error["problem"].startswith(f"{(1 << 40) + 16} MiB are needed and ")
+    assert error["where"] == str(host.root)
     assert index.asked == []
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -12,13 +15,14 @@ from typing import Any
 import pytest
 
 from pinwheel.config import Layout
+from pinwheel.deploy.diagnosis import unreachable
 from pinwheel.deploy.fleet import Target
 from pinwheel.deploy.hosts import (
     HostKeyRejected,
+    HostLost,
     HostUnreachable,
     LoginRefused,
     NotTouched,
-    OutcomeUnknown,
     RunnerFailed,
     StepRefused,
 )
@@ -75,11 +79,13 @@ def nothing(_: str) -> None:
     pass
 
 
-def one_line(error: NotTouched | OutcomeUnknown) -> None:
-    """It says what, where and what to do, each in one line."""
+def one_line(error: NotTouched | HostLost) -> None:
+    """It says what, where and what to do, each in one line, in our words and without the host's name, which stands
+    before it wherever it is shown."""
     for text in (error.problem, error.where, error.remedy):
         assert text
         assert "\n" not in text
+    assert not re.search(r"Errno|[a-z]Error|Exception|\bh[12]\b", error.problem + error.remedy)
 
 
 def test_a_request_goes_in_and_the_result_comes_out(way: Way) -> None:
@@ -108,7 +114,14 @@ def test_an_error_of_the_runner_has_its_code_and_says_on_which_host(way: Way) ->
     with way.open(REFUSES) as hosts, pytest.raises(StepRefused) as caught:
         hosts.ask("h1", {}, nothing)
     assert (caught.value.code, caught.value.problem, caught.value.remedy) == ("moved", "another runs", "plan again")
-    assert caught.value.where == "h1: /srv"
+    assert caught.value.where == f"{way.target().where}: /srv"
+
+
+@pytest.mark.parametrize("place", ["", "h1"])
+def test_an_error_of_the_runner_about_the_host_itself_has_its_address(way: Way, place: str) -> None:
+    with way.open(REFUSES.replace(b"/srv", place.encode())) as hosts, pytest.raises(StepRefused) as caught:
+        hosts.ask("h1", {}, nothing)
+    assert caught.value.where == way.target().where
 
 
 def test_abort_ends_the_runners_stdin_and_its_answer_still_counts(way: Way) -> None:
@@ -120,14 +133,14 @@ def test_abort_ends_the_runners_stdin_and_its_answer_still_counts(way: Way) -> N
 
 
 def test_silence_is_an_unknown_outcome(way: Way) -> None:
-    with way.open(SILENT, silence_s=1) as hosts, pytest.raises(OutcomeUnknown) as caught:
+    with way.open(SILENT, silence_s=1) as hosts, pytest.raises(HostLost) as caught:
         hosts.ask("h1", {}, nothing)
     one_line(caught.value)
     assert "silent" in caught.value.problem
 
 
 def test_a_server_that_dies_meanwhile_is_an_unknown_outcome_and_the_next_asking_connects_anew(way: Way) -> None:
-    with way.open(SILENT) as hosts, pytest.raises(OutcomeUnknown) as caught:
+    with way.open(SILENT) as hosts, pytest.raises(HostLost) as caught:
         hosts.ask("h2", {}, lambda text: way.lab.hosts["h2"].kill_ssh())
     one_line(caught.value)
     way.lab.hosts["h2"].start_ssh()
@@ -154,7 +167,7 @@ def test_a_channel_on_which_nothing_starts_is_closed(way: Way, monkeypatch: pyte
 
 
 def test_a_runner_that_stops_in_the_middle_is_an_unknown_outcome(way: Way) -> None:
-    with way.open(STOPS) as hosts, pytest.raises(OutcomeUnknown, match="exit 7"):
+    with way.open(STOPS) as hosts, pytest.raises(HostLost, match="exit 7"):
         hosts.ask("h1", {}, nothing)
 
 
@@ -198,19 +211,94 @@ def test_where_nobody_listens_the_host_is_unreachable(way: Way) -> None:
     one_line(caught.value)
 
 
-def test_a_port_that_says_nothing_is_unreachable(way: Way) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as mute:
-        target = way.target(port=mute.getsockname()[1])
+@pytest.mark.parametrize(
+    ("says", "told"),
+    [
+        (None, "does not speak as an SSH server does"),
+        (b"", "does not speak as an SSH server does"),
+        (b"220 mail.example ESMTP\r\n" * 200, "does not speak as an SSH server does"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "hung up before the login"),
+    ],
+    ids=["nothing, and stays", "nothing", "something else", "its banner"],
+)
+def test_a_port_behind_which_no_ssh_server_works_is_unreachable(way: Way, says: bytes | None, told: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(ConnectionResetError):
+                connection.sendall(says or b"")
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(4096):  # closing with something unread would be a reset
+                    pass
+
+        if says is not None:
+            threading.Thread(target=answer, daemon=True).start()
+        target = way.target(port=listener.getsockname()[1])
         with way.open(target=target, connect_s=1) as hosts, pytest.raises(HostUnreachable) as caught:
             hosts.ask("h1", {}, nothing)
     one_line(caught.value)
+    assert told in caught.value.problem
 
 
-def test_a_name_that_does_not_exist_is_unreachable(way: Way) -> None:
-    target = way.target(address="no-such-host.invalid")
-    with way.open(target=target) as hosts, pytest.raises(HostUnreachable) as caught:
+@pytest.mark.parametrize("address", ["no-such-host.invalid", "a..b"])
+def test_a_name_that_does_not_exist_is_unreachable(way: Way, address: str) -> None:
+    with way.open(target=way.target(address=address)) as hosts, pytest.raises(HostUnreachable, match="name") as caught:
         hosts.ask("h1", {}, nothing)
     one_line(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ECONNREFUSED, "x"), "nobody listens"),
+        (OSError(errno.ETIMEDOUT, "x"), "no answer"),
+        (OSError(errno.EHOSTUNREACH, "x"), "no way leads to its address"),
+        (OSError(errno.ENETUNREACH, "x"), "no way leads to its address"),
+        (OSError(errno.ECONNRESET, "x"), "it hung up before the login was done"),
+        (socket.gaierror(socket.EAI_NONAME, "x"), "there is no host of that name"),
+        (socket.gaierror(socket.EAI_AGAIN, "x"), "its name cannot be looked up at the moment"),
+        (OSError(errno.EADDRNOTAVAIL, "Cannot assign it"), "the connection fails: Cannot assign it"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_the_network_is_told_by_numbers(error: OSError, told: str) -> None:
+    problem, remedy = unreachable(error)
+    assert problem == told
+    assert remedy
+
+
+def test_who_has_no_key_is_told_so(way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    with way.open(identity_file=None) as hosts, pytest.raises(LoginRefused, match="no key to log in with") as caught:
+        hosts.ask("h1", {}, nothing)
+    one_line(caught.value)
+    assert "ssh-add" in caught.value.remedy
+
+
+def test_a_jump_host_that_cannot_be_reached_is_named(way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".ssh").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    (tmp_path / ".ssh" / "config").write_text(f"Host inner\n ProxyJump 127.0.0.1:{port}\n")
+    with way.open(target=way.target(address="inner")) as hosts, pytest.raises(HostUnreachable) as caught:
+        hosts.ask("h1", {}, nothing)
+    one_line(caught.value)
+    assert caught.value.problem == "the jump host 127.0.0.1: nobody listens"
+
+
+@pytest.mark.parametrize("content", [b"Host\xff\n", b"no config at all: \x00 =\n\n=\n"], ids=["no text", "no words"])
+def test_an_ssh_configuration_that_cannot_be_read_is_wrong_usage(
+    way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh" / "config").write_bytes(content)
+    with pytest.raises(UsageError) as caught:
+        way.open()
+    assert caught.value.where == str(tmp_path / ".ssh" / "config")
 
 
 def test_a_missing_python_is_named(way: Way) -> None:

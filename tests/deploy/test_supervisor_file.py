@@ -108,14 +108,55 @@ def test_several_processes_have_names_that_conf_and_gate_agree_on() -> None:
     assert program["processes"] == [form % {"program_name": "shop-web", "process_num": number} for number in (0, 1)]
 
 
-def test_health_checks_are_filled_in() -> None:
-    health = Health(http="http://127.0.0.1:{port}/{version}", tcp="{host}:1", command=("{release}/bin/ok",))
-    (program,) = supervisor_file.programs("shop", application(health=health), target("h1", port="80"), RELEASE, "1.0.0")
+def health(**checks: object) -> dict[str, object]:
+    """What becomes of a health check on host h1 with port 80."""
+    app = application(health=Health(**checks))  # type: ignore[arg-type]
+    (program,) = supervisor_file.programs("shop", app, target("h1", port="80"), RELEASE, "1.0.0")
     assert program["name"] == "shop-web"
-    assert program["health"]["http"] == "http://127.0.0.1:80/1.0.0"
-    assert program["health"]["tcp"] == "h1:1"
-    assert program["health"]["command"] == [f"{PATH}/bin/ok"]
-    assert program["health"]["deadline_s"] == 30.0
+    return dict(program["health"])
+
+
+@pytest.mark.parametrize(
+    ("key", "given", "filled"),
+    [
+        ("http", "http://127.0.0.1:{port}/{version}", "http://127.0.0.1:80/1.0.0"),
+        ("http", "https://{host}.example", "https://h1.example"),
+        ("http", "http://[::1]:{port}/a?b=%20#c", "http://[::1]:80/a?b=%20#c"),
+        ("tcp", "{host}:1", "h1:1"),
+        ("tcp", "[::1]:{port}", "[::1]:80"),
+        ("tcp", ":{port}", ":80"),
+        ("command", ("{release}/bin/ok",), [f"{PATH}/bin/ok"]),
+    ],
+)
+def test_health_checks_are_filled_in(key: str, given: object, filled: object) -> None:
+    made = health(**{key: given})
+    assert made[key] == filled
+    assert made["deadline_s"] == 30.0
+
+
+@pytest.mark.parametrize(
+    ("key", "given"),
+    [
+        *(
+            ("http", given)
+            for given in ("127.0.0.1:{port}/health", "/health", "http:///health", "ftp://h1/", "http://")
+        ),
+        *(("http", given) for given in ("http://h1:eighty/", "http://h1:99999/", "http://h1:0/", "http://[::1/")),
+        *(("http", given) for given in ("http://h1/two words", "http://h1/ä", "http://h1/\n")),
+        *(("tcp", given) for given in ("{port}", "h1", "h1:", "h1:http", "h1:0", "h1:65536", "::1:80", "tcp://h1:80")),
+    ],
+)
+def test_an_address_that_cannot_be_asked_is_refused_with_its_key(key: str, given: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        health(**{key: given})
+    assert caught.value.where == f"applications.shop.programs.web.health.{key}"
+    assert "127.0.0.1:8000" in caught.value.remedy
+
+
+def test_a_program_has_one_health_check() -> None:
+    with pytest.raises(UsageError, match="http and command") as caught:
+        health(http="http://h1/", command=("true",))
+    assert caught.value.where == "applications.shop.programs.web.health.command"
 
 
 def test_a_setup_is_the_same_for_the_same_input() -> None:

@@ -10,7 +10,6 @@ from packaging.version import Version
 
 from pinwheel.deploy import wish
 from pinwheel.deploy.wish import BadLock
-from pinwheel.errors import UsageError
 
 OURS, THEIRS = "a" * 64, "b" * 64
 MORE = "c" * 64
@@ -118,17 +117,3 @@ def test_the_commit_is_the_one_that_the_statement_names() -> None:
 @pytest.mark.parametrize("statement", [b"", b"[]", b"{}", b'{"predicate": 1}', b"\xff"])
 def test_a_statement_that_names_no_commit_is_no_obstacle(statement: bytes) -> None:
     assert wish.commit(statement) == ""
-
-
-def test_a_pin_names_one_version() -> None:
-    assert wish.pin("acme-shop==1.0") == ("acme-shop", "1.0")
-    assert wish.pin("acme-shop==1.0.RC1") == ("acme-shop", "1.0rc1")
-
-
-@pytest.mark.parametrize(
-    "text", ["", "acme-shop", "acme-shop==", "==1", "acme-shop===1", "acme-shop==one", "acme-shop=1"]
-)
-def test_anything_else_is_wrong_usage(text: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        wish.pin(text)
-    assert caught.value.where == "APP==VER"

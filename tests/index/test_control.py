@@ -228,6 +228,33 @@ def test_only_short_lived_tokens_for_reading_are_minted(ask: Callable[..., Reply
     assert ask("POST", "/-/tokens", body).status == (200 if changed == {"name": ""} else 400)
 
 
+# who one is
+
+
+def test_who_is_recognised_hears_what_they_may_do(
+    ask: Callable[..., Reply], app: Callable[..., Any], index: Stored
+) -> None:
+    about = {"projects": ("acme-*",), "environments": ("test",), "expires_at": 4102444800.0}
+    assert ask("GET", "/-/whoami", token=make_token(index.folder, "ci", "upload", "read", **about)).json() == {
+        "api": 1,
+        "name": "ci",
+        "kind": "token",
+        "scopes": ["read", "upload"],
+        "projects": ["acme-*"],
+        "environments": ["test"],
+        "expires_at": "2100-01-01T00:00:00.000000Z",
+    }
+    everything = ask("GET", "/-/whoami").json()
+    assert everything["scopes"] == ["read", "upload", "promote", "deploy", "admin"], "admin may do all"
+    assert everything["expires_at"] is None
+    assert call(app(anonymous_read=True), "GET", "/-/whoami").json()["kind"] == "anonymous"
+
+
+def test_who_is_not_recognised_is_401_and_not_nobody(ask: Callable[..., Reply]) -> None:
+    assert ask("GET", "/-/whoami", token="wrong").status == 401
+    assert ask("GET", "/-/whoami", token="").status == 401
+
+
 # own files
 
 
@@ -294,6 +321,7 @@ def test_attachments_need_the_right_scope_and_project(ask: Callable[..., Reply],
         "/-/leases/../x",
         "/-/events/1",
         "/-/tokens/x",
+        "/-/whoami/x",
         "/-/projects",
         "/-/projects/",
         "/-/projects/a/b",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pinwheel import archive
 from pinwheel.errors import PinwheelError
-from pinwheel.index.client import IndexFile
+from pinwheel.index.client import Identity, IndexFile
 from pinwheel.packaging.git import Mirror, ask
 from pinwheel.packaging.publish import Answer
 from pinwheel.packaging.refs import Refs
@@ -165,6 +165,10 @@ class Shelf:
     papers: dict[tuple[str, str, str], list[bytes]] = field(default_factory=dict)
     uploads: list[str] = field(default_factory=list)
     refuse: Answer | None = None
+    who: Identity = Identity("ci", "token", ("read", "upload"), ("*",), ("*",))  # noqa: RUF009 - frozen
+
+    def whoami(self) -> Identity:
+        return self.who
 
     def own_files(self, project: str) -> tuple[IndexFile, ...]:
         return tuple(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.packaging.forge import Notebook, Shelf
 
-from pinwheel.index.client import IndexUnreachable, WrongCredential
+from pinwheel.index.client import Identity, IndexUnreachable, WrongCredential
 from pinwheel.packaging import publish as station
 from pinwheel.packaging import statement
 from pinwheel.packaging.publish import Answer, Artifact, UploadRefused, publish
@@ -109,6 +110,30 @@ def test_the_reasons_of_a_refusal_are_shown(tmp_path: Path) -> None:
         publish(shelf, shelf.upload, artifacts(tmp_path))
     with pytest.raises(WrongCredential, match="scope"):
         publish(shelf, lambda _path: Answer(403, "lacks the scope upload"), artifacts(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("who", "said"),
+    [
+        (Identity("reader", "token", ("read",), ("*",), ("*",)), "the token reader may not upload, only read"),
+        (Identity("anonymous", "anonymous", ("read",), ("*",), ("*",)), "a client without a token may not upload"),
+        (Identity("web", "token", ("read", "upload"), ("web-*",), ("*",)), "is not for acme, only for web-*"),
+    ],
+)
+def test_who_may_not_publish_is_told_before_the_first_upload(who: Identity, said: str, tmp_path: Path) -> None:
+    shelf = Shelf(who=who)
+    with pytest.raises(WrongCredential, match=re.escape(said)) as caught:
+        publish(shelf, shelf.upload, artifacts(tmp_path))
+    assert caught.value.where == shelf.url
+    assert "--scope read,upload" in caught.value.remedy
+    assert not shelf.uploads
+
+
+def test_what_is_there_already_needs_no_right_to_upload(tmp_path: Path) -> None:
+    shelf = Shelf()
+    publish(shelf, shelf.upload, artifacts(tmp_path))
+    shelf.who = replace(shelf.who, scopes=("read",))
+    assert {outcome for _name, outcome in outcomes(shelf, artifacts(tmp_path))} == {"already there"}
 
 
 def test_a_release_is_written_down_once_with_all_its_files(tmp_path: Path) -> None:

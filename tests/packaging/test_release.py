@@ -9,13 +9,14 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.packaging.forge import Repository, Workshop, git, project_files, tiny_files
 
 from pinwheel.errors import PinwheelError, UsageError
-from pinwheel.index.client import IndexUnreachable
+from pinwheel.index.client import IndexUnreachable, WrongCredential
 from pinwheel.packaging import statement
 from pinwheel.packaging.assemble import BuildFailed
 from pinwheel.packaging.git import RepositoryUnreachable, TagMoved
@@ -315,6 +316,37 @@ def test_an_index_that_stops_answering_does_not_hide_what_was_released_before(
     assert isinstance(third, Failure)
     assert "stopped answering" in third.error.problem
     assert not [said for said in workshop.said if said.startswith("acme-third: building")]
+
+
+def test_a_token_that_may_not_upload_is_found_out_before_anything_is_built(
+    workshop: Workshop, make_repository: MakeRepository
+) -> None:
+    remote = make_repository("tiny")
+    remote.commit(tiny_files("acme-tiny"), "v1.0.0")
+    workshop.shelf.who = replace(workshop.shelf.who, scopes=("read",))
+    assert survey([Wanted(remote.address)], workshop.tools).todo, "a plan needs no right to upload"
+    with pytest.raises(WrongCredential, match="may not upload"):
+        one(workshop, remote)
+    assert not [said for said in workshop.said if "building" in said]
+
+
+def test_a_project_that_the_token_is_not_for_leaves_the_others_alone(
+    workshop: Workshop, make_repository: MakeRepository
+) -> None:
+    wanted = []
+    for name, needs in (("other-shop", ("other-greet",)), ("other-greet", ()), ("acme-greet", ())):
+        remote = make_repository(name)
+        remote.commit(tiny_files(name, needs=needs), "v1.0.0")
+        wanted.append(Wanted(remote.address, name=name, declared=True))
+    workshop.shelf.who = replace(workshop.shelf.who, projects=("acme-*",))
+    outcomes = {each.name: each for each in release(wanted, workshop.tools)}
+    assert isinstance(outcomes["acme-greet"], Release)
+    refused, unmet = outcomes["other-greet"], outcomes["other-shop"]
+    assert isinstance(refused, Failure)
+    assert isinstance(refused.error, WrongCredential)
+    assert isinstance(unmet, Failure)
+    assert "it needs other-greet" in unmet.error.problem
+    assert not [said for said in workshop.said if said.startswith("other-greet: building")]
 
 
 def test_a_plan_says_what_a_release_would_do_and_does_nothing(

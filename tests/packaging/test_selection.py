@@ -44,6 +44,15 @@ def test_paths_in_the_file_are_relative_to_it() -> None:
     assert select(LOADED, ["acme.greet"], None, "v1", "")[0].ref == "v1"
 
 
+def test_a_remedy_names_only_flags_that_the_command_has() -> None:
+    with pytest.raises(UsageError) as building:
+        select(LOADED, None, None, None, "")
+    with pytest.raises(UsageError) as releasing:
+        select(LOADED, None, None, None, "", everything=False)
+    assert "--all" not in building.value.remedy
+    assert "--all" in releasing.value.remedy
+
+
 @pytest.mark.parametrize(
     ("names", "repo", "ref", "subdirectory", "everything", "said"),
     [

@@ -191,8 +191,9 @@ def test_a_token_that_may_only_read_is_said_to_lack_the_scope(
     words = ("packaging.release", "--repo", remote.address)
     done = index.run(home, *words, token=reader)
     assert done.returncode == 1
-    assert "scope" in done.stderr
-    assert '"api"' not in done.stderr
+    assert f"the token reader-{tmp_path.name} may not upload, only read" in done.stderr
+    assert "--scope read,upload" in done.stderr
+    assert "building" not in done.stderr
     wrong = index.run(home, *words, token="wrong")
     assert wrong.returncode == 1
     assert "credential" in wrong.stderr

@@ -1,8 +1,10 @@
-"""Why a runner did not start on a host, found by smaller commands: exit codes say what no text does reliably."""
+"""Why a host cannot be worked on: error numbers and exit codes say what no text does reliably."""
 
 from __future__ import annotations
 
+import errno
 import shlex
+import socket
 from collections.abc import Callable, Sequence
 
 from pinwheel.deploy.fleet import Target
@@ -17,12 +19,33 @@ Exit = Callable[[Sequence[str]], int | None]
 """Runs a command on the host and returns its exit code; None when there was none."""
 
 
+HUNG_UP = ("it hung up before the login was done", "read the log of its SSH server: does it refuse this address?")
+
+
+def unreachable(error: OSError) -> tuple[str, str]:
+    """The problem and the remedy for an error of the network."""
+    match error:
+        case ConnectionRefusedError():
+            return "nobody listens", "is its SSH server running, and the port right?"
+        case TimeoutError():
+            return "no answer", "is the host up, and the way to it open?"
+        case socket.gaierror(errno=socket.EAI_AGAIN):
+            return "its name cannot be looked up at the moment", "is a name server in reach? Then correct its address"
+        case socket.gaierror():
+            return "there is no host of that name", "correct its address, or HostName in your SSH configuration"
+        case ConnectionError():
+            return HUNG_UP
+        case OSError(errno=errno.EHOSTUNREACH | errno.ENETUNREACH):
+            return "no way leads to its address", "check the address, the network and its routes"
+    return f"the connection fails: {error.strerror or 'nobody says why'}", "check the address and the way to it"
+
+
 def diagnosed(target: Target, errors: str, exit_of: Exit) -> RunnerFailed:
-    """The error that says what is wrong with `target`; `errors` is what it wrote on stderr."""
+    """Why a runner did not start on `target`, found by smaller commands; `errors` is what it wrote on stderr."""
     where, said = target.where, last_line(errors)
     if target.become and exit_of((*target.become, "true")) != 0:
         return RunnerFailed(
-            f"{target.name}: `{shlex.join(target.become)}` does not work without a password{said}",
+            f"`{shlex.join(target.become)}` does not work without a password{said}",
             where=where,
             remedy="allow the user to run it with NOPASSWD in sudoers, or change `become` of the environment",
         )
@@ -31,18 +54,18 @@ def diagnosed(target: Target, errors: str, exit_of: Exit) -> RunnerFailed:
     ended = exit_of((*target.become, python, "-I", "-c", check))
     if ended == 0:
         return RunnerFailed(
-            f"{target.name}: the runner did not start{said}",
+            f"the runner did not start{said}",
             where=where,
             remedy="this is a fault of pinwheel, or of the host's python; please report it",
         )
     if ended == TOO_OLD:
         return RunnerFailed(
-            f"{target.name}: {python} is older than {'.'.join(map(str, OLDEST_PYTHON))}",
+            f"{python} is older than {'.'.join(map(str, OLDEST_PYTHON))}",
             where=where,
             remedy="install a newer one and name it in layout.python",
         )
     return RunnerFailed(
-        f"{target.name}: there is no {python}",
+        f"there is no {python}",
         where=where,
         remedy="install python3 on the host, or name it in layout.python",
     )

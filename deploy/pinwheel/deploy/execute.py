@@ -15,8 +15,9 @@ from pinwheel.deploy import facts, steps
 from pinwheel.deploy.facts import HostFacts, Nonsense
 from pinwheel.deploy.fleet import Target
 from pinwheel.deploy.gate import Ending, Halt, Outcome, verdict
-from pinwheel.deploy.hosts import Hosts, NotTouched, OutcomeUnknown, RunnerFailed, StepRefused
-from pinwheel.deploy.plan import HostPlan, Plan
+from pinwheel.deploy.hosts import HostLost, Hosts, NotTouched, RunnerFailed, StepRefused
+from pinwheel.deploy.plan import MIB, HostPlan, Plan
+from pinwheel.deploy.wish import Wish
 
 R = TypeVar("R")
 
@@ -136,17 +137,10 @@ class HostPool:
         try:
             answer = self._hosts.ask(step.host, request, lambda text: self._watcher.heard(step.host, text))
             return read(step.host, answer)
-        except StepRefused as error:
-            ending = _refused(step, error.code)
-            return Outcome(step.host, ending, error.problem, error.remedy, shown=error.where, code=error.code)
-        except RunnerFailed as error:
-            return Outcome(step.host, Ending.FAILED, error.problem, error.remedy, shown=error.where)
-        except NotTouched as error:
-            return Outcome(step.host, Ending.UNREACHABLE, error.problem, error.remedy, shown=error.where)
-        except (OutcomeUnknown, Nonsense) as error:
-            # what runs is touched by an activation only
-            lost = Ending.UNKNOWN if isinstance(step, steps.Activate) else Ending.UNREACHABLE
-            return Outcome(step.host, lost, error.problem, error.remedy)
+        except (StepRefused, NotTouched, HostLost, Nonsense) as error:
+            code = error.code if isinstance(error, StepRefused) else ""
+            shown = error.where or context.targets[step.host].where
+            return Outcome(step.host, _failed(step, error), error.problem, error.remedy, shown=shown, code=code)
 
 
 def gather(pool: HostPool, targets: Sequence[Target]) -> dict[str, HostFacts | Outcome]:
@@ -332,7 +326,7 @@ class _Run:
     def _prepared(self, host: str, result: Mapping[str, Any]) -> Outcome:
         try:
             ending = Ending.PREPARED if result["created"] else Ending.UNCHANGED
-            how = f"by {result['how']}, {result['bytes'] / 1e6:.1f} MB"
+            how = f"by {result['how']}, {result['bytes'] / MIB:.1f} MiB"
             return Outcome(host, ending, how, release=self._plan.wish.release, seconds=float(result["seconds"]))
         except (KeyError, TypeError, ValueError) as error:
             raise _nonsense(host, error) from error
@@ -347,7 +341,7 @@ class _Run:
                 host,
                 ending,
                 str(result["reason"]),
-                "" if good or self._stop.is_set() else "read the log above; correct it and release a new version",
+                "" if good or self._stop.is_set() else _remedy(self._plan.wish, result),
                 release="" if ending is Ending.REMOVED else release or "",
                 shown="\n".join(text for text in (result["probe"], result["log_tail"]) if text),
                 seconds=float(result["seconds"]),
@@ -361,14 +355,35 @@ def _hosts(number: int) -> str:
     return "1 host" if number == 1 else f"{number} hosts"
 
 
-def _refused(step: steps.Step, code: str) -> Ending:
-    """What a runner's error means for the host: nearly always that nothing has changed there."""
-    if code == "aborted":
-        return Ending.SKIPPED
-    if isinstance(step, steps.Activate):
-        # the only errors after which what runs may be something else than before
-        return {"in-doubt": Ending.UNHEALTHY, "unexpected": Ending.UNKNOWN}.get(code, Ending.FAILED)
-    return Ending.FAILED
+def _failed(step: steps.Step, error: StepRefused | NotTouched | HostLost | Nonsense) -> Ending:
+    """What an error means for the host: nearly always that nothing has changed there."""
+    activating = isinstance(step, steps.Activate)  # nothing else touches what runs
+    match error:
+        case StepRefused(code="aborted"):
+            return Ending.SKIPPED
+        case StepRefused(code="in-doubt") if activating:
+            return Ending.UNHEALTHY
+        case StepRefused(code="unexpected") if activating:
+            return Ending.UNKNOWN
+        case StepRefused() | RunnerFailed():
+            return Ending.FAILED
+        case NotTouched():
+            return Ending.UNREACHABLE
+    return Ending.UNKNOWN if activating else Ending.UNREACHABLE
+
+
+def _remedy(wish: Wish, result: Mapping[str, Any]) -> str:
+    """What to do about a release that did not pass its gate: its log tells, or else how it is started is in doubt."""
+    log = "read the log above" if result["log_tail"] else "it left no log"
+    if wish.delivery is None:
+        return f"{log}; put right what it lacks on the host, or name another release with --to"
+    if result["log_tail"]:
+        return f"{log}; correct it and release a new version"
+    key = f"applications.{wish.application}.programs"
+    if result["program"]:
+        key += f".{result['program'].removeprefix(f'{wish.application}-')}"
+        key = f"{key}.command and {key}.health" if result["probe"] else f"{key}.command"
+    return f"{log}; look at {key} of pinwheel.toml, and roll out again"
 
 
 def _changes(host: str, result: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
@@ -380,7 +395,6 @@ def _changes(host: str, result: Mapping[str, Any]) -> tuple[str, tuple[str, ...]
 
 def _nonsense(host: str, error: Exception) -> Nonsense:
     return Nonsense(
-        f"{host} gave an answer that cannot be read ({type(error).__name__}: {error})",
-        where=host,
+        f"its answer cannot be read ({type(error).__name__}: {error})",
         remedy="see what it did with pinwheel deploy.status, and report this as a fault of pinwheel",
     )

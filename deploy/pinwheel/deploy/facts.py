@@ -105,8 +105,7 @@ def parse(host: str, result: Mapping[str, Any]) -> HostFacts:
         )
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise Nonsense(
-            f"the host's facts cannot be read: {type(error).__name__} {error}",
-            where=host,
+            f"its facts cannot be read ({type(error).__name__}: {error})",
             remedy="this is a fault of pinwheel; please report it",
         ) from error
 

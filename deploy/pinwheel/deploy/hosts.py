@@ -28,7 +28,7 @@ class RunnerFailed(NotTouched):
     """We are on the host, but the runner did not start: sudo wants a password, python is missing or too old."""
 
 
-class OutcomeUnknown(PinwheelError):
+class HostLost(PinwheelError):
     """The connection died after the host was asked. The host ends what it does by itself, and knows how it ended."""
 
 
@@ -53,4 +53,4 @@ class Hosts(Protocol):
         """Tell every host that is at work to stop, which makes an activation go back; they answer as always."""
 
     def close(self) -> None:
-        """Let go of every host. Who is being asked meanwhile is lost (`OutcomeUnknown`)."""
+        """Let go of every host. Who is being asked meanwhile is lost (`HostLost`)."""

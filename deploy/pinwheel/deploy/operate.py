@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 
-from pinwheel import config
+from pinwheel import config, pin
 from pinwheel.deploy import execute, fetch, fleet, lease, steps, supervisor_file
 from pinwheel.deploy.execute import Context, HostPool, Report, Stop, Watcher
 from pinwheel.deploy.facts import HostFacts
@@ -24,8 +24,8 @@ from pinwheel.deploy.gate import Outcome
 from pinwheel.deploy.hosts import Hosts
 from pinwheel.deploy.plan import Plan, earlier, plan
 from pinwheel.deploy.ssh import SshHosts
-from pinwheel.deploy.wish import Setup, Wish, pin
-from pinwheel.errors import PinwheelError
+from pinwheel.deploy.wish import Delivery, Setup, Wish
+from pinwheel.errors import PinwheelError, UsageError
 from pinwheel.events import Event
 from pinwheel.index.client import IndexClient, IndexFile, from_config
 from pinwheel.ledger import Ledger, Sink, SinkRefused, SinkUnreachable, default_spool
@@ -162,12 +162,12 @@ def open_session(name: str, watcher: Watcher) -> Iterator[Session]:
 
 def planned(session: Session, text: str) -> Plan:
     """The plan for `APP==VER`. Changes nothing, and is what `rolled_out` carries out."""
-    return plan(_wish(session, *pin(text)), session.facts(), session.environment.rollout)
+    return plan(_wish(session, text), session.facts(), session.environment.rollout)
 
 
 def rolled_out(session: Session, text: str) -> tuple[Plan, Report]:
     """Take every host to `APP==VER`. Raises `Refused` when somebody else holds the environment."""
-    wanted = _wish(session, *pin(text))
+    wanted = _wish(session, text)
     with session.lease() as held:
         return _carried_out(session, plan(wanted, session.facts(), session.environment.rollout), held)
 
@@ -179,7 +179,7 @@ def rolled_back(session: Session, application: str, to: str) -> tuple[Plan, Repo
     with session.lease() as held:
         told = session.facts()
         found = earlier(application, [each for each in told.values() if isinstance(each, HostFacts)], to)
-        wanted = Wish(application, project, found.version, found.release, found.lock_sha256)
+        wanted = Wish(application, project, found.version, found.release, None, found.lock_sha256)
         return _carried_out(session, plan(wanted, told, session.environment.rollout), held)
 
 
@@ -231,27 +231,30 @@ def _carried_out(session: Session, made: Plan, held: lease.Held[lease.Granted]) 
     return made, report
 
 
-def _wish(session: Session, name: str, version: str) -> Wish:
+def _wish(session: Session, text: str) -> Wish:
+    name, wanted = pin.parse(text)
     application = fleet.application(session.loaded.config, name)
     project = application.project or name
-    found = fetch.locked(session.client, project, version)
+    found = fetch.locked(session.client, project, str(wanted))
     lock, version = found.lock, found.version
-    return Wish(
-        application=name,
-        project=project,
-        version=version,
-        release=lock.release,
-        lock_sha256=lock.sha256,
-        commit=found.commit,
-        requirements=lock.requirements,
-        space_bytes=lock.space_bytes,
-        setups={
+    try:
+        setups = {
             target.name: Setup(
                 supervisor_file.conf(name, application, target, lock.release, version),
                 supervisor_file.programs(name, application, target, lock.release, version),
             )
             for target in session.targets
-        },
+        }
+    except UsageError as error:
+        raise UsageError(error.problem, where=session.loaded.place(error.where), remedy=error.remedy) from error
+    return Wish(
+        application=name,
+        project=project,
+        version=version,
+        release=lock.release,
+        delivery=Delivery(setups, lock.requirements, lock.space_bytes),
+        lock_sha256=lock.sha256,
+        commit=found.commit,
     )
 
 

@@ -17,7 +17,8 @@ from pinwheel.deploy.steps import Activate, Prepare
 from pinwheel.deploy.wish import Wish
 from pinwheel.errors import PinwheelError, UsageError
 
-RESERVE_BYTES = 16 << 20
+MIB = 1 << 20
+RESERVE_BYTES = 16 * MIB
 """What must stay free beside a new release. The runner insists on it."""
 
 
@@ -151,20 +152,23 @@ def _host(wish: Wish, facts: HostFacts) -> HostPlan | Outcome:
         return Outcome(facts.host, Ending.FAILED, f"it is not ready, it lacks {lacks}", remedy)
     here = facts.installed(wish.application)
     there = here.release(wish.release)
-    setup = wish.setups.get(facts.host)
-    if setup is None and here.current != wish.release and (there is None or there.verdict != "good"):
+    delivery = wish.delivery
+    setup = delivery.setups[facts.host] if delivery else None
+    if delivery is None and here.current != wish.release and (there is None or there.verdict != "good"):
         return Outcome(
             facts.host,
             Ending.FAILED,
             f"{wish.release} never passed its gate here, so there is nothing to go back to",
             f"run pinwheel deploy.rollout {wish.application}=={wish.version}",
         )
-    needed = wish.space_bytes + RESERVE_BYTES
+    space_bytes = delivery.space_bytes if delivery else 0
+    needed = space_bytes + RESERVE_BYTES
     if there is None and facts.free_bytes < needed:
         return Outcome(
             facts.host,
             Ending.FAILED,
-            f"{needed} bytes are needed for {wish.release} and {facts.free_bytes} are free",
+            # one is rounded up and the other down, so that they always differ
+            f"{math.ceil(needed / MIB)} MiB are needed for {wish.release} and {facts.free_bytes // MIB} MiB are free",
             "free some space where layout.root is",
         )
     prepare = Prepare(
@@ -175,8 +179,8 @@ def _host(wish: Wish, facts: HostFacts) -> HostPlan | Outcome:
         version=wish.version,
         lock_sha256=wish.lock_sha256,
         commit=wish.commit,
-        requirements=wish.requirements,
-        space_bytes=wish.space_bytes,
+        requirements=delivery.requirements if delivery else "",
+        space_bytes=space_bytes,
     )
     reasons = _reasons(here, wish.release, setup.conf if setup else None)
     activate = None

@@ -85,9 +85,7 @@ def report_rows(report: Report) -> list[tuple[str, ...]]:
 
 def next_step(report: Report, plan: Plan, environment: str) -> str:
     """One sentence: how it ended, and what to do now."""
-    again = f"pinwheel deploy.rollout {plan.wish.application}=={plan.wish.version} --env {environment}"
-    look = f"pinwheel deploy.status --env {environment}"
-    endings = {each.ending for each in report.outcomes}
+    again, look = _again(plan, environment), f"pinwheel deploy.status --env {environment}"
     match report.conclusion:
         case Conclusion.DONE:
             hosts = "1 host" if len(report.outcomes) == 1 else f"{len(report.outcomes)} hosts"
@@ -98,13 +96,29 @@ def next_step(report: Report, plan: Plan, environment: str) -> str:
             return f"stopped: {report.reason}. To go on: {again}"
         case Conclusion.FAILED:
             return f"not everywhere: {report.reason}. When these hosts are well again: {again}"
+    endings = {each.ending for each in report.outcomes}
+    back = next((each for each in report.outcomes if each.ending in (Ending.REVERTED, Ending.REMOVED)), None)
     if Ending.UNHEALTHY in endings:
-        return f"halted: {report.reason}. Look at that host first: {look}"
-    if {Ending.REVERTED, Ending.REMOVED} & endings:
-        return f"halted: {report.reason}. Read the log above, correct the cause and release a new version"
-    if Ending.UNKNOWN in endings:
-        return f"halted: {report.reason}. See how it ended there: {look}"
-    return f"halted: {report.reason}. Nothing else was touched; put that right, then: {again}"
+        todo = f"Look at that host first: {look}"
+    elif back:
+        todo = back.remedy[:1].upper() + back.remedy[1:]
+    elif Ending.UNKNOWN in endings:
+        todo = f"See how it ended there: {look}"
+    else:
+        return f"halted: {report.reason}. Nothing else was touched; put that right, then: {again}"
+    # what did not pass is not rolled out once more as it is, but it may be gone back to: it was good before
+    return f"halted: {report.reason}. {todo}" + (f", then: {again}" if plan.wish.delivery is None else "")
+
+
+def _again(plan: Plan, environment: str) -> str:
+    """The command that goes on where this one stopped."""
+    wish = plan.wish
+    if wish.delivery is not None:
+        return f"pinwheel deploy.rollout {wish.application}=={wish.version} --env {environment}"
+    # of two locks of one version, the version alone would name the newer one
+    locks = {each.current for each in plan.hosts if each.current and each.current.startswith(f"{wish.version}-")}
+    to = wish.release if locks - {wish.release} else wish.version
+    return f"pinwheel deploy.rollback {wish.application} --to {to} --env {environment}"
 
 
 def outcome_lines(outcome: Outcome) -> list[str]:

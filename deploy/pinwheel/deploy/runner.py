@@ -39,10 +39,11 @@ from typing import Any, NamedTuple
 PROTOCOL = 1
 HEARTBEAT_S = 2.0
 LOCK_S = 2.0
-ANSWER_S = 20.0  # supervisor's, to one call
+CALL_S = 20.0  # until supervisor, or a small tool, has answered
 TOOL_S = 900.0
 SHOWN_BYTES = 2048
-RESERVE_BYTES = 16 << 20  # stays free beside a release, so that journals and logs can be written
+MIB = 1 << 20
+RESERVE_BYTES = 16 * MIB  # stays free beside a release, so that journals and logs can be written
 SAME_VERSION = "use the same version of pinwheel on both sides"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+!-]{0,199}")
 HEALTH = {"http": "", "tcp": "", "command": (), "passes": 2, "interval_s": 0.25, "timeout_s": 2.0}
@@ -145,8 +146,9 @@ def replace_file(file: Path, data: str | bytes, mode: int = 0o600) -> None:
             out.flush()
             os.fsync(out.fileno())
         temporary.replace(file)
-    except OSError:
+    except OSError as error:
         temporary.unlink(missing_ok=True)
+        error.filename = str(file)  # writing names none
         raise
     sync_folder(file.parent)
 
@@ -165,8 +167,7 @@ def read_json(file: Path) -> Document:
 
 def free_bytes(folder: Path) -> int:
     """What is free on the file system that holds, or would hold, `folder`."""
-    found = os.statvfs(next(each for each in (folder, *folder.parents) if each.exists()))
-    return found.f_bavail * found.f_frsize
+    return shutil.disk_usage(next(each for each in (folder, *folder.parents) if each.exists())).free
 
 
 def time_text(seconds: float | None = None) -> str:
@@ -174,11 +175,17 @@ def time_text(seconds: float | None = None) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
+def said(error: BaseException) -> str:
+    """What an error says, without the number that Python puts before the system's words."""
+    cause = getattr(error, "reason", error)  # of a URLError
+    return getattr(cause, "strerror", None) or str(error)
+
+
 def tail(text: str) -> str:
     return text if len(text) <= SHOWN_BYTES else f"…{text[-SHOWN_BYTES:]}"
 
 
-class Release:
+class Virtualenv:
     """One virtualenv below an application. Without COMPLETE it is debris."""
 
     def __init__(self, folder: Path) -> None:
@@ -246,12 +253,12 @@ class Application:
         last = self.last()
         return last is not None and last["event"] == "begin"
 
-    def release(self, name: str) -> Release:
-        return Release(self.folder / "releases" / name)
+    def release(self, name: str) -> Virtualenv:
+        return Virtualenv(self.folder / "releases" / name)
 
-    def releases(self) -> list[Release]:
+    def releases(self) -> list[Virtualenv]:
         """Complete or not, by name."""
-        return [Release(each) for each in sorted((self.folder / "releases").glob("*")) if each.is_dir()]
+        return [Virtualenv(each) for each in sorted((self.folder / "releases").glob("*")) if each.is_dir()]
 
 
 def applications(job: Job) -> list[Application]:
@@ -365,7 +372,7 @@ class Supervisor:
         connection = http.client.HTTPConnection("localhost")
         try:
             connection.sock = socket.socket(socket.AF_UNIX)
-            connection.sock.settimeout(ANSWER_S)
+            connection.sock.settimeout(CALL_S)
             connection.sock.connect(self._path)
             body = xmlrpc.client.dumps(arguments, f"supervisor.{method}")
             connection.request("POST", "/RPC2", body, {"Content-Type": "text/xml"})
@@ -376,7 +383,7 @@ class Supervisor:
         except xmlrpc.client.Fault as fault:
             raise Misconfigured(fault.faultString) from fault
         except (OSError, http.client.HTTPException) as error:
-            problem = f"supervisor does not answer: {error}"
+            problem = f"supervisor does not answer: {said(error)}"
             raise Refusal("supervisor-unreachable", problem, self._path, "see whether supervisor runs there") from error
         finally:
             connection.close()
@@ -431,8 +438,8 @@ def running_supervisor(job: Job) -> tuple[Supervisor, bool]:
         raise Refusal("not-ready", "there is no supervisor yet", job.host, "run pinwheel deploy.bootstrap")
     Path(job.socket).parent.mkdir(parents=True, exist_ok=True)  # it may be gone after a reboot
     # in a session of its own; it forks once more and lets go of everything, so it outlives this channel
-    run(job, (str(job.root / "supervisor/bin/supervisord"), "-c", str(job.root / "etc/supervisord.conf")), ANSWER_S)
-    deadline = time.monotonic() + ANSWER_S
+    run(job, (str(job.root / "supervisor/bin/supervisord"), "-c", str(job.root / "etc/supervisord.conf")), CALL_S)
+    deadline = time.monotonic() + CALL_S
     while not supervisor.state():
         if time.monotonic() > deadline:
             log = job.root / "state/supervisord.log"
@@ -556,7 +563,6 @@ def probe_http(url: str, timeout_s: float) -> tuple[bool, str]:
         connection = kind(parts.netloc or "127.0.0.1", timeout=timeout_s)
     except (ValueError, http.client.HTTPException) as error:
         return False, f"GET {url}: {error}"
-
     late = threading.Event()
 
     def cut() -> None:
@@ -575,7 +581,7 @@ def probe_http(url: str, timeout_s: float) -> tuple[bool, str]:
             return False, f"GET {url}: no whole answer within {timeout_s:g} s"
         return 200 <= answer.status < 400, f"GET {url}: {answer.status} {answer.reason}\n{body}".strip()
     except (OSError, ValueError, http.client.HTTPException) as error:
-        return False, f"GET {url}: {f'no whole answer within {timeout_s:g} s' if late.is_set() else error}"
+        return False, f"GET {url}: {f'no whole answer within {timeout_s:g} s' if late.is_set() else said(error)}"
     finally:
         timer.cancel()
         connection.close()
@@ -586,7 +592,7 @@ def probe_tcp(address: str, timeout_s: float) -> tuple[bool, str]:
     try:
         socket.create_connection((host.strip("[]") or "127.0.0.1", int(port)), timeout_s).close()
     except (OSError, ValueError) as error:
-        return False, f"connect to {address}: {error}"
+        return False, f"connect to {address}: {said(error)}"
     return True, f"connect to {address}: accepted"
 
 
@@ -594,7 +600,7 @@ def probe_command(job: Job, argv: Sequence[str], timeout_s: float) -> tuple[bool
     try:
         code, output = run(job, argv, timeout_s)
     except OSError as error:
-        return False, f"{' '.join(argv)}: {error.strerror}"
+        return False, f"{' '.join(argv)}: {said(error)}"
     ending = f"did not end within {timeout_s:g} s" if code is None else f"exit code {code}"
     return code == 0, f"{' '.join(argv)}: {ending}\n{tail(output)}".strip()
 
@@ -612,10 +618,12 @@ def probe(job: Job, health: Document) -> tuple[bool, str]:
 
 
 class Verdict(NamedTuple):
-    """How a gate or an attempt ended. `saw` is what the failing probe saw; `fault` whether the release is to blame."""
+    """How a gate or an attempt ended. `fault` is whether the release is to blame, `program` the one that failed the
+    gate, and `saw` what its probe saw."""
 
     healthy: bool
     reason: str = ""
+    program: str = ""
     saw: str = ""
     fault: bool = True
 
@@ -637,7 +645,7 @@ def gate(job: Job, group: str, programs: Sequence[Document], supervisor: Supervi
             return Verdict(True)
         for judge in judges:
             if failure := judge.failure(time.monotonic()):
-                return Verdict(False, failure, judge.saw)
+                return Verdict(False, failure, judge.name, judge.saw)
         time.sleep(min((each.health["interval_s"] for each in judges), default=0.25))
 
 
@@ -673,12 +681,12 @@ def activate(job: Job, held: int) -> Document:
         release.note(programs=programs)
     processes = [process_document(each) for each in supervisor.processes(app.name)]
     seconds = round(time.monotonic() - began, 3)
-    words = {"reason": verdict.reason, "probe": verdict.saw, "log_tail": log_tail}
+    words = {"reason": verdict.reason, "program": verdict.program, "probe": verdict.saw, "log_tail": log_tail}
     return {"outcome": outcome, **words, "processes": processes, "seconds": seconds}
 
 
 def switch(
-    job: Job, app: Application, release: Release, conf: str, programs: Any, supervisor: Supervisor, restart: bool
+    job: Job, app: Application, release: Virtualenv, conf: str, programs: Any, supervisor: Supervisor, restart: bool
 ) -> tuple[Verdict, str, str]:
     """Run `conf`; on any failure, also one of our own making, go back. The verdict, the outcome, and the log's tail."""
     before = read_text(app.conf_file)
@@ -790,8 +798,8 @@ def prepare(job: Job, held: int) -> Document:
             if not each.complete:
                 shutil.rmtree(each.folder)
         if (free := free_bytes(job.root)) < needed:
-            problem = f"{needed} bytes are needed and {free} are free"
-            raise Refusal("no-space", problem, f"{job.host}: {job.root}", "free some space")
+            problem = f"{-(-needed // MIB)} MiB are needed and {free // MIB} MiB are free"  # the one up, the other down
+            raise Refusal("no-space", problem, job.root, "free some space")
         (app.folder / "log").mkdir(parents=True, exist_ok=True)
         release.folder.parent.mkdir(exist_ok=True)
         try:
@@ -810,7 +818,7 @@ def prepare(job: Job, held: int) -> Document:
     return {"created": created, "how": "uv", "seconds": round(time.monotonic() - began, 3), "bytes": size}
 
 
-def module(release: Release, body: Given) -> str:
+def module(release: Virtualenv, body: Given) -> str:
     """The module that must be importable: the one that is called as the project is, if there is one."""
     name = re.sub(r"[-.]+", "_", str(body["project"])).lower()
     found = [*release.folder.glob(f"lib/*/site-packages/{name}"), *release.folder.glob(f"lib/*/*/{name}.py")]
@@ -824,7 +832,7 @@ def folders(job: Job) -> list[Path]:
 
 def uv_version(job: Job) -> str | None:
     with contextlib.suppress(OSError, IndexError):
-        return run(job, (str(job.root / "bin/uv"), "--version"), ANSWER_S)[1].split()[1]
+        return run(job, (str(job.root / "bin/uv"), "--version"), CALL_S)[1].split()[1]
     return None
 
 
@@ -869,7 +877,7 @@ def fetch(job: Job, file: Given) -> bytes:
         with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 (likewise)
             data: bytes = answer.read()
     except (OSError, http.client.HTTPException) as error:
-        problem = f"{file['filename']} cannot be fetched from the index: {error}"
+        problem = f"{file['filename']} cannot be fetched from the index: {said(error)}"
         raise Refusal("prepare-failed", problem, job.host, "see whether this host reaches the index") from error
     if (found := hashlib.sha256(data).hexdigest()) != file["sha256"]:
         problem = f"{file['filename']} is not what the index promised: sha256 {found}, not {file['sha256']}"
@@ -949,18 +957,13 @@ def answer(wire: Wire, aborted: threading.Event) -> int:
         codes = {errno.ENOSPC: "no-space", errno.EDQUOT: "no-space", errno.EROFS: "not-permitted"}
         codes |= {errno.EACCES: "not-permitted", errno.EPERM: "not-permitted"}
         code, remedy = codes.get(error.errno or 0, "unexpected"), "see to it on the host and run again"
-        refusal = Refusal(code, error.strerror or repr(error), error.filename or frame(error), remedy)
+        refusal = Refusal(code, said(error), error.filename or "", remedy)
     except BaseException as error:  # noqa: BLE001 (the one handler for what nobody expected)
-        remedy = "this is a fault of pinwheel; please report it"
-        refusal = Refusal("unexpected", f"{type(error).__name__}: {error}", frame(error), remedy)
-    words = {"code": refusal.code, "problem": refusal.problem, "where": refusal.where, "remedy": refusal.remedy}
-    wire.send("error", **words)
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        remedy = f"this is a fault of pinwheel; please report it, with {Path(last.filename).name} line {last.lineno}"
+        refusal = Refusal("unexpected", f"{type(error).__name__}: {error}", "", remedy)
+    wire.send("error", **vars(refusal))
     return 1
-
-
-def frame(error: BaseException) -> str:
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{last.filename}:{last.lineno}"
 
 
 def listen(aborted: threading.Event) -> None:

@@ -6,7 +6,6 @@ Never Fabric's `run(in_stream=…)` (one byte per 10 ms), never its default of a
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import logging
 import shlex
@@ -16,17 +15,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pinwheel.deploy.diagnosis import diagnosed, last_line
+from pinwheel.deploy.diagnosis import HUNG_UP, diagnosed, last_line, unreachable
 from pinwheel.deploy.fleet import Target
 from pinwheel.deploy.hosts import (
     HostKeyRejected,
+    HostLost,
     HostUnreachable,
     LoginRefused,
-    OutcomeUnknown,
+    NotTouched,
     StepRefused,
 )
+from pinwheel.deploy.known_hosts import KnownHosts, UnknownKey
 from pinwheel.deploy.wire import LOADER, Answers, framed, runner_source
-from pinwheel.errors import PinwheelError, UsageError
+from pinwheel.errors import UsageError
 
 if TYPE_CHECKING:
     import paramiko
@@ -64,7 +65,7 @@ class SshHosts:
         self._silence_s = silence_s
         self._connect_s = connect_s
         self._runner = framed(runner if runner is not None else runner_source())
-        self._known = _KnownHosts(known_hosts)
+        self._known = KnownHosts(known_hosts)
         self._open: dict[str, Any] = {}
         self._working: set[paramiko.Channel] = set()
         self._aborted = False
@@ -122,30 +123,32 @@ class SshHosts:
                         case "result":
                             return answer
                         case "error":
+                            place = str(answer.get("where", ""))
                             raise StepRefused(
                                 str(answer.get("code", "unexpected")),
                                 str(answer.get("problem", "")),
-                                where=f"{target.name}: {answer.get('where', '')}".removesuffix(": "),
+                                where=f"{target.where}: {place}" if place not in ("", target.name) else target.where,
                                 remedy=str(answer.get("remedy", "")),
                             )
                         case "progress":
                             heard(str(answer.get("text", "")))
             except (OSError, EOFError) as error:  # TimeoutError is one: nothing heard for too long
-                problem = "is silent" if isinstance(error, TimeoutError) else "lost the connection"
+                problem = "it is silent" if isinstance(error, TimeoutError) else "the connection was lost"
                 raise self._lost(target, problem) from error
             if answers.exit_status is None:
-                raise self._lost(target, "lost the connection")
+                raise self._lost(target, "the connection was lost")
         if started:
-            raise self._lost(target, f"stopped in the middle (exit {answers.exit_status}){last_line(answers.errors)}")
+            said = last_line(answers.errors)
+            raise self._lost(target, f"the runner stopped in the middle (exit {answers.exit_status}){said}")
         raise diagnosed(target, answers.errors, lambda argv: self._exit(connection, target, argv))
 
-    def _lost(self, target: Target, how: str) -> OutcomeUnknown:
+    def _lost(self, target: Target, how: str) -> HostLost:
         with self._lock:
             connection = self._open.pop(target.name, None)
         if connection is not None:
             connection.close()
-        return OutcomeUnknown(
-            f"{target.name} {how}; it ends what it does by itself",
+        return HostLost(
+            f"{how}; the host ends what it does by itself",
             where=target.where,
             remedy="see what it did with pinwheel deploy.status",
         )
@@ -166,9 +169,9 @@ class SshHosts:
                     channel.exec_command(shlex.join(argv))  # the one place where argv becomes a shell line
             except (paramiko.SSHException, OSError, EOFError) as error:
                 raise HostUnreachable(
-                    f"{target.name} opens no channel: {error}",
+                    "it opens no channel",
                     where=target.where,
-                    remedy="try again; is it overloaded?",
+                    remedy="try again; is it overloaded, or MaxSessions of its SSH server too low?",
                 ) from error
             yield channel
 
@@ -191,12 +194,12 @@ class SshHosts:
         if connection is not None and connection.is_connected:
             return connection
         connection = self._connection(target)
-        with _translated(target, self._known):
-            try:
+        try:
+            with _translated(target, connection, self._known):
                 connection.open()
-            except BaseException:
-                connection.client.close()  # fabric's own close() does nothing before a login
-                raise
+        except BaseException:
+            connection.client.close()  # fabric's own close() does nothing before a login
+            raise
         connection.transport.set_keepalive(5)
         with self._lock:
             self._open[target.name] = connection
@@ -230,10 +233,8 @@ class SshHosts:
             gateway=self._gateway(target.address, settings),
             config=settings,
         )
-        hop: Any = connection
-        while isinstance(hop, Connection):  # each gateway has a client that would accept any key
+        for hop in _hops(connection):  # each gateway has a client that would accept any key
             self._known.guard(hop)
-            hop = hop.gateway
         return connection
 
     def _gateway(self, address: str, settings: Any) -> Any:
@@ -254,96 +255,75 @@ class SshHosts:
         return gateway
 
 
-class _KnownHosts:
-    """The keys of known_hosts, read once. Strict: what is not in there is rejected."""
+def _hops(connection: Any) -> list[Any]:
+    """The connection and the gateways that lead to it, the first that is opened at the end."""
+    from fabric.connection import Connection
 
-    def __init__(self, file: Path | None) -> None:
-        import paramiko
-
-        self.file = file or Path("~/.ssh/known_hosts").expanduser()
-        self._keys = paramiko.HostKeys()
-        files = [self.file] if file else [self.file, Path("/etc/ssh/ssh_known_hosts")]
-        for each in files:
-            if each.is_file():
-                try:
-                    self._keys.load(str(each))
-                # ValueError: not text; InvalidHostKey is none of paramiko's SSHExceptions
-                except (OSError, ValueError, paramiko.SSHException, paramiko.hostkeys.InvalidHostKey) as error:
-                    raise UsageError(
-                        f"it is no file of known hosts: {type(error).__name__}",
-                        where=str(each),
-                        remedy="name a file in the format of OpenSSH's known_hosts",
-                    ) from error
-
-    def guard(self, connection: Any) -> None:
-        """Let the connection's client accept exactly the keys known for its host."""
-        name = connection.host if connection.port == 22 else f"[{connection.host}]:{connection.port}"
-        for key in (self._keys.lookup(name) or {}).values():
-            connection.client.get_host_keys().add(name, key.get_name(), key)
-        connection.client.set_missing_host_key_policy(_reject())
-
-
-@functools.cache
-def _reject() -> Any:
-    import paramiko
-
-    class Reject(paramiko.MissingHostKeyPolicy):
-        def missing_host_key(self, client: object, hostname: str, key: paramiko.PKey) -> None:
-            raise _UnknownKey(hostname, f"{key.get_name()} {key.fingerprint}")
-
-    return Reject()
-
-
-class _UnknownKey(PinwheelError):
-    """Carries the name and fingerprint from paramiko's policy to `_translated`."""
-
-    def __init__(self, name: str, fingerprint: str) -> None:
-        super().__init__(f"the key of {name} is not known")
-        self.name = name
-        self.fingerprint = fingerprint
+    hops = [connection]
+    while isinstance(hops[-1].gateway, Connection):
+        hops.append(hops[-1].gateway)
+    return hops
 
 
 @contextlib.contextmanager
-def _translated(target: Target, known: _KnownHosts) -> Iterator[None]:
+def _translated(target: Target, connection: Any, known: KnownHosts) -> Iterator[None]:
     """Turn what connecting raises into our errors, one line each."""
     import paramiko
-    from paramiko.ssh_exception import NoValidConnectionsError
 
-    where = target.where
     try:
         yield
-    except _UnknownKey as error:
-        raise HostKeyRejected(
-            f"{target.name}: its host key is not known ({error.fingerprint})",
-            where=where,
-            remedy=f"compare the fingerprint with the host's own, then add its key for {error.name} to {known.file}",
-        ) from None
-    except paramiko.BadHostKeyException as error:
-        raise HostKeyRejected(
-            f"{target.name}: its host key has changed (now {error.key.get_name()} {error.key.fingerprint})",
-            where=where,
-            remedy=f"if the host was set up anew, replace its line in {known.file}; if not, somebody else answers",
-        ) from error
-    except paramiko.AuthenticationException as error:
-        raise LoginRefused(
-            f"{target.name}: the login is refused: {error}",
-            where=where,
-            remedy="check user and identity_file of the environment, and authorized_keys on the host",
-        ) from error
-    except (NoValidConnectionsError, ConnectionRefusedError) as error:
-        raise HostUnreachable(
-            f"{target.name}: nobody listens", where=where, remedy="is its SSH server running, and the port right?"
-        ) from error
-    except TimeoutError as error:
-        raise HostUnreachable(
-            f"{target.name}: no answer", where=where, remedy="is the host up, and the way to it open?"
-        ) from error
-    except (paramiko.SSHException, OSError, EOFError) as error:
-        raise HostUnreachable(
-            f"{target.name}: {str(error) or type(error).__name__}",
-            where=where,
-            remedy="check the address and the way to it",
-        ) from error
+    # UnicodeError: an address that cannot be a name (a..b)
+    except (UnknownKey, paramiko.SSHException, OSError, EOFError, UnicodeError) as error:
+        # fabric knows the transport of a hop once it has logged in there
+        hop = next((each for each in reversed(_hops(connection)) if not each.is_connected), connection)
+        kind, problem, remedy = _explained(error, hop.client.get_transport(), known)
+        if hop is not connection:
+            problem = f"the jump host {hop.host}: {problem}"
+        raise kind(problem, where=target.where, remedy=remedy) from error
+
+
+Explained = tuple[type[NotTouched], str, str]
+"""The kind of a failure, the problem and the remedy."""
+
+
+def _explained(error: BaseException, transport: Any, known: KnownHosts) -> Explained:
+    """By the types of errors, their numbers, and how far `transport` came: libraries' texts are for their authors."""
+    import paramiko
+    from paramiko.ssh_exception import IncompatiblePeer, NoValidConnectionsError
+
+    match error:
+        case UnknownKey():
+            remedy = f"compare the fingerprint with the host's own, then add its key for {error.name} to {known.file}"
+            return HostKeyRejected, f"its host key is not known ({error.fingerprint})", remedy
+        case paramiko.BadHostKeyException():
+            problem = f"its host key has changed (now {error.key.get_name()} {error.key.fingerprint})"
+            remedy = f"if the host was set up anew, replace its line in {known.file}; if not, somebody else answers"
+            return HostKeyRejected, problem, remedy
+        case paramiko.AuthenticationException():
+            remedy = "check user and identity_file of the environment, and authorized_keys on the host"
+            return LoginRefused, "the login is refused", remedy
+        case paramiko.ChannelException():
+            remedy = "check the address as the jump host sees it, and AllowTcpForwarding there"
+            return HostUnreachable, "the jump host opens no way to it", remedy
+        case IncompatiblePeer():
+            return HostUnreachable, "its SSH server knows no method that we know", "update its SSH server"
+        case paramiko.ProxyCommandFailure():
+            return HostUnreachable, "the ProxyCommand that leads to it fails", "correct it in your SSH configuration"
+        case NoValidConnectionsError():
+            each = [one for one in error.errors.values() if isinstance(one, OSError)]  # one for each of its addresses
+            # a refusal tells more than a way that is not there
+            return HostUnreachable, *unreachable(min(each, key=lambda one: not isinstance(one, ConnectionRefusedError)))
+        case OSError():
+            return HostUnreachable, *unreachable(error)
+        case UnicodeError():
+            return HostUnreachable, "its address cannot be the name of a host", "correct its address"
+    if transport is None or not transport.remote_version:
+        remedy = "is the port right? An SSH server that is overloaded hangs up like this, too (MaxStartups)"
+        return HostUnreachable, "what answers there does not speak as an SSH server does", remedy
+    if transport.is_active() and not transport.is_authenticated():
+        remedy = "set identity_file of the environment, or ssh-add a key"
+        return LoginRefused, "there is no key to log in with", remedy
+    return HostUnreachable, *HUNG_UP
 
 
 def _transport(sock: Any, **kwargs: Any) -> Any:
@@ -367,9 +347,8 @@ def _private_key(file: Path) -> Any:
             "the key has a passphrase", where=str(file), remedy="ssh-add it, and leave identity_file empty"
         ) from error
     except (paramiko.SSHException, paramiko.pkey.UnknownKeyType, ValueError, OSError) as error:
-        raise UsageError(
-            f"the key cannot be read: {error}", where=str(file), remedy="identity_file names an OpenSSH private key"
-        ) from error
+        why = f"the key cannot be read: {error.strerror}" if isinstance(error, OSError) else "it is no private key"
+        raise UsageError(why, where=str(file), remedy="let identity_file name an OpenSSH private key") from error
 
 
 def _ssh_config() -> Any:
@@ -379,8 +358,14 @@ def _ssh_config() -> Any:
     parsed = paramiko.SSHConfig()
     for file in (Path("~/.ssh/config").expanduser(), Path("/etc/ssh/ssh_config")):
         if file.is_file():
-            with file.open() as lines:
-                parsed.parse(lines)
+            try:
+                with file.open() as lines:
+                    parsed.parse(lines)
+            except (OSError, UnicodeError, paramiko.ConfigParseError) as error:
+                why = (
+                    f"it cannot be read: {error.strerror}" if isinstance(error, OSError) else "it cannot be understood"
+                )
+                raise UsageError(why, where=str(file), remedy="correct it; `ssh -G HOST` names the line") from error
     return parsed
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-LOADER = "import sys;r=sys.stdin.buffer.read;exec(compile(r(int.from_bytes(r(8),'big')),'<pinwheel runner>','exec'))"
+LOADER = "import sys;r=sys.stdin.buffer.read;exec(compile(r(int.from_bytes(r(8),'big')),'runner.py','exec'))"
 """What runs as `python -I -c LOADER`: it reads eight bytes of length and the runner's source from stdin. The runner
 reads on from the same buffered stdin."""
 

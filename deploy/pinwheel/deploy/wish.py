@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
-from pinwheel.errors import PinwheelError, UsageError
+from pinwheel.errors import PinwheelError
 
 UNPACKED = 4
 """Bytes on disk for each byte of a wheel: unpacked three times as large, and a copy in the installer's cache."""
@@ -32,19 +32,25 @@ class Setup:
 
 
 @dataclass(frozen=True, slots=True)
+class Delivery:
+    """What a rollout brings to hosts: what to install, and a setup for each host by its name."""
+
+    setups: Mapping[str, Setup]
+    requirements: str = field(default="", repr=False)
+    space_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Wish:
-    """`release` of `application` shall run. `setups` is by host. Without `requirements` nothing can be prepared and
-    without a setup the host takes its stored one: that is a rollback."""
+    """`release` of `application` shall run. Without a delivery it is a rollback: each host takes what it has kept."""
 
     application: str
     project: str
     version: str
     release: str
+    delivery: Delivery | None
     lock_sha256: str = ""
     commit: str = ""
-    requirements: str = field(default="", repr=False)
-    space_bytes: int = 0
-    setups: Mapping[str, Setup] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +61,6 @@ class Lock:
     sha256: str
     requirements: str
     space_bytes: int
-
-
-def pin(text: str) -> tuple[str, str]:
-    """`APP==VER` as two names. Raises `UsageError`."""
-    name, equals, version = text.partition("==")
-    if not name or not equals or not version or "=" in version:
-        raise UsageError(f"{text!r} names no version", where="APP==VER", remedy="write for example acme-shop==1.2.0")
-    try:
-        return name, str(Version(version))
-    except InvalidVersion as error:
-        raise UsageError(f"{version!r} is no version", where="APP==VER", remedy="write for example 1.2.0") from error
 
 
 def lock(project: str, version: str, pylock: bytes, requirements: bytes, published: Collection[str]) -> Lock:

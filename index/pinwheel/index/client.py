@@ -26,6 +26,7 @@ from pinwheel.index.client_values import (
     Damaged,
     Fenced,
     Holder,
+    Identity,
     IndexFile,
     IndexUnreachable,
     Lease,
@@ -33,6 +34,7 @@ from pinwheel.index.client_values import (
     WrongCredential,
     file_of,
     holder_of,
+    identity_of,
     lease_of,
 )
 from pinwheel.ledger import SinkRefused
@@ -42,6 +44,7 @@ __all__ = [
     "Damaged",
     "Fenced",
     "Holder",
+    "Identity",
     "IndexClient",
     "IndexFile",
     "IndexUnreachable",
@@ -93,6 +96,10 @@ class IndexClient:
     def health(self) -> dict[str, Any]:
         """`{"status": "ok", "version": …}`; needs no credential."""
         return self._json("GET", "-/health")
+
+    def whoami(self) -> Identity:
+        """Whom the index takes us for, and what that one may do."""
+        return identity_of(self._json("GET", "-/whoami"))
 
     # files
 
@@ -347,7 +354,8 @@ class IndexClient:
             raise WrongCredential(
                 f"this token may not do that: {reason}",
                 where=where,
-                remedy="use a token that has the scope: `pinwheel index.token-create --scope …`",
+                remedy="use a token with the scope, for the project and the environment: `pinwheel index.token-create"
+                " NAME --scope … [--projects …] [--environments …]`",
             )
         if answer.status >= 500:
             raise IndexUnreachable(

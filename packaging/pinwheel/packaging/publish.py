@@ -18,7 +18,7 @@ from typing import Protocol
 from packaging.version import Version
 
 from pinwheel.errors import PinwheelError
-from pinwheel.index.client import IndexFile, WrongCredential
+from pinwheel.index.client import Identity, IndexFile, WrongCredential
 from pinwheel.packaging import statement
 from pinwheel.packaging.statement import Provenance, Statement
 from pinwheel.packaging.work import Conflict, Listed, Outcome, Published
@@ -31,6 +31,8 @@ class Index(Protocol):
     """The part of the index client that publishing needs."""
 
     url: str
+
+    def whoami(self) -> Identity: ...
 
     def own_files(self, project: str) -> tuple[IndexFile, ...]: ...
 
@@ -90,6 +92,8 @@ def publish(index: Index, upload: Upload, artifacts: Sequence[Artifact]) -> list
     there = standing(index, ordered[0].project, ordered[0].version)
     for artifact in ordered:  # all of them before the first upload: half a version helps nobody
         _check(index, artifact, there.get(artifact.path.name))
+    if any(artifact.path.name not in there for artifact in ordered):
+        check_project(index, uploader(index), ordered[0].project)
     done = []
     for artifact in ordered:
         outcome: Outcome = "already there"
@@ -98,6 +102,31 @@ def publish(index: Index, upload: Upload, artifacts: Sequence[Artifact]) -> list
         _state(index, artifact)
         done.append(Published(artifact.path.name, artifact.sha256, outcome))
     return done
+
+
+def uploader(index: Index) -> Identity:
+    """Who we are to the index. Raises `WrongCredential` when that one may upload nothing."""
+    who = index.whoami()
+    if "upload" not in who.scopes:
+        called = f"the token {who.name}" if who.kind == "token" else "a client without a token"
+        raise _may_not(f"{called} may not upload, only {', '.join(who.scopes)}", index)
+    return who
+
+
+def check_project(index: Index, who: Identity, project: str) -> None:
+    """Raise `WrongCredential` when `who` is not for `project` (normalised)."""
+    if not who.may_touch(project):
+        raise _may_not(f"the token {who.name} is not for {project}, only for {', '.join(who.projects)}", index, project)
+
+
+def _may_not(problem: str, index: Index, project: str = "") -> WrongCredential:
+    only = f", without --projects or with --projects {project}" if project else ""
+    return WrongCredential(
+        problem,
+        where=index.url,
+        remedy="PINWHEEL_TOKEN or index.token_file must hold a token that may publish this"
+        f" (`pinwheel index.token-create NAME --scope read,upload`{only})",
+    )
 
 
 def standing(index: Index, project: str, version: str) -> dict[str, IndexFile]:
@@ -193,13 +222,8 @@ def _upload(index: Index, upload: Upload, artifact: Artifact) -> Outcome:
     if there is not None:
         return "already there"
     if answer.status in (401, 403):
-        raise WrongCredential(
-            f"the index refused the credential for an upload ({answer.status}): {answer.text[:500]}",
-            where=index.url,
-            remedy="PINWHEEL_TOKEN or index.token_file must hold a token with the scope upload that is for the project"
-            f" {artifact.project} (`pinwheel index.token-create NAME --scope upload`, without --projects or with"
-            f" --projects {artifact.project})",
-        )
+        problem = f"the index refused the credential for an upload ({answer.status}): {answer.text[:500]}"
+        raise _may_not(problem, index, artifact.project)
     raise UploadRefused(
         f"the index did not take {artifact.path.name} ({answer.status}): {answer.text[:2000]}",
         where=index.url,

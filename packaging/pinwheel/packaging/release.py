@@ -28,7 +28,18 @@ from pinwheel.packaging import inspection, normalise, refs, source
 from pinwheel.packaging.git import Mirror, ask
 from pinwheel.packaging.inspection import Finding, NotFit, Origin
 from pinwheel.packaging.plan import Plan, judge, plan, unmet
-from pinwheel.packaging.publish import Artifact, EventLog, Index, Upload, origins, publish, record, sha256_of
+from pinwheel.packaging.publish import (
+    Artifact,
+    EventLog,
+    Index,
+    Upload,
+    check_project,
+    origins,
+    publish,
+    record,
+    sha256_of,
+    uploader,
+)
 from pinwheel.packaging.refs import Refs, Resolved
 from pinwheel.packaging.resolver import Resolver
 from pinwheel.packaging.statement import Provenance
@@ -70,10 +81,14 @@ def release(wanted: Sequence[Wanted], tools: Tools) -> list[Release | Failure]:
     """Release every project of `wanted`: one outcome for each, in the order in which they came to be done.
 
     A failure leaves those alone that do not need the failed one. An index that stops answering is a failure of the
-    project at hand and of all that come after it; raises `IndexUnreachable` when it does not answer at the beginning.
+    project at hand and of all that come after it; raises `IndexUnreachable` when it does not answer at the beginning,
+    and `WrongCredential` when there is something to release and our token may upload nothing.
     """
     planned = survey(wanted, tools)
     done: list[Release | Failure] = [*planned.done, *planned.failed]
+    if not planned.todo:
+        return done
+    who = uploader(tools.index)  # now, because building takes minutes
     fallen = {each.name for each in planned.failed}
     away = False
     for job in planned.todo:
@@ -82,6 +97,8 @@ def release(wanted: Sequence[Wanted], tools: Tools) -> list[Release | Failure]:
                 raise unmet(job, fallen)
             if away:
                 raise Blocked("the index stopped answering before", "release again when the index answers")
+            if job.name:  # or only the backend knows it
+                check_project(tools.index, who, job.name)
             done.append(_release(job, tools))
         except PinwheelError as error:
             away = away or isinstance(error, IndexUnreachable)

@@ -22,10 +22,11 @@ def select(
     ref: str | None,
     subdirectory: str,
     *,
-    everything: bool = False,
+    everything: bool | None = None,
 ) -> list[Wanted]:
-    """What the flags select; None is a flag that was not given. Raises `UsageError` when they select nothing or
-    contradict each other, and for an empty one: a variable that is not set must not mean the newest tag."""
+    """What the flags select; None is a flag that was not given, or that the command has not. Raises `UsageError` when
+    they select nothing or contradict each other, and for an empty one: a variable that is not set must not mean the
+    newest tag."""
     for flag, empty in (("--name", "" in (names or ())), ("--repo", repo == ""), ("--ref", ref == "")):
         if empty:
             raise UsageError(
@@ -55,9 +56,8 @@ def select(
             )
         chosen = list(projects)
     if not chosen:
-        raise UsageError(
-            "nothing is selected", remedy="--repo PATH_OR_ADDRESS, --name PROJECT, or --all for those of pinwheel.toml"
-        )
+        rest = ", or --all for those of pinwheel.toml" if everything is not None else ""
+        raise UsageError("nothing is selected", remedy=f"--repo PATH_OR_ADDRESS, or --name PROJECT{rest}")
     if ref and len(chosen) > 1:
         raise UsageError("--ref goes with one project", remedy="release them one by one")
     for name in chosen:
