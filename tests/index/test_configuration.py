@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pinwheel.index.commands import serve
+from pinwheel.index.commands.serving import serve
 
 INDEX = Path(__file__).resolve().parents[2] / "index"
 
