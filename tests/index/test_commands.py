@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import bcrypt
 import pytest
 from tests.index import running
-from tests.index.making import Made, sdist, wheel
-from tests.index.running import JSON, Server, Upstream, call, make_token, names, run_pinwheel, upload
+from tests.index.making import wheel
+from tests.index.running import Server, Upstream, call, make_token, run_pinwheel, upload
 
-from pinwheel.archive import Limits
-from pinwheel.index.assembly import Stored, now
-from pinwheel.index.audit import verify
-from pinwheel.index.bulk_import import Imported, import_folder
-from pinwheel.index.publisher import Publisher
+from pinwheel.index.assembly import Stored
 from pinwheel.index.upstream import Upstreams
 from pinwheel.index.why import Started, explain
 
@@ -156,121 +150,3 @@ def test_why_knows_how_the_server_was_started(tmp_path: Path) -> None:
         assert "the server has no upstream" in why("public")
         assert "other-* keeps" in why("other-x")
     assert not [file for file in data.rglob("*") if file.is_file() and b"secret" in file.read_bytes()]
-
-
-# verify
-
-
-def test_verify_names_what_is_missing_and_what_is_damaged(app: Callable[..., Any], index: Stored) -> None:
-    token, served = make_token(index.folder, "t", "upload"), app()
-    whole, missing, damaged = wheel("whole"), wheel("missing"), wheel("damaged")
-    for made in (whole, missing, damaged):
-        upload(served, made, token)
-    assert run_pinwheel("index.verify", "--data", str(index.folder)).returncode == 0
-    index.blobs.discard(missing.sha256)
-    index.blobs.path(damaged.sha256).write_bytes(b"x" * len(damaged.content))
-    faults = {fault.what: fault.problem for fault in verify(index.records, index.blobs)}
-    assert set(faults) == {missing.filename, damaged.filename}
-    assert "missing" in faults[missing.filename]
-    assert "damaged" in faults[damaged.filename]
-    done = run_pinwheel("index.verify", "--json", "--data", str(index.folder))
-    assert done.returncode == 1
-    assert {fault["what"] for fault in json.loads(done.stdout)["faults"]} == set(faults)
-
-
-def test_uploading_the_same_bytes_again_puts_right_what_verify_found(app: Callable[..., Any], index: Stored) -> None:
-    token, served = make_token(index.folder, "t", "upload"), app()
-    missing, cut, damaged, bare = (wheel(name) for name in ("missing", "cut", "damaged", "bare"))
-    for made in (missing, cut, damaged, bare):
-        upload(served, made, token)
-    index.blobs.discard(missing.sha256)
-    index.blobs.path(cut.sha256).write_bytes(cut.content[:100])
-    index.blobs.path(damaged.sha256).write_bytes(b"x" * len(damaged.content))
-    (entry,) = index.records.project("bare")
-    index.blobs.discard(str(entry.core_metadata))
-    assert len({fault.what for fault in verify(index.records, index.blobs)}) == 4
-    for made in (missing, cut, damaged, bare):
-        assert upload(served, made, token).headers["pinwheel-outcome"] == "already there"
-    assert list(verify(index.records, index.blobs)) == []
-    assert list(index.temporary.iterdir()) == []
-
-
-# importing a pypiserver folder
-
-
-@pytest.fixture
-def packages(tmp_path: Path) -> Path:
-    """A folder as pypiserver has it: nested, with things in it that are no distributions."""
-    folder = tmp_path / "packages"
-    (folder / "nested").mkdir(parents=True)
-    (folder / ".hidden").mkdir()
-    for made, where in ((wheel("acme"), ""), (sdist("acme"), "nested"), (wheel("hidden"), ".hidden")):
-        (folder / where / made.filename).write_bytes(made.content)
-    (folder / "broken-1.0.tar.gz").write_bytes(b"half")
-    (folder / "old-1.0.zip").write_bytes(b"zip")
-    (folder / "README.txt").write_text("not a distribution")
-    return folder
-
-
-def test_a_pypiserver_folder_is_taken_over_and_a_second_time_nothing_changes(index: Stored, packages: Path) -> None:
-    def taken() -> list[Imported]:
-        publisher = Publisher(index.records, index.blobs, now)
-        return list(import_folder(packages, index.temporary, index.records, publisher, Limits()))
-
-    first = {imported.filename: imported.became for imported in taken()}
-    assert first == {
-        wheel("acme").filename: "published",
-        sdist("acme").filename: "published",
-        "broken-1.0.tar.gz": "refused",
-        "old-1.0.zip": "refused",
-    }
-    assert [imported.became for imported in taken()].count("known") == 2
-    assert [entry.filename for entry in index.records.project("acme")] == sorted(
-        [wheel("acme").filename, sdist("acme").filename]
-    )
-    assert list(verify(index.records, index.blobs)) == []
-
-
-def test_what_is_done_to_the_folder_later_does_not_touch_what_was_taken_over(index: Stored, packages: Path) -> None:
-    publisher = Publisher(index.records, index.blobs, now)
-    list(import_folder(packages, index.temporary, index.records, publisher, Limits()))
-    old = packages / wheel("acme").filename
-    assert old.stat().st_nlink == 1
-    with old.open("r+b") as file:
-        file.write(b"overwritten in place")
-    assert list(verify(index.records, index.blobs)) == []
-    assert list(index.temporary.iterdir()) == []
-
-
-@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a second file system")
-def test_a_folder_on_another_file_system_is_taken_over_too(index: Stored) -> None:
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
-        (Path(folder) / wheel("acme").filename).write_bytes(wheel("acme").content)
-        publisher = Publisher(index.records, index.blobs, now)
-        (imported,) = import_folder(Path(folder), index.temporary, index.records, publisher, Limits())
-    assert imported.became == "published"
-
-
-def test_other_bytes_in_the_folder_do_not_replace_what_is_published(index: Stored, tmp_path: Path) -> None:
-    def put(made: Made) -> list[Imported]:
-        folder = tmp_path / "folder"
-        folder.mkdir(exist_ok=True)
-        (folder / made.filename).write_bytes(made.content)
-        publisher = Publisher(index.records, index.blobs, now)
-        return list(import_folder(folder, index.temporary, index.records, publisher, Limits()))
-
-    assert put(wheel("acme"))[0].became == "published"
-    refused = put(wheel("acme", code="other = True"))[0]
-    assert (refused.became, wheel("acme").sha256 in refused.reason) == ("refused", True)
-
-
-def test_a_server_starts_on_a_pypiserver_folder_and_its_password_file(packages: Path, tmp_path: Path) -> None:
-    passwords = tmp_path / "htpasswd"
-    passwords.write_text(f"ann:{bcrypt.hashpw(b'pw', bcrypt.gensalt(4)).decode()}\n")
-    flags = ("--packages", str(packages), "--htpasswd", str(passwords), "--workers", "1")
-    with running.running(tmp_path / "data", *flags) as server:
-        headers = running.authorization("pw", "ann") | JSON
-        assert len(names(server.ask("GET", "/simple/acme/", headers=headers))) == 2
-        assert any("2 published, 0 known, 2 refused" in line for line in server.log)
-        assert any(line.startswith("refused old-1.0.zip: ") for line in server.log)
-    assert len(list(packages.rglob("*.whl"))) == 2, "the folder is left as it was"

@@ -286,7 +286,7 @@ def test_the_newest_attachment_wins_and_older_ones_stay(ask: Callable[..., Reply
 
 
 def test_an_attachment_keeps_its_blob(ask: Callable[..., Reply], index: Stored) -> None:
-    from pinwheel.index.audit import sweep
+    from pinwheel.index.sweeping import sweep
 
     ask("PUT", "/-/attachments/shop/1.0/lock", b"body")
     assert sweep(index.records, index.blobs, index.temporary).orphans == 0

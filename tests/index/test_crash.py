@@ -18,7 +18,7 @@ from tests.index.making import Made, wheel
 from tests.index.running import JSON, Server, environment, eventually, make_token, names
 
 from pinwheel.index.assembly import stored
-from pinwheel.index.audit import sweep, verify
+from pinwheel.index.verifying import verify
 
 
 @pytest.mark.parametrize("moment", ["between blob and commit", "within the transaction", "after the commit"])
@@ -100,13 +100,3 @@ def test_a_server_killed_while_it_takes_uploads_keeps_what_it_confirmed(tmp_path
 @pytest.mark.slow
 def test_a_server_killed_again_and_again_keeps_what_it_confirmed(tmp_path: Path) -> None:
     survives(tmp_path, rounds=40)
-
-
-def test_leftovers_are_swept_and_what_is_needed_is_kept(tmp_path: Path) -> None:
-    index = stored(tmp_path / "data", create=True)
-    try:
-        (index.temporary / "upload-1").write_bytes(b"half")
-        index.blobs.put(b"orphan", "0" * 64)
-        assert (sweep(index.records, index.blobs, index.temporary).temporary, list(index.blobs.every())) == (1, [])
-    finally:
-        index.close()

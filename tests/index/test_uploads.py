@@ -202,7 +202,7 @@ def test_a_full_disk_is_507_and_it_works_again_afterwards(
 
     served = app()
     with monkeypatch.context() as patched:
-        patched.setattr(uploading, "_write", full) if where == "write" else patched.setattr(os, "fsync", full)
+        patched.setattr(uploading, "write_all", full) if where == "write" else patched.setattr(os, "fsync", full)
         reply = upload(served, wheel("acme"), token)
     assert (reply.status, "full" in reply.text) == (507, True)
     assert nothing_stored(index)

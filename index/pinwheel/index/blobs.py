@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import os
 import re
 import secrets
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from pinwheel.index.entries import CHUNK_BYTES, NoSpace
+from pinwheel.index.disk import full_disk_told, locked, scratch_file, synced, write_all
+from pinwheel.index.entries import CHUNK_BYTES
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Blobs(Protocol):
@@ -44,8 +43,8 @@ class Blobs(Protocol):
         """Keep `discard_orphan` from these blobs, also in other processes: from before `put` until the record that
         needs them is committed. Raises `NoSpace`."""
 
-    def discard_orphan(self, sha256: str, needed: Callable[[], Container[str]]) -> None:
-        """Remove the blob unless it is one of `needed()`, which is asked while nobody holds the blob."""
+    def discard_orphan(self, sha256: str, needed: Callable[[str], bool]) -> None:
+        """Remove the blob unless it is needed, which is asked while nobody holds the blob."""
 
 
 class FolderBlobs:
@@ -61,12 +60,9 @@ class FolderBlobs:
     def put(self, data: Path | bytes, sha256: str) -> None:
         with full_disk_told(self._folder):
             if isinstance(data, bytes):
-                partial = self._temporary / f"blob-{secrets.token_hex(8)}"
-                try:
-                    partial.write_bytes(data)
-                    self._place(partial, sha256)
-                finally:
-                    partial.unlink(missing_ok=True)
+                with scratch_file(self._temporary, "blob") as partial:
+                    write_all(partial, data)
+                    self._place(Path(partial.name), sha256)
             elif data.parent != self._temporary or data.is_symlink():
                 raise ValueError(f"not a temporary file of this store: {data}")
             else:
@@ -74,7 +70,7 @@ class FolderBlobs:
 
     def _place(self, partial: Path, sha256: str) -> None:
         final = self._path(sha256)
-        _fsync(partial)
+        synced(partial)
         self._make(final.parent)
         # link, not rename: an existing blob that is sound is never replaced, by whatever race
         try:
@@ -85,7 +81,7 @@ class FolderBlobs:
                 os.link(partial, fresh)
                 fresh.replace(final)
         # also when it existed: its own writer may not have come this far
-        _fsync(final.parent)
+        synced(final.parent)
 
     def _is_sound(self, sha256: str) -> bool:
         file = self.open(sha256)
@@ -121,14 +117,14 @@ class FolderBlobs:
             for folder in {self._path(sha256).parent for sha256 in hashes}:
                 with full_disk_told(self._folder):
                     self._make(folder)
-                locks.enter_context(_locked(folder, fcntl.LOCK_SH))
+                locks.enter_context(locked(folder, fcntl.LOCK_SH))
             yield
 
-    def discard_orphan(self, sha256: str, needed: Callable[[], Container[str]]) -> None:
+    def discard_orphan(self, sha256: str, needed: Callable[[str], bool]) -> None:
         final = self._path(sha256)
         if final.exists():
-            with _locked(final.parent, fcntl.LOCK_EX):
-                if sha256 not in needed():
+            with locked(final.parent, fcntl.LOCK_EX):
+                if not needed(sha256):
                     final.unlink(missing_ok=True)
 
     def path(self, sha256: str) -> Path:
@@ -138,7 +134,7 @@ class FolderBlobs:
     def _make(self, folder: Path) -> None:
         if not folder.is_dir():
             folder.mkdir(exist_ok=True)
-            _fsync(self._folder)
+            synced(self._folder)
 
     def _path(self, sha256: str) -> Path:
         if not _SHA256.fullmatch(sha256):
@@ -152,33 +148,3 @@ def sha256_of(file: BinaryIO) -> str:
     while chunk := file.read(CHUNK_BYTES):
         digest.update(chunk)
     return digest.hexdigest()
-
-
-@contextlib.contextmanager
-def full_disk_told(where: Path) -> Iterator[None]:
-    """Turn the ways in which a file system says "full" into `NoSpace`."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _FULL:
-            raise NoSpace("the disk is full", where=str(where), remedy="free some space and try again") from error
-        raise
-
-
-@contextlib.contextmanager
-def _locked(folder: Path, how: int) -> Iterator[None]:
-    """Hold the lock of a folder, as `fcntl.flock` does it; it ends with the process at the latest."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, how)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

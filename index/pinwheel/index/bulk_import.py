@@ -11,7 +11,8 @@ from typing import Literal
 
 from pinwheel.archive import BadArchive, Limits, name_of
 from pinwheel.index.admission import Rejected, judge_file
-from pinwheel.index.blobs import full_disk_told, sha256_of
+from pinwheel.index.blobs import sha256_of
+from pinwheel.index.disk import full_disk_told
 from pinwheel.index.engine import refusal
 from pinwheel.index.entries import CHUNK_BYTES, AlreadyThere, Taken
 from pinwheel.index.publisher import Publisher

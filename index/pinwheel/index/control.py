@@ -17,11 +17,11 @@ from pinwheel.errors import UsageError
 from pinwheel.events import from_document
 from pinwheel.index.access import SCOPES, Principal, new_token
 from pinwheel.index.answers import Answer, Environ, Stop, document, query_of
-from pinwheel.index.audit import recording
 from pinwheel.index.blobs import Blobs
 from pinwheel.index.control_records import ControlRecords, HeldLease, StoredAttachment
 from pinwheel.index.pages import file_document
 from pinwheel.index.records import Records
+from pinwheel.index.storing import recording
 from pinwheel.index.upload import content_length
 
 MOST_JSON_BYTES = 16 * 1024 * 1024

@@ -24,7 +24,8 @@ from typing import Any, BinaryIO
 
 from pinwheel import archive
 from pinwheel.index import pages
-from pinwheel.index.blobs import FolderBlobs, full_disk_told
+from pinwheel.index.blobs import FolderBlobs
+from pinwheel.index.disk import full_disk_told
 from pinwheel.index.entries import FileEntry
 from pinwheel.index.listing import UpstreamFile, project_of, read_page
 from pinwheel.index.page_cache import FILES_URL

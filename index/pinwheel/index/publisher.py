@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pinwheel.index.admission import Admitted
-from pinwheel.index.audit import drop, recording
 from pinwheel.index.blobs import Blobs
 from pinwheel.index.entries import AlreadyThere, Outcome, Taken
 from pinwheel.index.records import Records
+from pinwheel.index.storing import drop, recording
 
 
 class Publisher:

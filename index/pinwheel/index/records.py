@@ -47,6 +47,9 @@ class Records(Protocol):
     def blobs(self) -> set[str]:
         """The sha256 of every blob that a record needs."""
 
+    def needs(self, sha256: str) -> bool:
+        """Whether a record needs this blob. Costs the same however many records there are."""
+
     def stamp(self) -> int:
         """A number that differs whenever anything may have changed since it was last asked. Must be very cheap."""
 
@@ -159,6 +162,16 @@ class DatabaseRecords:
             metadata = select(files.c.metadata_sha256).where(files.c.removed_at.is_(None))
             needed |= {each for each in connection.execute(metadata).scalars() if each}
             return needed | set(connection.execute(select(attachments.c.sha256)).scalars())
+
+    def needs(self, sha256: str) -> bool:
+        there = files.c.removed_at.is_(None)
+        wanted = (
+            select(files.c.id).where(files.c.sha256 == sha256, there),
+            select(files.c.id).where(files.c.metadata_sha256 == sha256, there),
+            select(attachments.c.id).where(attachments.c.sha256 == sha256),
+        )
+        with self._database.reading() as connection:
+            return any(connection.execute(each.limit(1)).first() is not None for each in wanted)
 
     def stamp(self) -> int:
         # one connection for all threads, because its numbers mean nothing to another connection

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from multipart import (  # type: ignore[import-untyped]
     MultipartError,
@@ -19,7 +18,7 @@ from multipart import (  # type: ignore[import-untyped]
 )
 
 from pinwheel.index.answers import Environ, Stop, text
-from pinwheel.index.blobs import full_disk_told
+from pinwheel.index.disk import full_disk_told, scratch_file, write_all
 from pinwheel.index.entries import CHUNK_BYTES
 from pinwheel.index.policy import LARGEST_FILE_BYTES
 
@@ -54,13 +53,10 @@ def received(environ: Environ, temporary: Path, largest_bytes: int = LARGEST_FIL
     length = content_length(environ)
     if length > largest_bytes + FORM_BYTES:
         raise Stop(too_large(largest_bytes))
-    partial = temporary / f"upload-{secrets.token_hex(8)}"
-    try:
+    with scratch_file(temporary, "upload") as partial:
         with full_disk_told(temporary):
             form = _read(environ["wsgi.input"], boundary, length, partial, largest_bytes)
         yield form
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def content_length(environ: Environ) -> int:
@@ -84,7 +80,7 @@ def _boundary(environ: Environ) -> str:
     return str(options["boundary"])
 
 
-def _read(source: Any, boundary: str, length: int, partial: Path, largest_bytes: int) -> Received:
+def _read(source: Any, boundary: str, length: int, partial: BinaryIO, largest_bytes: int) -> Received:
     form = Received()
     names: list[str] = []
     values: list[bytearray] = []
@@ -94,42 +90,39 @@ def _read(source: Any, boundary: str, length: int, partial: Path, largest_bytes:
         "blake2_256_digest": hashlib.blake2b(digest_size=32),
         "md5_digest": hashlib.md5(usedforsecurity=False),
     }
-    with contextlib.ExitStack() as stack:
-        out = None
-        segment: MultipartSegment | None = None
-        try:
-            parser = PushMultipartParser(boundary, content_length=length, max_segment_count=MOST_SEGMENTS, strict=True)
-            for event in parser.parse_blocking(source.read, CHUNK_BYTES):
-                if isinstance(event, MultipartSegment):
-                    segment = event
-                    if event.name == CONTENT and event.filename is not None:
-                        if out is not None:
-                            raise Stop(text(400, "the form has more than one file"))
-                        form.filename = event.filename
-                        form.path = partial
-                        out = stack.enter_context(partial.open("xb", buffering=0))
-                    else:
-                        names.append(event.name or "")
-                        values.append(bytearray())
-                elif not event:
-                    continue
-                elif segment is not None and segment.name == CONTENT and segment.filename is not None:
-                    form.size_bytes += len(event)
-                    if form.size_bytes > largest_bytes:
-                        raise Stop(too_large(largest_bytes))
-                    for digest in digests.values():
-                        digest.update(event)
-                    _write(out, event)
+    segment: MultipartSegment | None = None
+    try:
+        parser = PushMultipartParser(boundary, content_length=length, max_segment_count=MOST_SEGMENTS, strict=True)
+        for event in parser.parse_blocking(source.read, CHUNK_BYTES):
+            if isinstance(event, MultipartSegment):
+                segment = event
+                if event.name == CONTENT and event.filename is not None:
+                    if form.path is not None:
+                        raise Stop(text(400, "the form has more than one file"))
+                    form.filename = event.filename
+                    form.path = Path(partial.name)
                 else:
-                    form_bytes += len(event)
-                    if form_bytes > FORM_BYTES:
-                        raise Stop(text(413, f"the form's fields are larger than {FORM_BYTES} bytes"))
-                    values[-1] += event
-        except ParserLimitReached as error:
-            raise Stop(text(413, f"the form is too large: {error}")) from error
-        except MultipartError as error:
-            # also a body that was cut: the server hands it on as one that simply ends
-            raise Stop(text(400, f"the body is no complete form: {error}")) from error
+                    names.append(event.name or "")
+                    values.append(bytearray())
+            elif not event:
+                continue
+            elif segment is not None and segment.name == CONTENT and segment.filename is not None:
+                form.size_bytes += len(event)
+                if form.size_bytes > largest_bytes:
+                    raise Stop(too_large(largest_bytes))
+                for digest in digests.values():
+                    digest.update(event)
+                write_all(partial, event)
+            else:
+                form_bytes += len(event)
+                if form_bytes > FORM_BYTES:
+                    raise Stop(text(413, f"the form's fields are larger than {FORM_BYTES} bytes"))
+                values[-1] += event
+    except ParserLimitReached as error:
+        raise Stop(text(413, f"the form is too large: {error}")) from error
+    except MultipartError as error:
+        # also a body that was cut: the server hands it on as one that simply ends
+        raise Stop(text(400, f"the body is no complete form: {error}")) from error
     for name, value in zip(names, values, strict=True):
         try:
             form.fields.setdefault(name, []).append(value.decode())
@@ -137,10 +130,3 @@ def _read(source: Any, boundary: str, length: int, partial: Path, largest_bytes:
             form.faults.append(f"the form's field {name!r} is not UTF-8")
     form.digests = {name: digest.hexdigest() for name, digest in digests.items()}
     return form
-
-
-def _write(out: Any, data: bytes) -> None:
-    """All of `data`: an unbuffered file may take less, for instance when the disk is nearly full."""
-    view = memoryview(data)
-    while view:
-        view = view[out.write(view) :]

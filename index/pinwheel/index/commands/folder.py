@@ -10,9 +10,19 @@ from pinwheel.errors import PinwheelError
 from pinwheel.index.commands.options import DATA, DATA_HELP, JSON_HELP
 
 
-@task(auto_shortflags=False, help={"data": DATA_HELP, "json": JSON_HELP})
-def verify(_context: Any, data: str = DATA, json: bool = False) -> None:
+@task(
+    auto_shortflags=False,
+    help={
+        "data": DATA_HELP,
+        "repair": "put right what can be made from the rest (default: only say)",
+        "json": JSON_HELP,
+    },
+)
+def verify(_context: Any, data: str = DATA, repair: bool = False, json: bool = False) -> None:
     """Compare every record with its blob: size and sha256. Safe while the server runs.
+
+    With --repair core metadata that is lost or damaged is read from its distribution again; what is damaged beyond
+    that is only named.
 
     Example:
         pinwheel index.verify --data /srv/index
@@ -20,24 +30,31 @@ def verify(_context: Any, data: str = DATA, json: bool = False) -> None:
     from pathlib import Path
 
     from pinwheel import console
+    from pinwheel.archive import Limits
     from pinwheel.index.assembly import stored
-    from pinwheel.index.audit import verify as compare
+    from pinwheel.index.verifying import repaired
+    from pinwheel.index.verifying import verify as compare
 
     index = stored(Path(data))
     try:
-        faults = list(compare(index.records, index.blobs))
+        found = [
+            (fault, repair and repaired(fault, index.blobs, Limits())) for fault in compare(index.records, index.blobs)
+        ]
         checked = len(index.records.blobs())
     finally:
         index.close()
     if json:
-        console.document({"checked": checked, "faults": [{"what": f.what, "problem": f.problem} for f in faults]})
+        faults = [{"what": fault.what, "problem": fault.problem, "repaired": done} for fault, done in found]
+        console.document({"checked": checked, "faults": faults})
     else:
-        for fault in faults:
-            console.data(f"{fault.what}: {fault.problem}")
-    if faults:
+        for fault, done in found:
+            console.data(f"{fault.what}: {fault.problem}{' (repaired)' if done else ''}")
+    left = sum(not done for _, done in found)
+    if left:
         raise PinwheelError(
-            f"{len(faults)} of {checked} blobs are not as recorded",
+            f"{left} of {checked} blobs are not as recorded",
             where=data,
-            remedy="upload these files again: the same bytes replace what is missing or damaged",
+            remedy="`pinwheel index.verify --repair` makes lost metadata again; upload distributions again: "
+            "the same bytes replace what is missing or damaged",
         )
     console.say(f"{checked} blobs are as recorded")

@@ -108,9 +108,9 @@ def _prepare(folder: Path, packages: Path | None) -> None:
     from pinwheel.archive import Limits
     from pinwheel.console import say
     from pinwheel.index.assembly import now, stored
-    from pinwheel.index.audit import sweep
     from pinwheel.index.bulk_import import import_folder
     from pinwheel.index.publisher import Publisher
+    from pinwheel.index.sweeping import sweep
 
     index = stored(folder)
     try:
