@@ -20,7 +20,7 @@ TOP = {"cli", "__main__", "demo", "stage", "doctor"}
 HOMES = {
     "pypiserver": {"index.engine"},
     "granian": {"index.serve"},
-    "sqlalchemy": {"index.records", "index.tables", "index.control_records"},
+    "sqlalchemy": {"index.records", "index.tables", "index.database", "index.control_records"},
     "multipart": {"index.upload"},
     "bcrypt": {"index.access"},
     "urllib3": {"index.client", "index.upstream"},
@@ -45,7 +45,7 @@ NOUNS = {
         f"deploy.{name}"
         for name in ("fleet", "facts", "plan", "steps", "gate", "wish", "template", "present", "supervisor_file")
     ),
-    *(f"index.{name}" for name in ("entries", "pages", "listing", "negotiation", "answers", "policy")),
+    *(f"index.{name}" for name in ("entries", "pages", "listing", "negotiation", "answers", "policy", "tables")),
 }
 """Modules of values and pure functions: no clock, no chance, no file, no network."""
 

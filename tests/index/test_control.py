@@ -43,7 +43,7 @@ def test_one_holds_a_lease_and_the_other_hears_who(ask: Callable[..., Reply]) ->
     assert first.status == 200
     assert first.json() | {"acquired_at": "", "age_s": 0, "expires_in_s": 30} == {
         "api": 1,
-        "token": 1,
+        "token": first.json()["token"],
         "owner": "ann@desk",
         "rollout": "r1",
         "acquired_at": "",
@@ -59,25 +59,25 @@ def test_one_holds_a_lease_and_the_other_hears_who(ask: Callable[..., Reply]) ->
 
 
 def test_a_released_lease_can_be_taken_and_its_token_grows(ask: Callable[..., Reply]) -> None:
-    assert ask("POST", "/-/leases/prod", LEASE).json()["token"] == 1
-    assert ask("DELETE", "/-/leases/prod?token=1").status == 200
-    assert ask("DELETE", "/-/leases/prod?token=1").status == 200
-    assert ask("POST", "/-/leases/prod", LEASE).json()["token"] == 2
-    assert ask("DELETE", "/-/leases/prod?token=1").json()["released"] is False
+    first = ask("POST", "/-/leases/prod", LEASE).json()["token"]
+    assert ask("DELETE", f"/-/leases/prod?token={first}").status == 200
+    assert ask("DELETE", f"/-/leases/prod?token={first}").status == 200
+    assert ask("POST", "/-/leases/prod", LEASE).json()["token"] == first + 1
+    assert ask("DELETE", f"/-/leases/prod?token={first}").json()["released"] is False
     assert ask("GET", "/-/leases/prod").json()["holder"]["rollout"] == "r1"
 
 
 def test_a_lease_that_ran_out_is_taken_with_a_higher_token_and_the_old_one_is_fenced(index: Stored) -> None:
     leases: ControlRecords = index.control
     ours, first = leases.acquire("prod", "ann", "r1", now=100.0, ttl_s=10)
-    assert (ours, first.token) == (True, 1)
-    assert leases.renew("prod", 1, now=105.0, ttl_s=10) is not None
+    assert ours
+    assert leases.renew("prod", first.token, now=105.0, ttl_s=10) is not None
     assert leases.acquire("prod", "ben", "r2", now=114.9, ttl_s=10)[0] is False
-    assert leases.renew("prod", 1, now=115.1, ttl_s=10) is None
+    assert leases.renew("prod", first.token, now=115.1, ttl_s=10) is None
     ours, second = leases.acquire("prod", "ben", "r2", now=115.2, ttl_s=10)
-    assert (ours, second.token) == (True, 2)
-    assert leases.renew("prod", 1, now=115.3, ttl_s=10) is None
-    assert leases.release("prod", 1, now=115.4) is False
+    assert (ours, second.token) == (True, first.token + 1)
+    assert leases.renew("prod", first.token, now=115.3, ttl_s=10) is None
+    assert leases.release("prod", first.token, now=115.4) is False
     held = leases.holder("prod", now=115.5)
     assert held is not None
     assert (held.owner, held.acquired_at) == ("ben", 115.2)

@@ -14,8 +14,8 @@ from tests.index.running import PINWHEEL, environment, make_token, run_pinwheel
 
 from pinwheel.errors import PinwheelError
 from pinwheel.index.assembly import stored
+from pinwheel.index.database import Database
 from pinwheel.index.entries import NoSpace
-from pinwheel.index.tables import Database
 
 TASKS = [
     ("index.serve", "--port", "0"),

@@ -21,7 +21,7 @@ from typing import Literal
 import bcrypt
 
 from pinwheel.errors import PinwheelError, UsageError
-from pinwheel.index.control_records import ControlRecords, Token
+from pinwheel.index.control_records import ControlRecords, Grant, Token
 from pinwheel.index.globs import matching
 from pinwheel.index.recent import Recent
 
@@ -125,9 +125,9 @@ class Access:
         return Principal(
             token.name,
             "token",
-            frozenset(token.scopes),
-            token.projects,
-            token.environments,
+            frozenset(grant.scope for grant in token.grants),
+            token.grants[0].projects,
+            token.grants[0].environments,
             token.expires_at,
             minted=bool(token.parent),
         )
@@ -276,9 +276,7 @@ def new_token(
     token = Token(
         name,
         hashed(secret),
-        tuple(scopes),
-        tuple(projects),
-        tuple(environments),
+        tuple(Grant(scope, tuple(projects), tuple(environments)) for scope in scopes),
         created_at,
         expires_at,
         parent=parent,

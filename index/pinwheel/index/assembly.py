@@ -15,11 +15,11 @@ from pinwheel.index.access import Access
 from pinwheel.index.blobs import FolderBlobs
 from pinwheel.index.control import Control
 from pinwheel.index.control_records import ControlRecords
+from pinwheel.index.database import Database
 from pinwheel.index.page_cache import PageCache
 from pinwheel.index.policy import Policy
 from pinwheel.index.publisher import Publisher
 from pinwheel.index.records import DatabaseRecords
-from pinwheel.index.tables import Database
 from pinwheel.index.upstream import Upstreams
 
 DATABASE = "index.sqlite"
@@ -41,7 +41,6 @@ class Stored:
         return self.folder / "tmp"
 
     def close(self) -> None:
-        self.records.close()
         self.database.close()
 
 

@@ -8,30 +8,39 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, select, true
 
+from pinwheel.index.database import Database, epoch
 from pinwheel.index.records import insert_event, raised
-from pinwheel.index.tables import Database, attachments, events, leases, tokens
+from pinwheel.index.tables import attachments, events, grants, leases, tokens
 
 MOST_EVENTS = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One thing that a token may do, and for which `projects` and `environments` (globs)."""
+
+    scope: str
+    projects: tuple[str, ...] = ("*",)
+    environments: tuple[str, ...] = ("*",)
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
     """An API token as it is recorded: never the token itself, only the sha256 of it.
 
-    `projects` and `environments` are globs; `expires_at` counts seconds since 1970, None for never; `parent` is the
-    name of the token that minted this one, or empty.
+    `expires_at` counts seconds since 1970, None for never; `parent` is the name of the token that minted this one, or
+    empty. The other times are RFC 3339, empty for never.
     """
 
     name: str
     hash: str
-    scopes: tuple[str, ...]
-    projects: tuple[str, ...] = ("*",)
-    environments: tuple[str, ...] = ("*",)
+    grants: tuple[Grant, ...]
     created_at: str = ""
     expires_at: float | None = None
     revoked_at: str = ""
+    last_used_at: str = ""
     parent: str = ""
 
 
@@ -70,30 +79,36 @@ class ControlRecords:
         with self._database.writing() as connection:
             if connection.execute(select(tokens.c.id).where(tokens.c.name == token.name)).first() is not None:
                 return False
-            connection.execute(
-                tokens.insert().values(
-                    name=token.name,
-                    hash=token.hash,
-                    scopes=",".join(token.scopes),
-                    projects=",".join(token.projects),
-                    environments=",".join(token.environments),
-                    created_at=token.created_at,
-                    expires_at=token.expires_at,
-                    parent=token.parent,
-                )
+            made = tokens.insert().values(
+                name=token.name,
+                hash=token.hash,
+                created_at=token.created_at,
+                expires_at=token.expires_at,
+                parent=token.parent,
             )
+            token_id = connection.execute(made.returning(tokens.c.id)).scalar_one()
+            rows = [
+                {
+                    "token_id": token_id,
+                    "position": position,
+                    "scope": grant.scope,
+                    "projects": ",".join(grant.projects),
+                    "environments": ",".join(grant.environments),
+                }
+                for position, grant in enumerate(token.grants)
+            ]
+            connection.execute(grants.insert(), rows)
             # what nobody knew before was never refused, so nothing that is remembered of credentials is wrong now
             return True
 
     def token(self, hashed: str) -> Token | None:
         """The token with this hash, also when it is revoked or expired."""
         with self._database.reading() as connection:
-            row = connection.execute(select(tokens).where(tokens.c.hash == hashed)).first()
-            return _token(row) if row else None
+            return next(iter(_tokens(connection, tokens.c.hash == hashed)), None)
 
     def every_token(self) -> list[Token]:
         with self._database.reading() as connection:
-            return [_token(row) for row in connection.execute(select(tokens).order_by(tokens.c.name))]
+            return _tokens(connection, true())
 
     def revoke_token(self, name: str, at: str) -> bool:
         """End the token of that name and all that it has minted. False when there is no such valid token."""
@@ -119,7 +134,9 @@ class ControlRecords:
             row = _lease_row(connection, environment)
             if row is not None and row.expires_at > now:
                 return False, _lease(row)
-            held = HeldLease(environment, (row.token if row else 0) + 1, owner, rollout, now, now + ttl_s)
+            # above the epoch: after a restore the row may be older than tokens that hosts have seen
+            token = max(row.token if row else 0, epoch(connection)) + 1
+            held = HeldLease(environment, token, owner, rollout, now, now + ttl_s)
             values = {
                 "token": held.token,
                 "owner": owner,
@@ -227,18 +244,28 @@ class ControlRecords:
             return [StoredAttachment(row.name, row.sha256, row.size_bytes, row.at) for row in rows]
 
 
-def _token(row: Row[Any]) -> Token:
-    return Token(
-        row.name,
-        row.hash,
-        tuple(row.scopes.split(",")),
-        tuple(row.projects.split(",")),
-        tuple(row.environments.split(",")),
-        row.created_at,
-        row.expires_at,
-        row.revoked_at or "",
-        row.parent,
-    )
+def _tokens(connection: Connection, which: ColumnElement[bool]) -> list[Token]:
+    """The tokens for which it is true, by name."""
+    joined = select(tokens, grants).join(grants, grants.c.token_id == tokens.c.id).where(which)
+    rows = connection.execute(joined.order_by(tokens.c.name, grants.c.position))
+    found = []
+    for _, family in itertools.groupby(rows, key=lambda row: row.id):
+        each = list(family)
+        granted = [Grant(row.scope, tuple(row.projects.split(",")), tuple(row.environments.split(","))) for row in each]
+        first = each[0]
+        found.append(
+            Token(
+                first.name,
+                first.hash,
+                tuple(granted),
+                first.created_at,
+                first.expires_at,
+                first.revoked_at or "",
+                first.last_used_at or "",
+                first.parent,
+            )
+        )
+    return found
 
 
 def _lease_row(connection: Connection, environment: str) -> Row[Any] | None:

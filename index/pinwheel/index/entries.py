@@ -13,6 +13,10 @@ class NoSpace(PinwheelError):
     """The disk is full (or a quota is): nothing became visible, and it works again once there is room."""
 
 
+class Busy(PinwheelError):
+    """Others keep the database from us for too long: nothing changed, and it works again once they are done."""
+
+
 @dataclass(frozen=True, slots=True)
 class FileEntry:
     """One file as a page lists it.

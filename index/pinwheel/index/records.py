@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import threading
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from packaging.utils import canonicalize_version
 from sqlalchemy import Connection, Row, and_, or_, select
 
 from pinwheel.events import Event
-from pinwheel.index import tables
+from pinwheel.index.database import Database
 from pinwheel.index.entries import AlreadyThere, FileEntry, NewFile, Outcome, Published, Taken
-from pinwheel.index.tables import Database, attachments, counters, events, files, projects
+from pinwheel.index.tables import attachments, counters, dirty, events, files, projects, releases
 
 
 class Records(Protocol):
@@ -73,12 +73,6 @@ class DatabaseRecords:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._watcher = tables.watcher(database.path)
-        self._watching = threading.Lock()
-
-    def close(self) -> None:
-        """End the connection that watches; the database is its owner's to close."""
-        self._watcher.close()
 
     def publish(self, new: NewFile) -> Outcome:
         entry = new.entry
@@ -87,16 +81,11 @@ class DatabaseRecords:
             if taken is not None:
                 return AlreadyThere() if taken.sha256 == entry.sha256 and not taken.removed else taken
             serial = raised(connection, "files")
-            row = connection.execute(select(projects.c.id).where(projects.c.name == entry.project)).first()
-            if row is None:
-                made = projects.insert().values(name=entry.project, serial=serial, created_at=entry.upload_time)
-                project_id = connection.execute(made.returning(projects.c.id)).scalar_one()
-            else:
-                project_id = row.id
-                connection.execute(projects.update().where(projects.c.id == project_id).values(serial=serial))
+            project_id = _project_id(connection, entry.project, entry.upload_time)
             connection.execute(
                 files.insert().values(
                     project_id=project_id,
+                    release_id=_release_id(connection, project_id, entry.version),
                     filename=entry.filename,
                     identity=new.identity,
                     kind=new.kind,
@@ -107,21 +96,22 @@ class DatabaseRecords:
                     requires_python=entry.requires_python,
                     upload_time=entry.upload_time,
                     uploader=new.uploader,
-                    yanked=entry.yanked,
                 )
             )
+            _touch(connection, project_id, entry.project, serial)
             _note(connection, entry.upload_time, new.uploader, entry)
             return Published(serial)
 
     def remove(self, filename: str, at: str, actor: str) -> bool:
         with self._database.writing() as connection:
             which = and_(files.c.filename == filename, files.c.removed_at.is_(None))
-            row = connection.execute(select(files.c.id, files.c.project_id).where(which)).first()
+            wanted = select(files.c.id, files.c.project_id, projects.c.name).join(projects).where(which)
+            row = connection.execute(wanted).first()
             if row is None:
                 return False
             serial = raised(connection, "files")
             connection.execute(files.update().where(files.c.id == row.id).values(removed_at=at, removed_by=actor))
-            connection.execute(projects.update().where(projects.c.id == row.project_id).values(serial=serial))
+            _touch(connection, row.project_id, row.name, serial)
             return True
 
     def project(self, name: str) -> tuple[FileEntry, ...]:
@@ -174,14 +164,12 @@ class DatabaseRecords:
             return any(connection.execute(each.limit(1)).first() is not None for each in wanted)
 
     def stamp(self) -> int:
-        # one connection for all threads, because its numbers mean nothing to another connection
-        with self._watching:
-            return int(self._watcher.execute("PRAGMA data_version").fetchone()[0])
+        return self._database.stamp()
 
     def serials(self) -> Serials:
         with self._database.reading() as connection:
-            rows = connection.execute(select(counters.c.name, counters.c.value))
-            return Serials(**{row.name: row.value for row in rows})
+            found = {row.name: row.value for row in connection.execute(select(counters.c.name, counters.c.value))}
+            return Serials(found["files"], found["access"])
 
     def changed_since(self, serial: int) -> tuple[str, ...]:
         with self._database.reading() as connection:
@@ -200,7 +188,8 @@ def insert_event(connection: Connection, document: dict[str, Any], recorded_by: 
     if connection.execute(select(events.c.serial).where(events.c.id == document["id"])).first() is not None:
         return False
     named = {key: document[key] for key in ("id", "at", "kind", "subject", "environment")}
-    connection.execute(events.insert().values(**named, document=json.dumps(document | {"recorded_by": recorded_by})))
+    stored = json.dumps(document | {"recorded_by": recorded_by})
+    connection.execute(events.insert().values(**named, serial=raised(connection, "events"), document=stored))
     return True
 
 
@@ -211,10 +200,39 @@ def _note(connection: Connection, at: str, actor: str, entry: FileEntry) -> None
     insert_event(connection, event.document(), actor)
 
 
+def _project_id(connection: Connection, name: str, at: str) -> int:
+    """The project's row, which is made when it is not there."""
+    found = connection.execute(select(projects.c.id).where(projects.c.name == name)).scalar()
+    if found is not None:
+        return int(found)
+    made = projects.insert().values(name=name, serial=0, created_at=at, status="active", status_reason="")
+    return int(connection.execute(made.returning(projects.c.id)).scalar_one())
+
+
+def _release_id(connection: Connection, project_id: int, version: str) -> int:
+    """The row of the file's release, which is made when it is not there."""
+    canonical = canonicalize_version(version)
+    which = and_(releases.c.project_id == project_id, releases.c.version == canonical)
+    found = connection.execute(select(releases.c.id).where(which)).scalar()
+    if found is not None:
+        return int(found)
+    made = releases.insert().values(project_id=project_id, version=canonical)
+    return int(connection.execute(made.returning(releases.c.id)).scalar_one())
+
+
+def _touch(connection: Connection, project_id: int, name: str, serial: int) -> None:
+    """The project changed with `serial`: its pages have to be made again, and so do those that list the projects."""
+    connection.execute(projects.update().where(projects.c.id == project_id).values(serial=serial))
+    for page in (name, ""):
+        if not connection.execute(dirty.update().where(dirty.c.project == page).values(serial=serial)).rowcount:
+            connection.execute(dirty.insert().values(project=page, serial=serial))
+
+
 def _visible() -> Any:
     return (
-        select(projects.c.name.label("project"), files)
+        select(projects.c.name.label("project"), files, releases.c.yanked)
         .join(projects, files.c.project_id == projects.c.id)
+        .join(releases, files.c.release_id == releases.c.id)
         .where(files.c.removed_at.is_(None))
     )
 

@@ -97,9 +97,9 @@ def token_list(_context: Any, data: str = DATA, json: bool = False) -> None:
         {
             "name": token.name,
             "state": state(token.expires_at, token.revoked_at),
-            "scopes": list(token.scopes),
-            "projects": list(token.projects),
-            "environments": list(token.environments),
+            "scopes": [grant.scope for grant in token.grants],
+            "projects": list(token.grants[0].projects),
+            "environments": list(token.grants[0].environments),
             "created_at": token.created_at,
             "expires_at": stamp(token.expires_at) if token.expires_at is not None else None,
         }

@@ -1,0 +1,154 @@
+"""The index's database: the one place that opens it, SQLite in WAL mode.
+
+Every write transaction takes the write lock when it begins, so that what it reads stays true until it commits.
+Nothing here assumes one process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, select
+from sqlalchemy.exc import DatabaseError
+
+from pinwheel.errors import PinwheelError
+from pinwheel.index.entries import Busy, NoSpace
+from pinwheel.index.tables import SCHEMA_VERSION, counters, meta, schema
+
+BUSY_S = 20
+COUNTERS = ("files", "access", "events")
+EPOCH_BITS = 20  # so many changes a second fit between two epochs
+
+
+class Database:
+    """Connections to one index database. Safe to share between threads; open it anew in each process."""
+
+    def __init__(self, path: Path) -> None:
+        """Open `path`, which is made when it does not exist. Raises `PinwheelError` for another schema version."""
+        self.path = path
+        self._engine = _engine(path)
+        with _translated(path):
+            self._prepare()
+        # its numbers mean nothing to another connection, so all threads share this one
+        self._watcher = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+        self._watching = threading.Lock()
+
+    def close(self) -> None:
+        self._watcher.close()
+        self._engine.dispose()
+
+    def stamp(self) -> int:
+        """A number that differs whenever anybody else may have committed since it was last asked. Very cheap."""
+        with _translated(self.path), self._watching:
+            return int(self._watcher.execute("PRAGMA data_version").fetchone()[0])
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """One consistent view."""
+        with _translated(self.path), self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """One transaction that holds the write lock from its beginning. Raises `NoSpace` and `Busy`."""
+        with (
+            _translated(self.path),
+            self._engine.connect().execution_options(writes=True) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    def _prepare(self) -> None:
+        with self._engine.connect() as connection:
+            found = inspect(connection).has_table("meta")
+        if not found:
+            with self.writing() as connection:
+                # somebody else may have made them since; the write lock is ours now
+                schema.create_all(connection)
+                if connection.execute(select(meta.c.value).where(meta.c.key == "schema")).first() is None:
+                    connection.execute(meta.insert().values(key="schema", value=str(SCHEMA_VERSION)))
+                    connection.execute(meta.insert().values(key="epoch", value="0"))
+                    connection.execute(counters.insert(), [{"name": name, "value": 0} for name in COUNTERS])
+                    raise_epoch(connection, time.time())
+        with self.reading() as connection:
+            version = connection.execute(select(meta.c.value).where(meta.c.key == "schema")).scalar()
+        if version != str(SCHEMA_VERSION):
+            newer = version is not None and version.isdigit() and int(version) > SCHEMA_VERSION
+            raise PinwheelError(
+                f"the index's database has schema version {version}, this pinwheel works with {SCHEMA_VERSION}",
+                where=str(self.path),
+                remedy="use the newer pinwheel that wrote it" if newer else "migrate it, or start with an empty folder",
+            )
+
+
+def epoch(connection: Connection) -> int:
+    """The first number of the time since the database was made or restored: tokens and serials are above it."""
+    return int(connection.execute(select(meta.c.value).where(meta.c.key == "epoch")).scalar_one()) << EPOCH_BITS
+
+
+def raise_epoch(connection: Connection, now: float) -> None:
+    """Begin a new epoch, `now` in seconds since 1970: no token of a lease and no serial that anybody saw before,
+    of this database or of the one whose place it takes, will be given again."""
+    before = int(connection.execute(select(meta.c.value).where(meta.c.key == "epoch")).scalar_one())
+    connection.execute(meta.update().where(meta.c.key == "epoch").values(value=str(max(before + 1, int(now)))))
+    floor = epoch(connection)
+    connection.execute(counters.update().where(counters.c.value < floor).values(value=floor))
+
+
+def _engine(path: Path) -> Engine:
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)),
+        connect_args={"timeout": BUSY_S, "check_same_thread": False},
+        pool_size=8,
+        max_overflow=256,
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # transactions begin where we say, not where the driver guesses
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")  # a commit survives a power cut
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("writes")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+@contextlib.contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (DatabaseError, sqlite3.DatabaseError) as error:
+        reason = error.orig if isinstance(error, DatabaseError) else error
+        code = getattr(reason, "sqlite_errorcode", 0) & 0xFF  # the rest says more, in dozens of ways
+        if code == sqlite3.SQLITE_FULL:
+            raise NoSpace("the disk is full", where=str(path), remedy="free some space and try again") from error
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise Busy(
+                f"the index's database is held by another process for more than {BUSY_S} s",
+                where=str(path),
+                remedy="try again in a moment",
+            ) from error
+        if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+            raise PinwheelError(
+                "the index's database is damaged",
+                where=str(path),
+                remedy="stop the server and restore a copy of the whole data folder",
+            ) from error
+        if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
+            raise PinwheelError(
+                "the index's database cannot be opened for writing",
+                where=str(path),
+                remedy="work as the folder's owner, correct its permissions, or name another with --data",
+            ) from error
+        raise
