@@ -38,7 +38,7 @@ def main(folder: Path, file: Path, moment: str) -> None:
     if moment == "between blob and commit":
         store = DiesBeforeTheCommit(index.records)
     elif moment == "within the transaction":
-        records.insert_event = die  # type: ignore[assignment]
+        records.event_row = die  # type: ignore[assignment]
     uploaded = index.temporary / "upload-test"
     shutil.copyfile(file, uploaded)
     with uploaded.open("rb") as opened:

@@ -68,6 +68,37 @@ def test_of_many_at_once_one_wins(records: Records) -> None:
     assert records.project("acme") == (winner.entry,)
 
 
+def test_many_files_are_published_in_one_change(records: Records) -> None:
+    """Each as it would be alone, one after the other."""
+    records.publish(new_file(wheel("acme")))
+    first, second, other = wheel("acme", "2.0"), wheel("acme", "2.0", code="other = True"), wheel("other")
+    before = records.serials().files
+    new = [new_file(made) for made in (wheel("acme"), first, first, second, other, wheel("acme", code="x = 1"))]
+    outcomes = records.publish_all(new)
+    assert [type(outcome) for outcome in outcomes] == [AlreadyThere, Published, AlreadyThere, Taken, Published, Taken]
+    assert outcomes[3] == Taken(first.filename, first.sha256, removed=False)
+    assert records.serials().files == before + 1
+    assert set(records.changed_since(before)) == {"acme", "other"}
+    assert records.names() == ("acme", "other")
+    assert [entry.sha256 for entry in records.project("acme")] == [wheel("acme").sha256, first.sha256]
+
+
+def test_of_many_files_each_has_its_event(index: Stored) -> None:
+    index.records.publish_all([new_file(wheel("acme", f"1.{number}")) for number in range(3)])
+    found, last = index.control.events(0, 10)
+    assert [(event["kind"], event["version"]) for event in found] == [("published", f"1.{n}") for n in range(3)]
+    assert [event["serial"] for event in found] == [last - 2, last - 1, last]
+
+
+def test_a_needed_blob_is_known_by_its_hash(records: Records) -> None:
+    made = new_file(wheel("acme"))
+    made = dataclasses.replace(made, entry=dataclasses.replace(made.entry, core_metadata="a" * 64))
+    records.publish(made)
+    assert [records.needs(sha256) for sha256 in (made.entry.sha256, "a" * 64, "b" * 64)] == [True, True, False]
+    records.remove(made.entry.filename, AT, "tester")
+    assert not records.needs(made.entry.sha256)
+
+
 def test_a_removed_file_is_gone_and_its_name_stays_taken(records: Records) -> None:
     new = new_file(wheel("acme"))
     records.publish(new)

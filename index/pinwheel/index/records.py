@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from packaging.utils import canonicalize_version
-from sqlalchemy import Connection, Row, and_, or_, select
+from sqlalchemy import Connection, Row, and_, or_, select, tuple_
 
 from pinwheel.events import Event
 from pinwheel.index.database import Database
@@ -22,6 +22,9 @@ class Records(Protocol):
 
     def publish(self, new: NewFile) -> Outcome:
         """Make the file exist, in one transaction with its event. Raises `NoSpace`."""
+
+    def publish_all(self, new: Sequence[NewFile]) -> tuple[Outcome, ...]:
+        """The same for many files in one transaction: what becomes of each, in their order. At most 1,000."""
 
     def remove(self, filename: str, at: str, actor: str) -> bool:
         """Take the file away for good; its name stays taken. False when there is none."""
@@ -75,32 +78,24 @@ class DatabaseRecords:
         self._database = database
 
     def publish(self, new: NewFile) -> Outcome:
-        entry = new.entry
+        return self.publish_all((new,))[0]
+
+    def publish_all(self, new: Sequence[NewFile]) -> tuple[Outcome, ...]:
         with self._database.writing() as connection:
-            taken = _taken(connection, or_(files.c.identity == new.identity, files.c.filename == entry.filename))
-            if taken is not None:
-                return AlreadyThere() if taken.sha256 == entry.sha256 and not taken.removed else taken
-            serial = raised(connection, "files")
-            project_id = _project_id(connection, entry.project, entry.upload_time)
-            connection.execute(
-                files.insert().values(
-                    project_id=project_id,
-                    release_id=_release_id(connection, project_id, entry.version),
-                    filename=entry.filename,
-                    identity=new.identity,
-                    kind=new.kind,
-                    version=entry.version,
-                    sha256=entry.sha256,
-                    size_bytes=entry.size_bytes,
-                    metadata_sha256=entry.core_metadata or None,
-                    requires_python=entry.requires_python,
-                    upload_time=entry.upload_time,
-                    uploader=new.uploader,
-                )
+            taken = _takers(connection, new)
+            fresh: dict[str, NewFile] = {}
+            for each in new:
+                if each.identity not in taken and each.entry.filename not in taken:
+                    fresh[each.identity] = each
+                    ours = Taken(each.entry.filename, each.entry.sha256, removed=False)
+                    taken |= {each.identity: ours, each.entry.filename: ours}
+            serial = _inserted(connection, list(fresh.values())) if fresh else 0
+            return tuple(
+                Published(serial)
+                if fresh.get(each.identity) is each
+                else _outcome(each, taken.get(each.identity) or taken[each.entry.filename])
+                for each in new
             )
-            _touch(connection, project_id, entry.project, serial)
-            _note(connection, entry.upload_time, new.uploader, entry)
-            return Published(serial)
 
     def remove(self, filename: str, at: str, actor: str) -> bool:
         with self._database.writing() as connection:
@@ -111,7 +106,7 @@ class DatabaseRecords:
                 return False
             serial = raised(connection, "files")
             connection.execute(files.update().where(files.c.id == row.id).values(removed_at=at, removed_by=actor))
-            _touch(connection, row.project_id, row.name, serial)
+            touch(connection, {row.name: row.project_id}, serial)
             return True
 
     def project(self, name: str) -> tuple[FileEntry, ...]:
@@ -176,10 +171,10 @@ class DatabaseRecords:
             return tuple(connection.execute(select(projects.c.name).where(projects.c.serial > serial)).scalars())
 
 
-def raised(connection: Connection, counter: str) -> int:
+def raised(connection: Connection, counter: str, by: int = 1) -> int:
     """Raise a counter within the running write transaction and return its new value."""
     wanted = counters.c.name == counter
-    connection.execute(counters.update().where(wanted).values(value=counters.c.value + 1))
+    connection.execute(counters.update().where(wanted).values(value=counters.c.value + by))
     return int(connection.execute(select(counters.c.value).where(wanted)).scalar_one())
 
 
@@ -187,45 +182,99 @@ def insert_event(connection: Connection, document: dict[str, Any], recorded_by: 
     """Record an event's document, and the principal who sent it, unless its id is known. True when it is new."""
     if connection.execute(select(events.c.serial).where(events.c.id == document["id"])).first() is not None:
         return False
-    named = {key: document[key] for key in ("id", "at", "kind", "subject", "environment")}
-    stored = json.dumps(document | {"recorded_by": recorded_by})
-    connection.execute(events.insert().values(**named, serial=raised(connection, "events"), document=stored))
+    connection.execute(events.insert().values(**event_row(document, recorded_by, raised(connection, "events"))))
     return True
 
 
-def _note(connection: Connection, at: str, actor: str, entry: FileEntry) -> None:
-    """The event of a publication: it commits with the record or not at all."""
-    detail = {"filename": entry.filename, "sha256": entry.sha256, "size": entry.size_bytes}
-    event = Event(uuid.uuid4().hex, at, "published", actor, entry.project, entry.version, detail=detail)
-    insert_event(connection, event.document(), actor)
+def event_row(document: dict[str, Any], recorded_by: str, serial: int) -> dict[str, Any]:
+    named = {key: document[key] for key in ("id", "at", "kind", "subject", "environment")}
+    return {**named, "serial": serial, "document": json.dumps(document | {"recorded_by": recorded_by})}
 
 
-def _project_id(connection: Connection, name: str, at: str) -> int:
-    """The project's row, which is made when it is not there."""
-    found = connection.execute(select(projects.c.id).where(projects.c.name == name)).scalar()
-    if found is not None:
-        return int(found)
-    made = projects.insert().values(name=name, serial=0, created_at=at, status="active", status_reason="")
-    return int(connection.execute(made.returning(projects.c.id)).scalar_one())
+def _inserted(connection: Connection, new: Sequence[NewFile]) -> int:
+    """Record files whose places are free, each with its event: both commit or neither. Returns their serial."""
+    serial = raised(connection, "files")
+    project_ids = _project_ids(connection, new)
+    release_ids = _release_ids(connection, {_release(project_ids, each) for each in new})
+    rows = [
+        {
+            "project_id": project_ids[each.entry.project],
+            "release_id": release_ids[_release(project_ids, each)],
+            "filename": each.entry.filename,
+            "identity": each.identity,
+            "kind": each.kind,
+            "version": each.entry.version,
+            "sha256": each.entry.sha256,
+            "size_bytes": each.entry.size_bytes,
+            "metadata_sha256": each.entry.core_metadata or None,
+            "requires_python": each.entry.requires_python,
+            "upload_time": each.entry.upload_time,
+            "uploader": each.uploader,
+        }
+        for each in new
+    ]
+    connection.execute(files.insert(), rows)
+    touch(connection, project_ids, serial)
+    _note(connection, new)
+    return serial
 
 
-def _release_id(connection: Connection, project_id: int, version: str) -> int:
-    """The row of the file's release, which is made when it is not there."""
-    canonical = canonicalize_version(version)
-    which = and_(releases.c.project_id == project_id, releases.c.version == canonical)
-    found = connection.execute(select(releases.c.id).where(which)).scalar()
-    if found is not None:
-        return int(found)
-    made = releases.insert().values(project_id=project_id, version=canonical)
-    return int(connection.execute(made.returning(releases.c.id)).scalar_one())
+def _note(connection: Connection, new: Sequence[NewFile]) -> None:
+    last = raised(connection, "events", by=len(new))
+    rows = []
+    for serial, each in enumerate(new, last - len(new) + 1):
+        entry = each.entry
+        detail = {"filename": entry.filename, "sha256": entry.sha256, "size": entry.size_bytes}
+        told = Event(
+            uuid.uuid4().hex, entry.upload_time, "published", each.uploader, entry.project, entry.version, detail=detail
+        )
+        rows.append(event_row(told.document(), each.uploader, serial))
+    connection.execute(events.insert(), rows)
 
 
-def _touch(connection: Connection, project_id: int, name: str, serial: int) -> None:
-    """The project changed with `serial`: its pages have to be made again, and so do those that list the projects."""
-    connection.execute(projects.update().where(projects.c.id == project_id).values(serial=serial))
-    for page in (name, ""):
-        if not connection.execute(dirty.update().where(dirty.c.project == page).values(serial=serial)).rowcount:
-            connection.execute(dirty.insert().values(project=page, serial=serial))
+def _project_ids(connection: Connection, new: Sequence[NewFile]) -> dict[str, int]:
+    """The rows of the files' projects, which are made where they are not there."""
+    at = {each.entry.project: each.entry.upload_time for each in new}
+
+    def there() -> dict[str, int]:
+        rows = connection.execute(select(projects.c.name, projects.c.id).where(projects.c.name.in_(at)))
+        return {row.name: row.id for row in rows}
+
+    found = there()
+    missing = [name for name in at if name not in found]
+    if not missing:
+        return found
+    made = {"serial": 0, "status": "active", "status_reason": ""}
+    connection.execute(projects.insert(), [{"name": name, "created_at": at[name], **made} for name in missing])
+    return there()
+
+
+def _release(project_ids: dict[str, int], new: NewFile) -> tuple[int, str]:
+    return project_ids[new.entry.project], canonicalize_version(new.entry.version)
+
+
+def _release_ids(connection: Connection, wanted: set[tuple[int, str]]) -> dict[tuple[int, str], int]:
+    """The rows of the releases, which are made where they are not there."""
+    which = tuple_(releases.c.project_id, releases.c.version).in_(sorted(wanted))
+
+    def there() -> dict[tuple[int, str], int]:
+        rows = connection.execute(select(releases.c.project_id, releases.c.version, releases.c.id).where(which))
+        return {(row.project_id, row.version): row.id for row in rows}
+
+    found = there()
+    missing = wanted - found.keys()
+    if not missing:
+        return found
+    connection.execute(releases.insert(), [{"project_id": one, "version": two} for one, two in sorted(missing)])
+    return there()
+
+
+def touch(connection: Connection, project_ids: Mapping[str, int], serial: int) -> None:
+    """The projects changed with `serial`: their pages have to be made again, and so do those that list the projects."""
+    connection.execute(projects.update().where(projects.c.id.in_(project_ids.values())).values(serial=serial))
+    pages = [*project_ids, ""]
+    connection.execute(dirty.delete().where(dirty.c.project.in_(pages)))
+    connection.execute(dirty.insert(), [{"project": page, "serial": serial} for page in pages])
 
 
 def _visible() -> Any:
@@ -254,3 +303,18 @@ def _entry(row: Row[Any]) -> FileEntry:
 def _taken(connection: Connection, which: Any) -> Taken | None:
     row = connection.execute(select(files.c.filename, files.c.sha256, files.c.removed_at).where(which)).first()
     return Taken(row.filename, row.sha256, row.removed_at is not None) if row else None
+
+
+def _takers(connection: Connection, new: Sequence[NewFile]) -> dict[str, Taken]:
+    """Who has the places of these files, by identity and by filename."""
+    identities, filenames = [each.identity for each in new], [each.entry.filename for each in new]
+    which = or_(files.c.identity.in_(identities), files.c.filename.in_(filenames))
+    found: dict[str, Taken] = {}
+    for row in connection.execute(select(files).where(which)):
+        taken = Taken(row.filename, row.sha256, row.removed_at is not None)
+        found |= {row.identity: taken, row.filename: taken}
+    return found
+
+
+def _outcome(new: NewFile, taken: Taken) -> Outcome:
+    return AlreadyThere() if taken.sha256 == new.entry.sha256 and not taken.removed else taken
