@@ -17,10 +17,12 @@ PORTIONS = {name: ROOT / name / "pinwheel" for name in ("src", "index", "packagi
 CORE = {"errors", "events", "pin", "ledger", "config", "console", "process", "archive", "scaffold"}
 TOP = {"cli", "__main__", "demo", "stage", "doctor"}
 
+STORES = {f"index.{name}" for name in ("records", "tokens", "leases", "event_log", "attachments")}
+
 HOMES = {
     "pypiserver": {"index.engine"},
     "granian": {"index.serve"},
-    "sqlalchemy": {"index.records", "index.tables", "index.database", "index.control_records"},
+    "sqlalchemy": {"index.tables", "index.database", *STORES},
     "multipart": {"index.upload"},
     "bcrypt": {"index.access"},
     "urllib3": {"index.client", "index.upstream"},

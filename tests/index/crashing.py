@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pinwheel.archive import Limits
-from pinwheel.index import records
+from pinwheel.index import event_log, records
 from pinwheel.index.admission import judge_file
 from pinwheel.index.assembly import now, stored
 from pinwheel.index.blobs import sha256_of
@@ -38,7 +38,7 @@ def main(folder: Path, file: Path, moment: str) -> None:
     if moment == "between blob and commit":
         store = DiesBeforeTheCommit(index.records)
     elif moment == "within the transaction":
-        records.event_row = die  # type: ignore[assignment]
+        event_log.append = die  # type: ignore[assignment]
     uploaded = index.temporary / "upload-test"
     shutil.copyfile(file, uploaded)
     with uploaded.open("rb") as opened:

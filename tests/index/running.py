@@ -45,7 +45,7 @@ def make_token(folder: Path, name: str, *scopes: str, **about: Any) -> str:
     secret, token = new_token(name, scopes, created_at=now(), **about)
     index = stored(folder, create=True)
     try:
-        assert index.control.add_token(token)
+        assert index.tokens.add(token)
     finally:
         index.close()
     return secret

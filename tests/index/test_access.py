@@ -20,8 +20,8 @@ from tests.index.running import authorization, call, make_token, names, upload
 from pinwheel.errors import UsageError
 from pinwheel.index.access import MOST_CHECKS, Access, hashed, new_token, read_htpasswd
 from pinwheel.index.assembly import Stored, now
-from pinwheel.index.control_records import ControlRecords
 from pinwheel.index.pages import JSON_V1
+from pinwheel.index.tokens import DatabaseTokens
 
 JSON = {"Accept": JSON_V1}
 READS = ("/", "/simple/", "/simple/acme/", "/packages/", "/acme/json", "/-/events", "/files/x/y")
@@ -90,14 +90,14 @@ def test_a_revoked_token_ends_at_once_and_so_do_its_children(app: Callable[..., 
     minted = call(served, "POST", "/-/tokens", token, body=b'{"name": "c", "scopes": ["read"], "ttl_s": 60}')
     child = minted.json()["token"]
     assert [call(served, "GET", "/simple/", each).status for each in (token, child)] == [200, 200]
-    assert index.control.revoke_token("parent", now())
+    assert index.tokens.revoke("parent", now())
     assert [call(served, "GET", "/simple/", each).status for each in (token, child)] == [401, 401]
-    assert not index.control.revoke_token("parent", now())
+    assert not index.tokens.revoke("parent", now())
 
 
 def test_a_token_ends_when_it_expires_also_when_it_is_remembered(index: Stored) -> None:
     clock = [time.time()]
-    door = Access(index.control, now=lambda: clock[0])
+    door = Access(index.tokens, now=lambda: clock[0])
     token = make_token(index.folder, "short", "read", expires_at=clock[0] + 10)
     header = authorization(token)["Authorization"]
     assert door.identify(header, 1) is not None
@@ -134,7 +134,7 @@ def test_users_of_the_password_file_read_and_upload(app: Callable[..., Any], htp
 
 
 def test_a_changed_password_file_is_read_again(index: Stored, htpasswd: Path) -> None:
-    door = Access(index.control, htpasswd)
+    door = Access(index.tokens, htpasswd)
     ben = authorization("x" * 100, "ben")["Authorization"]
     assert door.identify(ben, 1) is None
     htpasswd.write_text(f"ben:{bcrypt.hashpw(b'x' * 72, bcrypt.gensalt(4)).decode()}\n")
@@ -152,7 +152,7 @@ def test_a_password_is_checked_once_and_then_remembered(
         return real(password, stored)
 
     monkeypatch.setattr(bcrypt, "checkpw", counted)
-    door = Access(index.control, htpasswd)
+    door = Access(index.tokens, htpasswd)
     for _ in range(5):
         assert door.identify(authorization("secret", "ann")["Authorization"], 1) is not None
         assert door.identify(authorization("wrong", "ann")["Authorization"], 1) is None
@@ -212,17 +212,17 @@ def test_a_token_that_is_revoked_while_it_is_verified_is_not_remembered(
     index: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     header = authorization(make_token(index.folder, "t", "read"))["Authorization"]
-    door = Access(index.control)
-    real = index.control.token
+    door = Access(index.tokens)
+    real = index.tokens.find
 
     def revoked_meanwhile(hash_: str) -> Any:
         found = real(hash_)
         monkeypatch.undo()
-        index.control.revoke_token("t", now())
+        index.tokens.revoke("t", now())
         assert door.identify("Basic eDp5", 2) is None  # somebody else asks, and knows of the revocation
         return found
 
-    monkeypatch.setattr(ControlRecords, "token", lambda _self, hash_: revoked_meanwhile(hash_))
+    monkeypatch.setattr(DatabaseTokens, "find", lambda _self, hash_: revoked_meanwhile(hash_))
     door.identify(header, 1)
     assert door.identify(header, 2) is None
 
@@ -231,7 +231,7 @@ def test_a_new_token_makes_nobody_forget(index: Stored) -> None:
     before = index.records.serials()
     make_token(index.folder, "t", "read")
     assert index.records.serials() == before
-    index.control.revoke_token("t", now())
+    index.tokens.revoke("t", now())
     assert index.records.serials() != before
 
 
@@ -243,7 +243,7 @@ def test_an_unknown_user_costs_a_check_too(index: Stored, htpasswd: Path, monkey
         return False
 
     monkeypatch.setattr(bcrypt, "checkpw", counted)
-    assert Access(index.control, htpasswd).identify(authorization("x", "nobody")["Authorization"], 1) is None
+    assert Access(index.tokens, htpasswd).identify(authorization("x", "nobody")["Authorization"], 1) is None
     assert len(checks) == 1
 
 

@@ -13,7 +13,7 @@ from tests.index.running import Reply, call, make_token
 
 from pinwheel.events import KINDS, Event
 from pinwheel.index.assembly import Stored
-from pinwheel.index.control_records import ControlRecords
+from pinwheel.index.leases import Leases
 
 LEASE = {"owner": "ann@desk", "rollout": "r1", "ttl_s": 30}
 
@@ -68,7 +68,7 @@ def test_a_released_lease_can_be_taken_and_its_token_grows(ask: Callable[..., Re
 
 
 def test_a_lease_that_ran_out_is_taken_with_a_higher_token_and_the_old_one_is_fenced(index: Stored) -> None:
-    leases: ControlRecords = index.control
+    leases: Leases = index.leases
     ours, first = leases.acquire("prod", "ann", "r1", now=100.0, ttl_s=10)
     assert ours
     assert leases.renew("prod", first.token, now=105.0, ttl_s=10) is not None
@@ -85,7 +85,7 @@ def test_a_lease_that_ran_out_is_taken_with_a_higher_token_and_the_old_one_is_fe
 
 def test_of_many_who_want_a_lease_one_gets_it(index: Stored) -> None:
     with ThreadPoolExecutor(10) as pool:
-        got = list(pool.map(lambda n: index.control.acquire("prod", f"o{n}", f"r{n}", 100.0, 10)[0], range(10)))
+        got = list(pool.map(lambda n: index.leases.acquire("prod", f"o{n}", f"r{n}", 100.0, 10)[0], range(10)))
     assert sum(got) == 1
 
 

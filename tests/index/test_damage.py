@@ -42,7 +42,7 @@ def test_a_damaged_database_is_said_to_be(folder: Path, start: int, end: int | N
     content[start:end] = b"\xa5" * len(content[start:end])
     file.write_bytes(content)
     with pytest.raises(PinwheelError, match="damaged") as raised:
-        stored(folder).control.every_token()
+        stored(folder).tokens.every()
     assert (raised.value.where, "restore a copy" in raised.value.remedy) == (str(file), True)
 
 

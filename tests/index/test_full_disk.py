@@ -16,7 +16,7 @@ from tests.index.making import wheel
 from tests.index.running import Server, call, make_token, upload
 
 from pinwheel.index.assembly import Stored, stored
-from pinwheel.index.control_records import ControlRecords
+from pinwheel.index.attachments import DatabaseAttachments
 from pinwheel.index.entries import NoSpace
 from pinwheel.index.records import DatabaseRecords
 from pinwheel.index.storing import recording
@@ -56,7 +56,7 @@ def test_an_attachment_whose_commit_finds_no_room_leaves_no_blob(
 ) -> None:
     served, path = app(), "/-/attachments/acme/1.0/pylock.toml"
     with monkeypatch.context() as patched:
-        patched.setattr(ControlRecords, "attach", full)
+        patched.setattr(DatabaseAttachments, "add", full)
         assert call(served, "PUT", path, token, body=b"lock").status == 507
     assert list(index.blobs.every()) == []
     assert call(served, "PUT", path, token, body=b"lock").status == 200

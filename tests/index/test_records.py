@@ -85,7 +85,7 @@ def test_many_files_are_published_in_one_change(records: Records) -> None:
 
 def test_of_many_files_each_has_its_event(index: Stored) -> None:
     index.records.publish_all([new_file(wheel("acme", f"1.{number}")) for number in range(3)])
-    found, last = index.control.events(0, 10)
+    found, last = index.events.after(0, 10)
     assert [(event["kind"], event["version"]) for event in found] == [("published", f"1.{n}") for n in range(3)]
     assert [event["serial"] for event in found] == [last - 2, last - 1, last]
 
@@ -140,7 +140,7 @@ def test_a_publication_and_its_event_are_one(index: Stored) -> None:
     new = new_file(wheel("acme"))
     index.records.publish(new)
     index.records.publish(new)
-    events, last = index.control.events(0, 10)
+    events, last = index.events.after(0, 10)
     assert [(each["kind"], each["subject"], each["version"]) for each in events] == [("published", "acme", "1.0.0")]
     assert events[0]["detail"]["sha256"] == new.entry.sha256
     assert last == events[0]["serial"]

@@ -21,9 +21,9 @@ from typing import Literal
 import bcrypt
 
 from pinwheel.errors import PinwheelError, UsageError
-from pinwheel.index.control_records import ControlRecords, Grant, Token
 from pinwheel.index.globs import matching
 from pinwheel.index.recent import Recent
+from pinwheel.index.tokens import Grant, Token, Tokens
 
 SCOPES = ("read", "upload", "promote", "deploy", "admin")
 TOKEN_USER = "__token__"  # noqa: S105 - a user name
@@ -77,13 +77,13 @@ class Access:
 
     def __init__(
         self,
-        control: ControlRecords,
+        tokens: Tokens,
         htpasswd: Path | None = None,
         *,
         anonymous_read: bool = False,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._control = control
+        self._tokens = tokens
         self._users = _Users(htpasswd) if htpasswd else None
         self._unnamed = ANONYMOUS if anonymous_read else NOBODY
         self._now = now
@@ -119,7 +119,7 @@ class Access:
     def _token(self, credential: tuple[str, str] | None) -> Principal | None:
         if credential is None or credential[0] != TOKEN_USER:
             return None
-        token = self._control.token(hashed(credential[1]))
+        token = self._tokens.find(hashed(credential[1]))
         if token is None or token.revoked_at:
             return None
         return Principal(

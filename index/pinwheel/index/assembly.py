@@ -12,14 +12,17 @@ from pathlib import Path
 
 from pinwheel.errors import PinwheelError
 from pinwheel.index.access import Access
+from pinwheel.index.attachments import DatabaseAttachments
 from pinwheel.index.blobs import FolderBlobs
 from pinwheel.index.control import Control
-from pinwheel.index.control_records import ControlRecords
 from pinwheel.index.database import Database
+from pinwheel.index.event_log import DatabaseEventLog
+from pinwheel.index.leases import DatabaseLeases
 from pinwheel.index.page_cache import PageCache
 from pinwheel.index.policy import Policy
 from pinwheel.index.publisher import Publisher
 from pinwheel.index.records import DatabaseRecords
+from pinwheel.index.tokens import DatabaseTokens
 from pinwheel.index.upstream import Upstreams
 
 DATABASE = "index.sqlite"
@@ -33,7 +36,10 @@ class Stored:
     folder: Path
     database: Database
     records: DatabaseRecords
-    control: ControlRecords
+    tokens: DatabaseTokens
+    leases: DatabaseLeases
+    events: DatabaseEventLog
+    attachments: DatabaseAttachments
     blobs: FolderBlobs
 
     @property
@@ -58,7 +64,16 @@ def stored(folder: Path, *, create: bool = False) -> Stored:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         blobs = FolderBlobs(folder / "blobs", folder / "tmp")
     database = Database(folder / DATABASE)
-    return Stored(folder, database, DatabaseRecords(database), ControlRecords(database), blobs)
+    return Stored(
+        folder,
+        database,
+        DatabaseRecords(database),
+        DatabaseTokens(database),
+        DatabaseLeases(database),
+        DatabaseEventLog(database),
+        DatabaseAttachments(database),
+        blobs,
+    )
 
 
 @contextlib.contextmanager
@@ -112,10 +127,19 @@ def application(setup: Setup, log: Callable[[str], None] | None = None) -> objec
     engine = Engine(open_folder.records, publisher, open_folder.temporary, policy, now)
     return IndexApp(
         cache=cache,
-        access=Access(open_folder.control, setup.htpasswd, anonymous_read=policy.anonymous_read),
+        access=Access(open_folder.tokens, setup.htpasswd, anonymous_read=policy.anonymous_read),
         reading=Reading(cache=cache, blobs=open_folder.blobs, mirror=mirror, policy=policy),
         uploading=Uploading(engine, open_folder.temporary, policy),
-        control=Control(open_folder.control, open_folder.records, open_folder.blobs, time.time, stamp),
+        control=Control(
+            records=open_folder.records,
+            blobs=open_folder.blobs,
+            tokens=open_folder.tokens,
+            leases=open_folder.leases,
+            events=open_folder.events,
+            attachments=open_folder.attachments,
+            now=time.time,
+            stamp=stamp,
+        ),
         engine=engine,
     )
 

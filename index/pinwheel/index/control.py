@@ -17,11 +17,14 @@ from pinwheel.errors import UsageError
 from pinwheel.events import from_document
 from pinwheel.index.access import SCOPES, Principal, new_token
 from pinwheel.index.answers import Answer, Environ, Stop, document, query_of
+from pinwheel.index.attachments import Attachments, StoredAttachment
 from pinwheel.index.blobs import Blobs
-from pinwheel.index.control_records import ControlRecords, HeldLease, StoredAttachment
+from pinwheel.index.event_log import EventLog
+from pinwheel.index.leases import HeldLease, Leases
 from pinwheel.index.pages import file_document
 from pinwheel.index.records import Records
 from pinwheel.index.storing import recording
+from pinwheel.index.tokens import Tokens
 from pinwheel.index.upload import content_length
 
 MOST_JSON_BYTES = 16 * 1024 * 1024
@@ -39,15 +42,22 @@ class Control:
 
     def __init__(
         self,
-        records: ControlRecords,
-        published: Records,
+        *,
+        records: Records,
         blobs: Blobs,
+        tokens: Tokens,
+        leases: Leases,
+        events: EventLog,
+        attachments: Attachments,
         now: Callable[[], float],
         stamp: Callable[[float], str],
     ) -> None:
         self._records = records
-        self._published = published
         self._blobs = blobs
+        self._tokens = tokens
+        self._leases = leases
+        self._event_log = events
+        self._attachments = attachments
         self._now = now
         self._stamp = stamp
 
@@ -93,7 +103,7 @@ class Control:
         need(principal, "read")
         if not principal.may_touch(name):
             raise _forbidden(f"this token is not for {name}")
-        files = [file_document(entry, FILES_URL) for entry in self._published.project(name)]
+        files = [file_document(entry, FILES_URL) for entry in self._records.project(name)]
         return document(200, {"name": name, "files": files})
 
     def _add_events(self, environ: Environ, principal: Principal) -> Answer:
@@ -115,7 +125,7 @@ class Control:
             if not _concerns(principal, event.subject, event.environment):
                 raise _forbidden(f"this token is not for {event.subject}")
         documents = (event.document() for event in events)
-        return document(200, {"recorded": self._records.add_events(documents, principal.name)})
+        return document(200, {"recorded": self._event_log.add(documents, principal.name)})
 
     def _events(self, environ: Environ, principal: Principal) -> Answer:
         """The events of the projects and environments that the principal may touch."""
@@ -129,7 +139,7 @@ class Control:
             raise _bad("after and limit are numbers") from error
         equal = {key: query.get(key, "") for key in ("kind", "subject", "environment")}
         visible = functools.partial(_concerns, principal)
-        events, last = self._records.events(after, max(limit, 0), visible, **equal)
+        events, last = self._event_log.after(after, max(limit, 0), visible, **equal)
         return document(200, {"events": events, "last": last})
 
     def _lease(self, environ: Environ, principal: Principal, method: str, environment: str) -> Answer:
@@ -138,24 +148,24 @@ class Control:
             raise _forbidden(f"this token is not for the environment {environment}")
         now = self._now()
         if method == "GET":
-            holder = self._records.holder(environment, now)
+            holder = self._leases.holder(environment, now)
             return document(200, {"holder": self._holder(holder, now) if holder else None})
         if method == "DELETE":
             token = query_of(environ).get("token", "")
-            released = token.isascii() and token.isdigit() and self._records.release(environment, int(token), now)
+            released = token.isascii() and token.isdigit() and self._leases.release(environment, int(token), now)
             return document(200, {"released": bool(released)})
         sent = _json(environ)
         ttl_s = _seconds(sent, LONGEST_LEASE_S)
         if method == "PUT":
             fencing = sent.get("token")
-            renewed = self._records.renew(environment, fencing, now, ttl_s) if isinstance(fencing, int) else None
+            renewed = self._leases.renew(environment, fencing, now, ttl_s) if isinstance(fencing, int) else None
             if renewed is None:
                 return document(409, {"error": f"that token does not hold {environment}"})
             return document(200, self._leased(renewed, now))
         owner, rollout = sent.get("owner"), sent.get("rollout")
         if not (isinstance(owner, str) and owner and isinstance(rollout, str) and rollout):
             raise _bad("owner and rollout are needed")
-        ours, held = self._records.acquire(environment, owner, rollout, now, ttl_s)
+        ours, held = self._leases.acquire(environment, owner, rollout, now, ttl_s)
         if not ours:
             return document(409, {"error": f"{environment} is held", "holder": self._holder(held, now)})
         return document(200, self._leased(held, now))
@@ -195,7 +205,7 @@ class Control:
             )
         except UsageError as error:
             raise _bad(error.problem) from error
-        if not self._records.add_token(token):
+        if not self._tokens.add(token):
             return document(409, {"error": "try again"})
         return document(200, {"token": secret, "expires_at": self._stamp(expires_at)})
 
@@ -215,7 +225,7 @@ class Control:
             if not name:
                 raise _bad("the attachment needs a name")
             return self._attach(environ, principal, (project, release, name))
-        stored = self._records.attachments(project, release, name)
+        stored = self._attachments.beside(project, release, name)
         if not name:
             newest = {each.name: each for each in reversed(stored)}
             listed = [_listed(newest[key]) for key in sorted(newest)]
@@ -235,9 +245,9 @@ class Control:
         sha256 = hashlib.sha256(body).hexdigest()
         project, release, name = beside
         stored = StoredAttachment(name, sha256, len(body), self._stamp(self._now()))
-        with recording(self._published, self._blobs, sha256):
+        with recording(self._records, self._blobs, sha256):
             self._blobs.put(body, sha256)
-            self._records.attach(project, release, stored, principal.name)
+            self._attachments.add(project, release, stored, principal.name)
         return document(200, {"sha256": sha256})
 
 

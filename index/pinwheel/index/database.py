@@ -87,6 +87,13 @@ class Database:
             )
 
 
+def raised(connection: Connection, counter: str, by: int = 1) -> int:
+    """Raise a counter within the running write transaction and return its new value."""
+    wanted = counters.c.name == counter
+    connection.execute(counters.update().where(wanted).values(value=counters.c.value + by))
+    return int(connection.execute(select(counters.c.value).where(wanted)).scalar_one())
+
+
 def epoch(connection: Connection) -> int:
     """The first number of the time since the database was made or restored: tokens and serials are above it."""
     return int(connection.execute(select(meta.c.value).where(meta.c.key == "epoch")).scalar_one()) << EPOCH_BITS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,9 +11,10 @@ from packaging.utils import canonicalize_version
 from sqlalchemy import Connection, Row, and_, or_, select, tuple_
 
 from pinwheel.events import Event
-from pinwheel.index.database import Database
+from pinwheel.index import event_log
+from pinwheel.index.database import Database, raised
 from pinwheel.index.entries import AlreadyThere, FileEntry, NewFile, Outcome, Published, Taken
-from pinwheel.index.tables import attachments, counters, dirty, events, files, projects, releases
+from pinwheel.index.tables import attachments, counters, dirty, files, projects, releases
 
 
 class Records(Protocol):
@@ -171,26 +171,6 @@ class DatabaseRecords:
             return tuple(connection.execute(select(projects.c.name).where(projects.c.serial > serial)).scalars())
 
 
-def raised(connection: Connection, counter: str, by: int = 1) -> int:
-    """Raise a counter within the running write transaction and return its new value."""
-    wanted = counters.c.name == counter
-    connection.execute(counters.update().where(wanted).values(value=counters.c.value + by))
-    return int(connection.execute(select(counters.c.value).where(wanted)).scalar_one())
-
-
-def insert_event(connection: Connection, document: dict[str, Any], recorded_by: str) -> bool:
-    """Record an event's document, and the principal who sent it, unless its id is known. True when it is new."""
-    if connection.execute(select(events.c.serial).where(events.c.id == document["id"])).first() is not None:
-        return False
-    connection.execute(events.insert().values(**event_row(document, recorded_by, raised(connection, "events"))))
-    return True
-
-
-def event_row(document: dict[str, Any], recorded_by: str, serial: int) -> dict[str, Any]:
-    named = {key: document[key] for key in ("id", "at", "kind", "subject", "environment")}
-    return {**named, "serial": serial, "document": json.dumps(document | {"recorded_by": recorded_by})}
-
-
 def _inserted(connection: Connection, new: Sequence[NewFile]) -> int:
     """Record files whose places are free, each with its event: both commit or neither. Returns their serial."""
     serial = raised(connection, "files")
@@ -220,16 +200,22 @@ def _inserted(connection: Connection, new: Sequence[NewFile]) -> int:
 
 
 def _note(connection: Connection, new: Sequence[NewFile]) -> None:
-    last = raised(connection, "events", by=len(new))
-    rows = []
-    for serial, each in enumerate(new, last - len(new) + 1):
+    told = []
+    for each in new:
         entry = each.entry
         detail = {"filename": entry.filename, "sha256": entry.sha256, "size": entry.size_bytes}
-        told = Event(
-            uuid.uuid4().hex, entry.upload_time, "published", each.uploader, entry.project, entry.version, detail=detail
+        told.append(
+            Event(
+                uuid.uuid4().hex,
+                entry.upload_time,
+                "published",
+                each.uploader,
+                entry.project,
+                entry.version,
+                detail=detail,
+            )
         )
-        rows.append(event_row(told.document(), each.uploader, serial))
-    connection.execute(events.insert(), rows)
+    event_log.append(connection, told)
 
 
 def _project_ids(connection: Connection, new: Sequence[NewFile]) -> dict[str, int]:

@@ -115,7 +115,7 @@ def _prepare(folder: Path, packages: Path | None) -> None:
     index = stored(folder)
     try:
         sweep(index.records, index.blobs, index.temporary)
-        index.control.forget_minted(expired_before=time.time())
+        index.tokens.forget_minted(expired_before=time.time())
         if packages is not None:
             counts = {"published": 0, "known": 0, "refused": 0}
             publisher = Publisher(index.records, index.blobs, now)

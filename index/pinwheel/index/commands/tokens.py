@@ -58,7 +58,7 @@ def token_create(
     )
     index = stored(Path(data), create=True)
     try:
-        if not index.control.add_token(token):
+        if not index.tokens.add(token):
             raise PinwheelError(
                 f"there is a token named {name} already",
                 where=data,
@@ -84,7 +84,7 @@ def token_list(_context: Any, data: str = DATA, json: bool = False) -> None:
 
     index = stored(Path(data))
     try:
-        found = index.control.every_token()
+        found = index.tokens.every()
     finally:
         index.close()
 
@@ -132,7 +132,7 @@ def token_revoke(_context: Any, name: str, data: str = DATA) -> None:
 
     index = stored(Path(data))
     try:
-        done = index.control.revoke_token(name, now())
+        done = index.tokens.revoke(name, now())
     finally:
         index.close()
     if not done:

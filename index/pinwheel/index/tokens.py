@@ -1,0 +1,137 @@
+"""The tokens of the index: what is recorded of them, and the store."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Protocol
+
+from sqlalchemy import ColumnElement, Connection, and_, select, true
+
+from pinwheel.index.database import Database, raised
+from pinwheel.index.tables import grants, tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One thing that a token may do, and for which `projects` and `environments` (globs)."""
+
+    scope: str
+    projects: tuple[str, ...] = ("*",)
+    environments: tuple[str, ...] = ("*",)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """An API token as it is recorded: never the token itself, only the sha256 of it.
+
+    `expires_at` counts seconds since 1970, None for never; `parent` is the name of the token that minted this one, or
+    empty. The other times are RFC 3339, empty for never.
+    """
+
+    name: str
+    hash: str
+    grants: tuple[Grant, ...]
+    created_at: str = ""
+    expires_at: float | None = None
+    revoked_at: str = ""
+    last_used_at: str = ""
+    parent: str = ""
+
+
+class Tokens(Protocol):
+    """The API tokens. A contract test runs against each store that there is."""
+
+    def add(self, token: Token) -> bool:
+        """Record it; False when the name is taken."""
+
+    def find(self, hashed: str) -> Token | None:
+        """The token with this hash, also when it is revoked or expired."""
+
+    def every(self) -> list[Token]:
+        """All that were ever made and not forgotten, by name."""
+
+    def revoke(self, name: str, at: str) -> bool:
+        """End the token of that name and all that it has minted. False when there is no such valid token."""
+
+    def forget_minted(self, expired_before: float) -> None:
+        """Drop the rows of minted tokens that ran out before that time."""
+
+
+class DatabaseTokens:
+    """`Tokens` in the index's database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, token: Token) -> bool:
+        with self._database.writing() as connection:
+            if connection.execute(select(tokens.c.id).where(tokens.c.name == token.name)).first() is not None:
+                return False
+            made = tokens.insert().values(
+                name=token.name,
+                hash=token.hash,
+                created_at=token.created_at,
+                expires_at=token.expires_at,
+                parent=token.parent,
+            )
+            token_id = connection.execute(made.returning(tokens.c.id)).scalar_one()
+            rows = [
+                {
+                    "token_id": token_id,
+                    "position": position,
+                    "scope": grant.scope,
+                    "projects": ",".join(grant.projects),
+                    "environments": ",".join(grant.environments),
+                }
+                for position, grant in enumerate(token.grants)
+            ]
+            connection.execute(grants.insert(), rows)
+            # what nobody knew before was never refused, so nothing that is remembered of credentials is wrong now
+            return True
+
+    def find(self, hashed: str) -> Token | None:
+        with self._database.reading() as connection:
+            return next(iter(_tokens(connection, tokens.c.hash == hashed)), None)
+
+    def every(self) -> list[Token]:
+        with self._database.reading() as connection:
+            return _tokens(connection, true())
+
+    def revoke(self, name: str, at: str) -> bool:
+        with self._database.writing() as connection:
+            valid = and_(tokens.c.name == name, tokens.c.revoked_at.is_(None))
+            if connection.execute(select(tokens.c.id).where(valid)).first() is None:
+                return False
+            family = and_((tokens.c.name == name) | (tokens.c.parent == name), tokens.c.revoked_at.is_(None))
+            connection.execute(tokens.update().where(family).values(revoked_at=at))
+            raised(connection, "access")
+            return True
+
+    def forget_minted(self, expired_before: float) -> None:
+        with self._database.writing() as connection:
+            connection.execute(tokens.delete().where(tokens.c.parent != "", tokens.c.expires_at < expired_before))
+
+
+def _tokens(connection: Connection, which: ColumnElement[bool]) -> list[Token]:
+    """The tokens for which it is true, by name."""
+    joined = select(tokens, grants).join(grants, grants.c.token_id == tokens.c.id).where(which)
+    rows = connection.execute(joined.order_by(tokens.c.name, grants.c.position))
+    found = []
+    for _, family in itertools.groupby(rows, key=lambda row: row.id):
+        each = list(family)
+        granted = [Grant(row.scope, tuple(row.projects.split(",")), tuple(row.environments.split(","))) for row in each]
+        first = each[0]
+        found.append(
+            Token(
+                first.name,
+                first.hash,
+                tuple(granted),
+                first.created_at,
+                first.expires_at,
+                first.revoked_at or "",
+                first.last_used_at or "",
+                first.parent,
+            )
+        )
+    return found
