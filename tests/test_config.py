@@ -36,6 +36,8 @@ def schema(cls: Any, path: str = "") -> set[str]:
         elif _is_mapping(kind):
             below = get_args(kind)[1]
             keys |= schema(below, f"{here}.*.") if dataclasses.is_dataclass(below) else {here}
+        elif get_origin(kind) is tuple and dataclasses.is_dataclass(get_args(kind)[0]):
+            keys |= schema(get_args(kind)[0], f"{here}.*.")
         else:
             keys.add(here)
     return keys
@@ -56,6 +58,9 @@ def used(table: Mapping[str, Any], cls: Any, path: str = "") -> set[str]:
                     keys |= used(inner, below, f"{here}.*.")
             else:
                 keys.add(here)
+        elif get_origin(kind) is tuple and dataclasses.is_dataclass(get_args(kind)[0]):
+            for inner in value:
+                keys |= used(inner, get_args(kind)[0], f"{here}.*.")
         else:
             keys.add(here)
     return keys
@@ -99,6 +104,14 @@ def test_the_defaults_that_the_comments_name_are_those_of_the_schema() -> None:
 def test_an_unknown_key_is_named_with_its_line_and_the_nearest_known_one() -> None:
     text = '[index]\nurl = "http://index.test/"\nprivat = ["a",\n  "b"]\n'
     assert faults(text) == ["pinwheel.toml:3: index.privat: unknown key; did you mean index.private?"]
+
+
+def test_an_unknown_key_in_a_table_of_many_is_found() -> None:
+    text = '[[index.exceptions]]\nrelease = "a==1"\nreason = "why"\nuntill = 2026-12-01\n'
+    assert faults(text) == [
+        "pinwheel.toml:1: index.exceptions.0.until: is missing",
+        "pinwheel.toml:4: index.exceptions.0.untill: unknown key; did you mean index.exceptions.0.until?",
+    ]
 
 
 def test_an_unknown_table_deep_below_is_found() -> None:

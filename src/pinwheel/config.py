@@ -12,6 +12,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, dataclass_transform, get_args, get_origin, get_type_hints
 
@@ -40,6 +41,15 @@ def section(cls: type[T]) -> type[T]:
 
 
 @section
+class CooldownException:
+    """A public release that is offered however young it is, until the end of a day (UTC)."""
+
+    release: str
+    reason: str
+    until: date
+
+
+@section
 class Index:
     """Where the private index is and what belongs to it alone."""
 
@@ -47,6 +57,8 @@ class Index:
     token_file: str = ""
     ca_file: str = ""
     private: tuple[str, ...] = ()
+    cooldown: str = ""
+    exceptions: tuple[CooldownException, ...] = ()
 
 
 @section
@@ -317,7 +329,7 @@ def _keys_at(path: tuple[str, ...]) -> list[str]:
         if dataclasses.is_dataclass(here):
             here = get_type_hints(here).get(part)
         elif get_origin(here) is not None:
-            here = get_args(here)[-1]
+            here = get_args(here)[0 if get_origin(here) is tuple else -1]
         if get_origin(here) is None and not dataclasses.is_dataclass(here):
             return []
     return [f.name for f in dataclasses.fields(here)] if dataclasses.is_dataclass(here) else []

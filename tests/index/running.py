@@ -219,6 +219,7 @@ class Upstream:
     `broken` answers everything with that status; `tampered` are filenames whose bytes are not as the page says;
     `credential` is what it wants to see as `user:password`; `moved` answers pages by redirecting below that address,
     and `relative` links files from their page on. `pages` are answers by project; `seen` are the credentials that came.
+    With `etags` it answers 304 to who has its page; `dates` are upload times by filename, for others `dated` decides.
     """
 
     url: str = ""
@@ -227,6 +228,8 @@ class Upstream:
     broken: int = 0
     tampered: set[str] = field(default_factory=set)
     dated: bool = True
+    dates: dict[str, str] = field(default_factory=dict)
+    etags: bool = False
     credential: str = ""
     seen: list[str] = field(default_factory=list)
     moved: str = ""
@@ -254,7 +257,8 @@ class Upstream:
         return 404, b"there is nothing"
 
     def _link(self, made: Made) -> str:
-        date = ' data-upload-time="2024-05-06T07:08:09Z"' if self.dated else ""
+        told = self.dates.get(made.filename, "2024-05-06T07:08:09Z" if self.dated else "")
+        date = f' data-upload-time="{told}"' if told else ""
         python = f' data-requires-python="{html.escape(">=3.8")}"'
         href = f"{'../..' if self.relative else ''}/files/{made.filename}#sha256={made.sha256}"
         return f'<a href="{href}"{python}{date}>{made.filename}</a><br/>\n'
@@ -277,7 +281,12 @@ def upstream() -> Iterator[Upstream]:
                 status, body = 302, b"elsewhere"
             else:
                 status, body = state.answer(self.path)
+            etag = f'"{sha256(body)}"'
+            if state.etags and status == 200 and self.headers.get("If-None-Match") == etag:
+                status, body = 304, b""
             self.send_response(status)
+            if state.etags:
+                self.send_header("ETag", etag)
             if status == 302:
                 self.send_header("Location", self.path.replace("/simple/", state.moved))
             self.send_header("Content-Type", "text/html" if "/simple/" in self.path else "application/octet-stream")

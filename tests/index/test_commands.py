@@ -13,8 +13,9 @@ from tests.index.making import wheel
 from tests.index.running import Server, Upstream, call, make_token, run_pinwheel, upload
 
 from pinwheel.index.assembly import Stored
+from pinwheel.index.policy import Policy
+from pinwheel.index.started import Started
 from pinwheel.index.upstream import Upstreams
-from pinwheel.index.why import Started, explain
 
 # tokens
 
@@ -101,21 +102,23 @@ def test_why_tells_where_files_come_from(
     for name in ("public", "nothing"):
         call(served, "GET", f"/simple/{name}/", token)
 
-    def why(name: str) -> Any:
-        return explain(name, index.records, index.folder / "upstream", Started(("acme-*",)))
+    Started(Policy(private=("acme-*",)), (upstream.url,)).write(index.folder)
 
-    assert (why("Own").private, why("own").files) == (True, ((own.filename, "published here"),))
-    assert why("public").files == ((public.filename, upstream.url.replace("/simple/", f"/files/{public.filename}")),)
-    assert upstream.url in why("public").reason
-    assert "not known to have it" in why("nothing").reason
-    assert "acme-*" in why("acme-new").reason
-    assert "not" in why("unasked").reason
-    done = run_pinwheel("index.why", "public", "--data", str(index.folder), cwd=tmp_path)
-    assert public.filename in done.stdout, done.stderr
-    assert (
-        json.loads(run_pinwheel("index.why", "public", "--json", "--data", str(index.folder), cwd=tmp_path).stdout)
-        == why("public").document()
-    )
+    def why(name: str) -> Any:
+        done = run_pinwheel("index.why", name, "--json", "--data", str(index.folder), cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    own_file = {"filename": own.filename, "version": "1.0.0", "from": "here", "offered": True, "held_until": None}
+    assert (why("Own")["private"], why("own==1.0")["files"]) == (True, [own_file | {"why": "published here"}])
+    assert why("own==2.0")["files"] == []
+    (file,) = why("public")["files"]
+    assert file["from"] == upstream.url.replace("/simple/", f"/files/{public.filename}")
+    assert upstream.url in why("public")["reason"]
+    assert "not known to have it" in why("nothing")["reason"]
+    assert "acme-*" in why("acme-new")["reason"]
+    text = run_pinwheel("index.why", "public", "--data", str(index.folder), cwd=tmp_path).stdout
+    assert public.filename in text
 
 
 def test_private_names_of_the_configuration_count(index: Stored, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tests.index.running import JSON, Upstream, call, make_token, names, upload
 from pinwheel.errors import UsageError
 from pinwheel.index import mirror
 from pinwheel.index.assembly import Stored
-from pinwheel.index.listing import project_of, read_page
+from pinwheel.index.listing import read_page, readings
 from pinwheel.index.upstream import UpstreamClient, Upstreams, from_pip, named, shown
 
 
@@ -411,17 +411,27 @@ def test_a_page_that_is_no_page_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("filename", "project"),
+    ("filename", "found"),
     [
-        ("Foo_Bar-1.0-py3-none-any.whl", "foo-bar"),
-        ("foo-bar-1.0.tar.gz", "foo-bar"),
-        ("x", ""),
-        ("", ""),
-        ("../x-1.0.tar.gz", ""),
+        ("Foo_Bar-1.0-py3-none-any.whl", [("foo-bar", "1.0")]),
+        ("foo-1.0-1build-py3-none-any.whl", [("foo", "1.0")]),
+        ("foo-bar-1.0.tar.gz", [("foo-bar", "1.0")]),
+        ("foo-bar-1.0.zip", [("foo-bar", "1.0")]),
+        ("acme_secret-1.0-1.tar.gz", [("acme-secret", "1.0.post1"), ("acme-secret-1-0", "1")]),
+        *((nonsense, []) for nonsense in ("x", "", "../x-1.0.tar.gz", "x-1.0.whl", "x-one.tar.gz", "-1.0.tar.gz")),
+        *((nonsense, []) for nonsense in ("\u212a-1.0.tar.gz", f"{'x' * 255}-1.0.tar.gz", "x-1.0-a-py3-none-any.whl")),
     ],
 )
-def test_a_filename_tells_its_project(filename: str, project: str) -> None:
-    assert project_of(filename) == project
+def test_a_filename_tells_its_project_and_version(filename: str, found: list[tuple[str, str]]) -> None:
+    assert list(readings(filename)) == found
+
+
+def test_no_reading_of_a_private_filename_leaves(cached: Callable[..., Any], token: str, upstream: Upstream) -> None:
+    served = cached()
+    upload(served, wheel("acme-secret"), token)
+    for filename in ("acme_secret-1.0-1.tar.gz", "acme.secret-1.0-1.zip", "Acme-Secret-2.tar.gz"):
+        assert call(served, "GET", f"/files/{'a' * 64}/{filename}", token).status == 404
+    assert upstream.requests == []
 
 
 # which upstream

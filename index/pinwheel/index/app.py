@@ -12,6 +12,7 @@ from pinwheel.index.answers import Answer, Environ, StartResponse, Stop, challen
 from pinwheel.index.control import Control, health, need
 from pinwheel.index.engine import PRINCIPAL, Engine
 from pinwheel.index.entries import NoSpace
+from pinwheel.index.mirror import StillYoung, TooManyWait
 from pinwheel.index.page_cache import PageCache
 from pinwheel.index.reading import Reading
 from pinwheel.index.uploading import Uploading
@@ -56,7 +57,9 @@ class IndexApp:
         except OtherBytes as error:
             print(f"{error.problem} ({error.where})", file=environ["wsgi.errors"], flush=True)
             answer = text(502, f"{error.problem} ({error.where}); {error.remedy}")
-        except TooBusy as error:
+        except StillYoung as error:
+            answer = text(403, f"{error.problem}; {error.remedy}")
+        except (TooBusy, TooManyWait) as error:
             answer = text(503, f"{error.problem}; {error.remedy}", ("Retry-After", "1"))
         except PinwheelError as error:
             answer = text(500, f"{error.problem}; {error.remedy}")

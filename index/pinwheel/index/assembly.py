@@ -119,10 +119,10 @@ def application(setup: Setup, log: Callable[[str], None] | None = None) -> objec
 
     open_folder = stored(setup.folder)
     cache = PageCache(open_folder.records)
+    policy = setup.policy
     mirror = None
     if setup.upstreams is not None:
-        mirror = Mirror(setup.folder / "upstream", UpstreamClient(setup.upstreams, log or to_stderr))
-    policy = setup.policy
+        mirror = Mirror(setup.folder / "upstream", UpstreamClient(setup.upstreams, log or to_stderr), policy.cooldown)
     publisher = Publisher(open_folder.records, open_folder.blobs, now, cache.publish)
     engine = Engine(open_folder.records, publisher, open_folder.temporary, policy, now)
     return IndexApp(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,10 @@ from packaging.version import InvalidVersion, Version
 
 from pinwheel.index.entries import FileEntry
 
-_SUFFIXES = (".whl", ".tar.gz", ".zip", ".tar.bz2")  # what installers of our time can use at all
+_SDISTS = (".tar.gz", ".zip", ".tar.bz2")  # what installers of our time can use at all
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+_TAGS = re.compile(r"(?:[0-9][A-Za-z0-9_.]*-)?[A-Za-z0-9_.]+-[A-Za-z0-9_.]+-[A-Za-z0-9_.]+")
+LONGEST_FILENAME = 255
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -44,10 +48,26 @@ def read_page(project: str, body: bytes, content_type: str, url: str) -> tuple[U
     return tuple({file.entry.filename: file for file in found if file.url.startswith(schemes)}.values())
 
 
-def project_of(filename: str) -> str:
-    """The normalised name of the project that a filename belongs to; empty when it cannot be told."""
-    name = filename.partition("-")[0] if filename.endswith(".whl") else filename.rpartition("-")[0]
-    return canonicalize_name(name) if re.fullmatch(r"[A-Za-z0-9._-]+", name) else ""
+def readings(filename: str) -> tuple[tuple[str, str], ...]:
+    """The ways to read a filename, as (normalised project, normalised version); none when it is no file for installers.
+
+    A wheel's has one. An sdist's may have two: `a-1.0-1.tar.gz` is version 1.0-1 of `a`, or version 1 of `a-1.0`.
+    """
+    if len(filename) > LONGEST_FILENAME or not filename.isascii():
+        return ()
+    if filename.endswith(".whl"):
+        name, _, rest = filename.removesuffix(".whl").partition("-")
+        version, _, tags = rest.partition("-")
+        parts = [(name, version)] if _TAGS.fullmatch(tags) else []
+    else:
+        suffix = next((each for each in _SDISTS if filename.endswith(each)), "")
+        stem = filename.removesuffix(suffix) if suffix else ""
+        parts = [(stem[: dash.start()], stem[dash.end() :]) for dash in re.finditer("-", stem)]
+    return tuple(
+        (canonicalize_name(name), normal)
+        for name, version in parts
+        if _NAME.fullmatch(name) and (normal := _normal(version))
+    )
 
 
 def _from_json(project: str, document: Any, url: str) -> Iterator[UpstreamFile]:
@@ -138,17 +158,12 @@ def _file(
 
 def _version(filename: str, project: str) -> str:
     """The version that a filename tells, normalised; empty when it is no file of the project or of no use."""
-    suffix = next((each for each in _SUFFIXES if filename.endswith(each)), "")
-    if not suffix:
-        return ""
-    stem = filename.removesuffix(suffix)
-    if suffix == ".whl":
-        name, _, rest = stem.partition("-")
-        version = rest.partition("-")[0]
-    else:
-        name, _, version = stem.rpartition("-")
-    if canonicalize_name(name) != project:
-        return ""
+    return next((version for name, version in readings(filename) if name == project), "")
+
+
+@functools.lru_cache(maxsize=4096)
+def _normal(version: str) -> str:
+    """The version as `packaging` prints it; empty when it is none. Of a release there are many files in a row."""
     try:
         return str(Version(version))
     except InvalidVersion:

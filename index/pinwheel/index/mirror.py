@@ -1,232 +1,331 @@
 """The pull-through cache: pages for a short time, files for good, one request for each however many ask at once.
 
-It stores what upstreams say below its own folder, which may be deleted at any time. A page that cannot be renewed
-is served old; a failure is never taken for "there is no such project". Nothing here knows which names are private:
-the caller must not ask for those.
+It stores what upstreams say below its own folder. A page that cannot be renewed is served old; a failure is never taken
+for "there is no such project". What was once listed is remembered with its hash and the time of its first sight, and
+the cool-down is asked before anything is handed out. Nothing here knows which names are private: the caller must not
+ask for those.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 import os
 import re
-import secrets
+import threading
 import time
-import zlib
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from pinwheel import archive
-from pinwheel.index import pages
+from pinwheel.errors import PinwheelError
+from pinwheel.index import cooldown, pages, sightings
 from pinwheel.index.blobs import FolderBlobs
-from pinwheel.index.disk import full_disk_told
-from pinwheel.index.entries import FileEntry
-from pinwheel.index.listing import UpstreamFile, project_of, read_page
+from pinwheel.index.cooldown import Cooldown
+from pinwheel.index.disk import full_disk_told, scratch_file, sweep_scratch, synced, write_all
+from pinwheel.index.flights import Flights
+from pinwheel.index.listing import read_page, readings
 from pinwheel.index.page_cache import FILES_URL
 from pinwheel.index.pages import Page
 from pinwheel.index.recent import Recent
-from pinwheel.index.upstream import UpstreamClient, UpstreamFailed
+from pinwheel.index.sightings import Sighting, Sightings
+from pinwheel.index.upstream import OtherBytes, UpstreamClient, UpstreamFailed
 
 FRESH_S = 600.0
 RETRY_S = 30.0  # how long an old page is served without asking an upstream that has just failed
-STRIPES = 1024
+PAGE_S = 20.0
+RENEWAL_S = 5.0  # while there is an old page, nobody has to wait longer for a new one
+PAGE_WAIT_S = 45.0  # for one that asks, and one that asks in another process
+FILE_WAIT_S = 3600.0
+MOST_WAITING = 96  # requests of a worker that wait for upstreams: the others of its threads serve what is here
 MOST_PAGES = 1000  # in memory; on disk there are as many as upstreams have
 MOST_MISSES = 10_000
 MOST_METADATA_BYTES = 16 * 1024 * 1024
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,198}[a-z0-9])?")
 
 
-@dataclasses.dataclass(frozen=True)
-class Listed:
-    """What an upstream said of a project: its files (there may be none that are of use), when (seconds since 1970), and
-    the page as we serve it. `first_seen` tells of each filename when we first saw it."""
+class TooManyWait(PinwheelError):
+    """So many requests wait for upstreams that no other may."""
 
-    fetched_at: float
-    source: str
-    etag: str
-    files: dict[str, UpstreamFile]
-    first_seen: dict[str, str]
+
+class StillYoung(PinwheelError):
+    """The file is held back by the cool-down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The page made of `seen`, good until `until` (seconds since 1970; None: until `seen` is renewed)."""
+
+    seen: Sightings
     page: Page | None
+    until: float | None
 
 
 class Mirror:
     """Pages and files of upstreams. Safe to share between threads, and its folder between processes."""
 
-    def __init__(self, folder: Path, client: UpstreamClient, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        client: UpstreamClient,
+        rules: Cooldown = Cooldown(),  # noqa: B008 - frozen
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._pages = folder / "pages"
-        self._locks = folder / "locks"
         self._temporary = folder / "tmp"
         self._client = client
+        self._rules = rules
         self._now = now
         self._blobs = FolderBlobs(folder / "blobs", self._temporary)
-        self._known: Recent[str, Listed] = Recent(MOST_PAGES)
+        self._flights = Flights(folder / "locks")
+        self._waiting = threading.BoundedSemaphore(MOST_WAITING)
+        self._known: Recent[str, Sightings] = Recent(MOST_PAGES)
+        self._shown: Recent[str, Shown] = Recent(MOST_PAGES)
+        self._metadata_of: Recent[str, str] = Recent(MOST_MISSES)
         # who asks for names that nobody has must not fill the disk, nor push out the pages of names that somebody has
         self._missed_at: Recent[str, float] = Recent(MOST_MISSES)
         self._failed_at: Recent[str, float] = Recent(MOST_MISSES)
         self._pages.mkdir(parents=True, exist_ok=True)
-        self._locks.mkdir(parents=True, exist_ok=True)
+        sweep_scratch(self._temporary)
 
     def page(self, project: str) -> Page | None:
-        """The page of a project, None when no upstream has it. Raises `UpstreamFailed` when that is not known."""
-        listed = self._listed(project)
-        return listed.page if listed else None
+        """The page of a project, None when no upstream has it.
+
+        Raises `UpstreamFailed` when that is not known, `TooManyWait`, `NoSpace`.
+        """
+        known = self._fresh(project)
+        if known is None and not self._is_missed(project):
+            with self._waits():
+                known = self._current(project)
+        return self._page_of(project, known) if known else None
 
     def open(self, filename: str, sha256: str) -> BinaryIO | None:
         """The file, fetched when it is not here yet; None when no upstream lists it.
 
-        Raises `UpstreamFailed`, `OtherBytes`, `NoSpace`.
+        Raises `StillYoung`, `UpstreamFailed`, `OtherBytes`, `TooManyWait`, `NoSpace`.
         """
-        return self._blobs.open(sha256) or (self._blobs.open(sha256) if self._have(filename, sha256) else None)
+        sighting = self._allowed(filename, sha256)
+        if sighting is None:
+            return None
+        file = self._blobs.open(sha256)
+        if file is None:
+            with self._waits():
+                self._fetch(sighting)
+            file = self._blobs.open(sha256)
+        return file
 
     def metadata(self, filename: str, sha256: str) -> bytes | None:
-        """The core metadata of the file: the upstream's own, or taken from the wheel. Raises as `open` does."""
-        kept = self._pages.parent / "metadata" / sha256
-        with contextlib.suppress(FileNotFoundError):
-            return kept.read_bytes()
-        listed = self._find(filename, sha256)
-        if listed is None or not listed.entry.core_metadata:
+        """The core metadata of the file: the upstream's own when it promised a hash, else taken from the wheel. None
+        when there is none. Raises as `open` does."""
+        sighting = self._allowed(filename, sha256)
+        if sighting is None or not sighting.file.entry.core_metadata:
             return None
-        with self._alone(f"metadata {sha256}"):
-            with contextlib.suppress(FileNotFoundError):
-                return kept.read_bytes()
-            body = self._offered_metadata(listed) if listed.metadata else None
-            if body is None and filename.endswith(".whl") and self._have(filename, sha256):
-                body = archive.wheel_metadata(self._blobs.path(sha256))
-            if body is not None:
-                self._keep(kept, body)
-            return body
+        promised = sighting.file.metadata
+        found = promised if isinstance(promised, str) else self._metadata_of.get(sha256)
+        if found is not None and (file := self._blobs.open(found)):
+            with file:
+                return file.read()
+        with self._waits():
+            return self._flights.shared("metadata", sha256, FILE_WAIT_S, lambda: self._made_metadata(sighting))
 
-    def _offered_metadata(self, listed: UpstreamFile) -> bytes | None:
-        """What the upstream offers, None when it cannot be had or is not as promised: then the wheel itself decides,
-        whose hash is verified."""
-        try:
-            body = self._client.small(listed.url + ".metadata", MOST_METADATA_BYTES)
-        except UpstreamFailed:
-            return None
-        promised = listed.metadata
-        if isinstance(promised, str) and hashlib.sha256(body).hexdigest() != promised:
-            return None
+    def _made_metadata(self, sighting: Sighting) -> bytes | None:
+        promised = sighting.file.metadata
+        body = self._offered(sighting, promised) if isinstance(promised, str) else None
+        sha256 = sighting.file.entry.sha256
+        if body is None:
+            # the wheel itself decides, whose hash is verified
+            if not sighting.file.entry.filename.endswith(".whl"):
+                return None
+            self._fetch(sighting)
+            body = archive.wheel_metadata(self._blobs.path(sha256))
+            if body is None:
+                return None
+        digest = hashlib.sha256(body).hexdigest()
+        if isinstance(promised, str) and digest != promised:
+            raise OtherBytes(
+                f"the upstream's page promises other metadata than the file has: sha256 {promised}, not {digest}",
+                where=sighting.file.entry.filename,
+                remedy="do not install this file; ask whoever runs the upstream",
+            )
+        self._blobs.put(body, digest)
+        self._metadata_of.put(sha256, digest)
         return body
 
-    def _have(self, filename: str, sha256: str) -> bool:
-        """Make the file one of our blobs; False when no upstream lists it under that hash."""
-        if self._blobs.size_bytes(sha256) is not None:
-            return True
-        listed = self._find(filename, sha256)
-        if listed is None:
-            return False
-        with self._alone(f"file {sha256}"):
-            if self._blobs.size_bytes(sha256) is None:
-                partial = self._temporary / f"file-{secrets.token_hex(8)}"
-                try:
-                    with full_disk_told(self._temporary):
-                        self._client.download(listed.url, sha256, partial)
-                    self._blobs.put(partial, sha256)
-                finally:
-                    partial.unlink(missing_ok=True)
-        return True
-
-    def _find(self, filename: str, sha256: str) -> UpstreamFile | None:
-        listed = self._listed(project_of(filename))
-        found = listed.files.get(filename) if listed else None
-        return found if found is not None and found.entry.sha256 == sha256 else None
-
-    def _listed(self, project: str) -> Listed | None:
-        """What upstreams list of the project, no older than `FRESH_S` unless they fail."""
-        if not _NAME.fullmatch(project):
+    def _offered(self, sighting: Sighting, promised: str) -> bytes | None:
+        """What the upstream offers, None when it cannot be had or is not as promised."""
+        try:
+            body = self._client.small(f"{sighting.file.url}.metadata", MOST_METADATA_BYTES)
+        except UpstreamFailed:
             return None
-        if self._is_fresh(self._missed_at.get(project)):
+        return body if hashlib.sha256(body).hexdigest() == promised else None
+
+    def _fetch(self, sighting: Sighting) -> None:
+        """Make the file one of our blobs."""
+        entry = sighting.file.entry
+
+        def fetch() -> None:
+            if self._blobs.size_bytes(entry.sha256) is not None:
+                return
+            with scratch_file(self._temporary, "file") as out:
+                with full_disk_told(self._temporary):
+                    self._client.download(sighting.file.url, entry.sha256, entry.size_bytes, out)
+                self._blobs.put(Path(out.name), entry.sha256)
+
+        self._flights.shared("file", entry.sha256, FILE_WAIT_S, fetch)
+
+    def _allowed(self, filename: str, sha256: str) -> Sighting | None:
+        """What was seen of the file, once the cool-down lets it pass; None when no upstream lists it."""
+        sighting = self._found(filename, sha256)
+        if sighting is None:
             return None
-        listed = self._known.get(project)
-        if listed is None or not self._is_fresh(listed.fetched_at):
-            with self._alone(f"page {project}"):
-                if self._is_fresh(self._missed_at.get(project)):
-                    return None
-                listed = self._load(project)
-                if listed is None or not self._is_fresh(listed.fetched_at):
-                    listed = self._renewed(project, listed)
-        return listed
+        judged = cooldown.verdict(sighting, self._now(), self._rules)
+        if isinstance(judged, cooldown.HeldBack):
+            raise StillYoung(
+                f"{filename} is held back by the cool-down until {cooldown.rfc3339(judged.until)}",
+                remedy="use an older release, or ask for an exception ([[index.exceptions]] in pinwheel.toml)",
+            )
+        return sighting
+
+    def _found(self, filename: str, sha256: str) -> Sighting | None:
+        """First what is remembered, however old: what an upstream once listed can be had as long as it is here."""
+        projects = [project for project, _ in readings(filename) if _NAME.fullmatch(project)]
+        for project in projects:
+            if sighting := _named(self._remembered(project), filename, sha256):
+                return sighting
+        for project in projects:
+            if self._fresh(project) is None and not self._is_missed(project):
+                with self._waits():
+                    known = self._current(project)
+                if sighting := _named(known, filename, sha256):
+                    return sighting
+        return None
+
+    def _fresh(self, project: str) -> Sightings | None:
+        known = self._known.get(project)
+        return known if known is not None and self._is_fresh(known.fetched_at) else None
+
+    def _is_missed(self, project: str) -> bool:
+        return not _NAME.fullmatch(project) or self._is_fresh(self._missed_at.get(project))
 
     def _is_fresh(self, fetched_at: float | None) -> bool:
         return fetched_at is not None and 0 <= self._now() - fetched_at < FRESH_S
 
-    def _renewed(self, project: str, old: Listed | None) -> Listed | None:
+    def _current(self, project: str) -> Sightings | None:
+        """What upstreams list of the project, no older than `FRESH_S` unless they fail; None when they have none."""
+        return self._flights.shared("page", project, PAGE_WAIT_S, lambda: self._looked_up(project))
+
+    def _looked_up(self, project: str) -> Sightings | None:
+        known = self._load(project)  # another process may have been faster
+        if known is not None and self._is_fresh(known.fetched_at):
+            return known
         now = self._now()
+        old = known if known is not None and known.source else None  # what has gone is no answer while nobody answers
         if old is not None and now - (self._failed_at.get(project) or 0) < RETRY_S:
             return old
         try:
-            fetched = self._client.page(project, *((old.etag, old.source) if old else ()))
-            if fetched is None:
-                self._missed_at.put(project, now)
-                self._known.discard(project)
-                (self._pages / f"{project}.json").unlink(missing_ok=True)
-                return None
-            if fetched.body is None and old is not None:
-                listed = dataclasses.replace(old, fetched_at=now)
-            else:
-                try:
-                    files = read_page(project, fetched.body or b"", fetched.content_type, fetched.base)
-                except (ValueError, KeyError, TypeError, AttributeError) as error:
-                    raise UpstreamFailed("the upstream's page makes no sense", where=fetched.url) from error
-                seen = _first_seen(files, old.first_seen if old else {}, now)
-                listed = _made(project, now, fetched.url, fetched.etag, files, seen)
+            found = self._asked(project, known, now, RENEWAL_S if old else PAGE_S)
         except UpstreamFailed:
+            self._failed_at.put(project, now)
             if old is None:
                 raise
-            self._failed_at.put(project, now)
             return old
         self._failed_at.discard(project)
-        self._keep(self._pages / f"{project}.json", _stored(listed))
-        self._known.put(project, listed)
-        return listed
+        if found is None:
+            self._missed_at.put(project, now)
+        if found is not None or known is not None:
+            # also of what has gone: its files may still be asked for by their addresses
+            self._keep(project, found or sightings.seen(known, (), now))
+        return found
 
-    def _load(self, project: str) -> Listed | None:
-        """The page that is kept on disk; one already loaded is not read again."""
+    def _asked(self, project: str, known: Sightings | None, now: float, within_s: float) -> Sightings | None:
+        fetched = self._client.page(project, within_s, *((known.etag, known.source) if known else ()))
+        if fetched is None:
+            return None
+        if fetched.body is None and known is not None:
+            return dataclasses.replace(known, fetched_at=now)
+        try:
+            files = read_page(project, fetched.body or b"", fetched.content_type, fetched.base)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise UpstreamFailed("the upstream's page makes no sense", where=fetched.url) from error
+        found = sightings.seen(known, files, now, source=fetched.url, etag=fetched.etag)
+        for each in found.listed:
+            if each.disputed:
+                about = {"filename": each.file.entry.filename, "known": each.file.entry.sha256, "told": each.disputed}
+                self._client.log(json.dumps({"log": "upstream", "url": fetched.url, "changed_digest": about}))
+        return found
+
+    def _page_of(self, project: str, known: Sightings) -> Page | None:
+        shown = self._shown.get(project)
+        if shown is None or shown.seen is not known or (shown.until is not None and self._now() >= shown.until):
+            entries, until = cooldown.visible(known.listed, self._now(), self._rules)
+            page = pages.project_page(project, entries, FILES_URL) if known.listed else None
+            shown = Shown(known, page, until)
+            self._shown.put(project, shown)
+        return shown.page
+
+    def _remembered(self, project: str) -> Sightings | None:
+        return self._known.get(project) or self._load(project)
+
+    def _load(self, project: str) -> Sightings | None:
+        """What is kept on disk; what is known already is not read again."""
         document = _document(self._pages, project)
         if document is None:
             return None
         known = self._known.get(project)
-        if known is None or known.fetched_at != document["fetched_at"]:
-            known = _restored(project, document)
+        if known is None or known.fetched_at != document.get("fetched_at"):
+            try:
+                known = sightings.restored(project, document)
+            except ValueError:
+                return None
             self._known.put(project, known)
         return known
 
-    def _keep(self, final: Path, body: bytes) -> None:
-        """A cache needs no fsync: what a power cut leaves of a page is JSON or is not."""
-        final.parent.mkdir(exist_ok=True)
-        partial = self._temporary / f"page-{secrets.token_hex(8)}"
-        with full_disk_told(self._temporary):
-            try:
-                partial.write_bytes(body)
-                partial.replace(final)
-            finally:
-                partial.unlink(missing_ok=True)
+    def _keep(self, project: str, found: Sightings) -> None:
+        """Durably: how old a file is, and which hash is its own, must outlive a power cut."""
+        body = json.dumps(sightings.document(found), separators=(",", ":")).encode()
+        with full_disk_told(self._temporary), scratch_file(self._temporary, "page") as out:
+            write_all(out, body)
+            os.fsync(out.fileno())
+            Path(out.name).replace(self._pages / f"{project}.json")
+            synced(self._pages)
+        self._known.put(project, found)
 
     @contextlib.contextmanager
-    def _alone(self, what: str) -> Iterator[None]:
-        """Hold a lock that threads and processes share. Several things may share one lock, which only costs time."""
-        number = zlib.crc32(what.encode()) % STRIPES
-        # pages and files never wait for one another's locks in a circle: a holder of `metadata` may take `file` and
-        # `page`, a holder of `file` takes none
-        kind = what.partition(" ")[0]
-        descriptor = os.open(self._locks / f"{kind}-{number}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def _waits(self) -> Iterator[None]:
+        """Be one of the few requests that wait for upstreams. Raises `TooManyWait`."""
+        if not self._waiting.acquire(blocking=False):
+            raise TooManyWait("too many requests wait for the upstream", remedy="try again in a few seconds")
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
-            os.close(descriptor)
+            self._waiting.release()
 
 
-def kept(folder: Path, project: str) -> Listed | None:
+def kept(folder: Path, project: str) -> Sightings | None:
     """What the cache in `folder` knows of a project, however old; None when nobody was asked for it."""
     document = _document(folder / "pages", project) if _NAME.fullmatch(project) else None
-    return _restored(project, document) if document else None
+    with contextlib.suppress(ValueError):
+        return sightings.restored(project, document) if document else None
+    return None
+
+
+def _named(known: Sightings | None, filename: str, sha256: str) -> Sighting | None:
+    """What is known of the file. Raises `OtherBytes` when the page has changed its mind about the hash."""
+    sighting = known.files.get(filename) if known else None
+    if sighting is None:
+        return None
+    if sighting.disputed == sha256:
+        raise OtherBytes(
+            f"the upstream's page gives this file another hash than before: "
+            f"sha256 {sha256}, not {sighting.file.entry.sha256}",
+            where=filename,
+            remedy="do not install this file; ask whoever runs the upstream",
+        )
+    return sighting if sighting.file.entry.sha256 == sha256 else None
 
 
 def _document(pages_folder: Path, project: str) -> Any:
@@ -234,41 +333,3 @@ def _document(pages_folder: Path, project: str) -> Any:
         return json.loads((pages_folder / f"{project}.json").read_bytes())
     except (FileNotFoundError, ValueError):
         return None
-
-
-def _made(
-    project: str,
-    fetched_at: float,
-    source: str,
-    etag: str,
-    files: tuple[UpstreamFile, ...],
-    first_seen: dict[str, str],
-) -> Listed:
-    entries = [file.entry for file in files]
-    page = pages.project_page(project, entries, FILES_URL) if files else None
-    return Listed(fetched_at, source, etag, {file.entry.filename: file for file in files}, first_seen, page)
-
-
-def _first_seen(files: tuple[UpstreamFile, ...], before: dict[str, str], now: float) -> dict[str, str]:
-    stamp = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
-    return {file.entry.filename: before.get(file.entry.filename, stamp) for file in files}
-
-
-def _stored(listed: Listed) -> bytes:
-    columns = [each.name for each in dataclasses.fields(FileEntry)][1:]
-    files = [
-        [[getattr(file.entry, column) for column in columns], file.url, file.metadata] for file in listed.files.values()
-    ]
-    document = {
-        "fetched_at": listed.fetched_at,
-        "source": listed.source,
-        "etag": listed.etag,
-        "files": files,
-        "first_seen": listed.first_seen,
-    }
-    return json.dumps(document, separators=(",", ":")).encode()
-
-
-def _restored(project: str, document: Any) -> Listed:
-    files = tuple(UpstreamFile(FileEntry(project, *entry), url, metadata) for entry, url, metadata in document["files"])
-    return _made(project, document["fetched_at"], document["source"], document["etag"], files, document["first_seen"])

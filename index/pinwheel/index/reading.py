@@ -14,10 +14,10 @@ from pinwheel.index.access import Principal
 from pinwheel.index.answers import Answer, Environ, Stop, moved, text
 from pinwheel.index.blobs import Blobs
 from pinwheel.index.control import need
-from pinwheel.index.globs import matching
-from pinwheel.index.listing import project_of
+from pinwheel.index.listing import readings
 from pinwheel.index.mirror import Mirror
 from pinwheel.index.negotiation import byte_range, has_it, media_type, takes_gzip
+from pinwheel.index.origin import Public, owner
 from pinwheel.index.page_cache import PageCache
 from pinwheel.index.pages import Page
 from pinwheel.index.policy import Policy
@@ -75,7 +75,8 @@ class Reading:
 
     def _is_private(self, name: str) -> bool:
         """Whether nobody outside may be asked for this normalised name."""
-        return bool(matching(name, self._policy.private)) or self._cache.is_private(name)
+        published = self._cache.is_private(name)
+        return not isinstance(owner(name, published=published, private=self._policy.private), Public)
 
     # files
 
@@ -112,8 +113,8 @@ class Reading:
 
     def _upstream_file(self, environ: Environ, sha256: str, filename: str) -> Answer:
         wanted = filename.removesuffix(".metadata")
-        project = project_of(wanted)
-        if self._mirror is None or not project or self._is_private(project):
+        projects = [project for project, _ in readings(wanted)]
+        if self._mirror is None or not projects or any(map(self._is_private, projects)):
             return text(404, f"there is no {filename}")
         if wanted != filename:
             metadata = self._mirror.metadata(wanted, sha256)

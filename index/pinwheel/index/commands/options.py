@@ -8,6 +8,7 @@ from pinwheel.errors import UsageError
 
 if TYPE_CHECKING:
     from pinwheel.config import Loaded
+    from pinwheel.index.cooldown import Cooldown
 
 DATA = "pinwheel-index"
 DATA_HELP = f"the server's data folder (default: ./{DATA})"
@@ -26,15 +27,29 @@ def listed(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def duration_s(text: str) -> float:
-    """`90d`, `12h`, `30m` or `45s` in seconds. Raises `UsageError`, also for more than a hundred years."""
+def cooldown(loaded: Loaded, flag: str) -> Cooldown:
+    """The cool-down of pinwheel.toml, or of the flag where that is given. Raises `UsageError`."""
+    from pinwheel.index.cooldown import Cooldown, exemption
+
+    index = loaded.config.index
+    exemptions = tuple(
+        exemption(one.release, one.reason, one.until, f"{loaded.file}: index.exceptions.{number}")
+        for number, one in enumerate(index.exceptions)
+    )
+    text, where = (flag, "--cooldown") if flag else (index.cooldown, f"{loaded.file}: index.cooldown")
+    return Cooldown(duration_s(text, where) if text else 0.0, exemptions)
+
+
+def duration_s(text: str, where: str) -> float:
+    """`90d`, `12h`, `30m` or `45s` in seconds. `where` names the flag or key that has it. Raises `UsageError`, also for
+    more than a hundred years."""
     units = {"d": 86400, "h": 3600, "m": 60, "s": 1}
     number, unit = text[:-1].lstrip("0"), text[-1:]
     if not number.isdecimal() or unit not in units:
-        raise UsageError(f"{text!r} is no duration", remedy="write 90d, 12h, 30m or 45s")
+        raise UsageError(f"{text!r} is no duration", where=where, remedy="write 90d, 12h, 30m or 45s")
     # by its length first: Python refuses to read numbers of thousands of digits
     if len(number) > 12 or int(number) * units[unit] > LONGEST_S:
         raise UsageError(
-            "this is longer than a hundred years", where=f"--expires {text[:40]}", remedy="36500d is the most"
+            "this is longer than a hundred years", where=f"{where} {text[:40]}", remedy="36500d is the most"
         )
     return float(int(number) * units[unit])

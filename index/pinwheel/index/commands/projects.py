@@ -59,36 +59,57 @@ def list_(_context: Any, name: str = "", json: bool = False) -> None:
 
 @task(
     auto_shortflags=False,
-    positional=["name"],
-    help={"name": "a project", "data": DATA_HELP, "json": JSON_HELP},
+    positional=["release"],
+    help={"release": "a project, or one version of it as NAME==VER", "data": DATA_HELP, "json": JSON_HELP},
 )
-def why(_context: Any, name: str, data: str = DATA, json: bool = False) -> None:
-    """Explain where the files of a project come from: published here, or from which upstream.
+def why(_context: Any, release: str, data: str = DATA, json: bool = False) -> None:
+    """Explain for each file of a project where it comes from, and why it is offered or not.
 
-    Reads the data folder, in which the server leaves with what --private and --upstream it was started, and asks
-    nobody: it tells of an upstream only what the index has looked up. Before any start, index.private of
-    pinwheel.toml counts.
+    Published here; from which address of an upstream; held back by the cool-down until when; exempt from it for which
+    reason. Reads the data folder, in which the server leaves how it was started, and asks nobody: it tells of an
+    upstream only what the index has looked up. Before any start, pinwheel.toml counts.
 
     Example:
-        pinwheel index.why requests
+        pinwheel index.why requests==2.33.1
     """
+    import time
     from pathlib import Path
 
-    from pinwheel import config, console
-    from pinwheel.index.assembly import stored
-    from pinwheel.index.why import Started, explain
+    from packaging.utils import canonicalize_name
 
+    from pinwheel import config, console, pin
+    from pinwheel.index.assembly import stored
+    from pinwheel.index.commands.options import cooldown
+    from pinwheel.index.mirror import kept
+    from pinwheel.index.origin import explain, of_version, owner
+    from pinwheel.index.policy import Policy
+    from pinwheel.index.started import Started, last_start
+
+    text, version = pin.parse(release) if "=" in release else (release, None)
+    name = canonicalize_name(text)
     index = stored(Path(data))
     try:
-        started = Started.read(Path(data))
-        if started.upstreams is None:
-            started = Started(private_globs(config.load()))
-        origin = explain(name, index.records, Path(data) / "upstream", started)
+        started = last_start(Path(data))
+        if started is None:
+            loaded = config.load()
+            started = Started(Policy(private=private_globs(loaded), cooldown=cooldown(loaded, "")), ("an upstream",))
+        policy = started.policy
+        whose = owner(name, published=index.records.is_private(name), private=policy.private)
+        seen = kept(Path(data) / "upstream", name)
+        own = index.records.project(name)
     finally:
         index.close()
+    origin = explain(name, whose, own, seen, started.upstreams, policy.cooldown, time.time())
+    if version is not None:
+        origin = of_version(origin, version)
     if json:
         console.document(origin.document())
         return
     console.data(f"{origin.name}: {origin.reason}")
     if origin.files:
-        console.table(("filename", "from"), [[file, where] for file, where in origin.files])
+        columns = ("filename", "from", "why")
+        console.table(columns, [[each.filename, each.source, each.why] for each in origin.files])
+    elif version is not None:
+        console.data(f"no file of version {version} is known")
+    for each in origin.expired:
+        console.data(f"expired: the exception for {each.release} ended on {each.until} ({each.reason})")

@@ -8,6 +8,7 @@ from invoke import task
 
 from pinwheel.errors import UsageError
 from pinwheel.index.commands.options import DATA, DATA_HELP, private_globs
+from pinwheel.index.commands.options import cooldown as configured_cooldown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
         "machine uses (default: none)",
         "private": "glob of names that never go upstream, besides all that are published here and those of "
         "index.private (may be repeated; default: none)",
+        "cooldown": "how old a public file must be to be offered, as in 3d or 12h; 0d for any age (default: "
+        "index.cooldown of pinwheel.toml, else any age)",
         "anonymous_read": "let everybody read (default: who has a credential)",
         "tls_cert": "certificate chain to serve https with, PEM (default: serve http)",
         "tls_key": "its key, PEM (default: none)",
@@ -42,6 +45,7 @@ def serve(
     htpasswd: str = "",
     upstream: str = "",
     private: Any = None,
+    cooldown: str = "",
     anonymous_read: bool = False,
     tls_cert: str = "",
     tls_key: str = "",
@@ -49,7 +53,8 @@ def serve(
     """Serve the private package index until Ctrl-C, SIGTERM or SIGHUP.
 
     Makes the data folder when it is not there. One line on stderr says when it is ready. Names in `index.private`
-    of pinwheel.toml count as --private. Each request to an upstream is logged as one line of JSON on stderr.
+    of pinwheel.toml count as --private; `index.exceptions` are releases that need not cool down. Each request to an
+    upstream is logged as one line of JSON on stderr.
 
     Example:
         pinwheel index.serve --data /srv/index --port 8080 --upstream auto --private 'acme-*'
@@ -62,8 +67,8 @@ def serve(
     from pinwheel.index.globs import checked
     from pinwheel.index.policy import Policy
     from pinwheel.index.serve import serve as run
+    from pinwheel.index.started import Started
     from pinwheel.index.upstream import named, shown
-    from pinwheel.index.why import Started
 
     if not 0 <= port <= 65535:
         raise UsageError(f"{port} is no port", remedy="--port takes 0 to 65535")
@@ -76,15 +81,20 @@ def serve(
             raise UsageError(f"what {flag} names does not exist", where=name)
     if htpasswd:
         read_htpasswd(Path(htpasswd))
-    private = (*checked(private or (), "--private"), *private_globs(config.load()))
+    loaded = config.load()
+    policy = Policy(
+        private=(*checked(private or (), "--private"), *private_globs(loaded)),
+        cooldown=configured_cooldown(loaded, cooldown),
+        anonymous_read=anonymous_read,
+    )
     folder = Path(data).absolute()
     setup = Setup(
         folder=folder,
         htpasswd=Path(htpasswd).absolute() if htpasswd else None,
         upstreams=named(upstream) if upstream else None,
-        policy=Policy(private=private, anonymous_read=anonymous_read),
+        policy=policy,
     )
-    started = Started(private, tuple(map(shown, setup.upstreams.urls)) if setup.upstreams else ())
+    started = Started(policy, tuple(map(shown, setup.upstreams.urls)) if setup.upstreams else ())
 
     def prepare() -> None:
         started.write(folder)

@@ -54,7 +54,7 @@ def token_create(
         created_at=now(),
         projects=checked(listed(projects), "--projects"),
         environments=listed(environments),
-        expires_at=time.time() + duration_s(expires) if expires else None,
+        expires_at=time.time() + duration_s(expires, "--expires") if expires else None,
     )
     index = stored(Path(data), create=True)
     try:
