@@ -185,7 +185,9 @@ def test_bootstrap_lists_changes_then_says_that_there_is_nothing_to_do(
     run("deploy.bootstrap", "--env", "live", "--json")
     assert [host["changes"] for host in json.loads(capsys.readouterr().out)["hosts"]] == [[], [], []]
     world.hosts["h1"].unreachable = True
+    capsys.readouterr()
     assert run("deploy.bootstrap", "--env", "live") == 1
+    assert capsys.readouterr().out.startswith("h1: nobody listens\n  where: h1.example:22\n  remedy: is it up?\n")
 
 
 def test_history_shows_what_the_index_recorded(

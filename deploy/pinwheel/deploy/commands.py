@@ -48,7 +48,9 @@ def bootstrap(_context: Context, env: str, check: bool = False, json: bool = Fal
     else:
         for name, changes in done.items():
             if isinstance(changes, Outcome):
-                console.data(f"{name}: {changes.reason}\n  remedy: {changes.remedy}")
+                told = (("where", changes.shown), ("remedy", changes.remedy))
+                more = [f"  {label}: {text}" for label, text in told if text]
+                console.data("\n".join([f"{name}: {changes.reason}", *more]))
             else:
                 console.data(f"{name}: {'; '.join(changes) or 'nothing to do'}")
     if any(isinstance(changes, Outcome) for changes in done.values()):
