@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
+import inspect
 import json
+import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 from invoke import Collection
@@ -115,6 +120,17 @@ def test_a_held_environment_exits_3_and_names_the_holder(
     assert "anna@desk" in capsys.readouterr().err
 
 
+def test_a_halted_rollback_says_how_it_goes_on(world: World, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    for version in ("1.0.0", "1.1.0"):
+        run("deploy.rollout", f"shop=={version}", "--env", "live")
+    world.hosts["h1"].sick.add(world.one)
+    capsys.readouterr()
+    assert run("deploy.rollback", "shop", "--env", "live") == 1
+    said = capsys.readouterr().err
+    assert said.endswith("then: pinwheel deploy.rollback shop --to 1.0.0 --env live\n")
+    assert "new version" not in said
+
+
 def test_a_rollback_takes_every_host_back(world: World, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     for version in ("1.0.0", "1.1.0"):
         run("deploy.rollout", f"shop=={version}", "--env", "live")
@@ -169,7 +185,9 @@ def test_bootstrap_lists_changes_then_says_that_there_is_nothing_to_do(
     run("deploy.bootstrap", "--env", "live", "--json")
     assert [host["changes"] for host in json.loads(capsys.readouterr().out)["hosts"]] == [[], [], []]
     world.hosts["h1"].unreachable = True
+    capsys.readouterr()
     assert run("deploy.bootstrap", "--env", "live") == 1
+    assert capsys.readouterr().out.startswith("h1: nobody listens\n  where: h1.example:22\n  remedy: is it up?\n")
 
 
 def test_history_shows_what_the_index_recorded(
@@ -185,6 +203,48 @@ def test_history_shows_what_the_index_recorded(
     assert [event["kind"] for event in events] == ["activated", "rollout-finished"]
     assert run("deploy.history", "--env", "live") == 0
     assert "rollout-started" in capsys.readouterr().out
+
+
+def test_every_flag_says_its_default() -> None:
+    # a copy of the module: Invoke takes the texts out of a task when it first parses a command line
+    spec = importlib.util.spec_from_file_location("fresh", commands.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    spec.loader.exec_module(fresh := importlib.util.module_from_spec(spec))
+    for task in fresh.collection().tasks.values():
+        for name, parameter in list(inspect.signature(task.body).parameters.items())[1:]:
+            default = parameter.default
+            told = default if isinstance(default, int) and not isinstance(default, bool) else ""
+            assert f"(default: {told}" in task.help[name], f"{task.name} --{name}"
+
+
+@contextlib.contextmanager
+def nobody() -> Iterator[TextIO]:
+    """A stream of which the reader has gone away, as `head -2` does."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as stream:
+        yield stream
+
+
+def test_a_rollout_of_which_nobody_reads_the_messages_goes_on(
+    world: World, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with nobody() as stream, monkeypatch.context() as patched:
+        patched.setattr(sys, "stderr", stream)
+        assert run("deploy.rollout", "shop==1.0.0", "--env", "live", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["outcome"] == "done"
+    assert {host.current for host in world.hosts.hosts.values()} == {world.one}
+
+
+def test_a_rollout_of_which_nobody_reads_the_result_is_done_all_the_same_and_exits_1(
+    world: World, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with nobody() as stream, monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", stream)
+        assert run("deploy.rollout", "shop==1.0.0", "--env", "live") == 1
+    assert {host.current for host in world.hosts.hosts.values()} == {world.one}
+    assert world.kinds()[-1] == "rollout-finished"
 
 
 @pytest.mark.parametrize(

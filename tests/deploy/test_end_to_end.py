@@ -102,6 +102,24 @@ def test_an_index_that_goes_away_after_prepare_gets_every_event_later(site: Site
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("stream", "code"), [("stderr", 0), ("stdout", 1)])
+def test_a_rollout_goes_on_when_its_reader_goes_away(site: Site, stream: str, code: int) -> None:
+    """As with `2>&1 | head -2`. Only a result that cannot be told is a failure; the hosts are done either way."""
+    site.pinwheel("deploy.bootstrap", "--env", "live")
+    assert site.roll_out("1.0.0").code == 0
+    child = site.start("deploy.rollout", "tiny==1.1.0", "--env", "live", "--json")
+    assert child.stdout is not None
+    assert child.stderr is not None
+    with child:
+        for _ in range(2):
+            child.stderr.readline()
+        (child.stderr if stream == "stderr" else child.stdout).close()
+        (child.stdout if stream == "stderr" else child.stderr).read()
+        assert child.wait(DEADLINE_S) == code
+    assert site.answers() == {"h1": "1.1.0", "h2": "1.1.0"}
+
+
+@pytest.mark.slow
 def test_an_environment_that_is_held_is_refused_at_once_with_its_holder(site: Site) -> None:
     lease = site.client.acquire_lease("live", "anna@desk", "r9", 30)
     try:

@@ -116,6 +116,8 @@ def test_the_report_document_has_the_promised_shape() -> None:
         (report(Conclusion.HALTED, Ending.UNHEALTHY), "Look at that host first"),
         (report(Conclusion.HALTED, Ending.UNKNOWN), "deploy.status --env live"),
         (report(Conclusion.HALTED, Ending.FAILED), "then: pinwheel deploy.rollout shop==1.1.0 --env live"),
+        (report(Conclusion.HALTED, Ending.FAILED), "Nothing that runs was touched"),
+        (report(Conclusion.HALTED, Ending.ACTIVATED, Ending.FAILED), "halted: because. Put that right"),
         (report(Conclusion.FAILED, Ending.UNREACHABLE), "deploy.rollout shop==1.1.0 --env live"),
         (report(Conclusion.FENCED, Ending.SKIPPED), "deploy.status --env live"),
         (report(Conclusion.INTERRUPTED, Ending.SKIPPED), "To go on: pinwheel deploy.rollout"),

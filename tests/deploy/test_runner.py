@@ -174,7 +174,7 @@ def test_an_unhealthy_old_release_is_told(running: BareHost) -> None:
     """What it goes back to does not pass its gate either: its stored health asks for the impossible."""
     file = running.root / "apps/shop/releases" / OLD / "release.json"
     about = json.loads(file.read_text())
-    about["programs"][0]["health"] |= {"command": ["/bin/false"], "deadline_s": 0.5}
+    about["programs"][0]["health"] |= {"http": "", "command": ["/bin/false"], "deadline_s": 0.5}
     file.write_text(json.dumps(about))
     result = running.activate(NEW, OLD, "sick", deadline_s=0.5)
     assert result["outcome"] == "revert-unhealthy"

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 CHANGES = 4
 """The exit code of a plan that has changes."""
 
-ENV = "the environment, as pinwheel.toml names it"
-JSON = "print one JSON document on stdout"
+ENV = "the environment, as pinwheel.toml names it (default: none; it must be named)"
+RELEASE = "APP==VER, an application and its version (default: none; it must be named)"
+JSON = "print one JSON document on stdout (default: text for people)"
 
 
 @task(
-    auto_shortflags=False, help={"env": ENV, "check": "only say what would be done; exit 4 if anything", "json": JSON}
+    auto_shortflags=False,
+    help={"env": ENV, "check": "only say what would be done; exit 4 if anything (default: do it)", "json": JSON},
 )
 def bootstrap(_context: Context, env: str, check: bool = False, json: bool = False) -> None:
     """Make hosts ready: folders, uv from the index, a supervisor that answers.
@@ -46,7 +48,9 @@ def bootstrap(_context: Context, env: str, check: bool = False, json: bool = Fal
     else:
         for name, changes in done.items():
             if isinstance(changes, Outcome):
-                console.data(f"{name}: {changes.reason}\n  remedy: {changes.remedy}")
+                told = (("where", changes.shown), ("remedy", changes.remedy))
+                more = [f"  {label}: {text}" for label, text in told if text]
+                console.data("\n".join([f"{name}: {changes.reason}", *more]))
             else:
                 console.data(f"{name}: {'; '.join(changes) or 'nothing to do'}")
     if any(isinstance(changes, Outcome) for changes in done.values()):
@@ -55,7 +59,7 @@ def bootstrap(_context: Context, env: str, check: bool = False, json: bool = Fal
         raise Exit(code=CHANGES)
 
 
-@task(auto_shortflags=False, positional=["release"], help={"release": "APP==VER", "env": ENV, "json": JSON})
+@task(auto_shortflags=False, positional=["release"], help={"release": RELEASE, "env": ENV, "json": JSON})
 def plan(_context: Context, release: str, env: str, json: bool = False) -> None:
     """Say what a rollout would do on each host, and why. Changes nothing.
 
@@ -82,7 +86,7 @@ def plan(_context: Context, release: str, env: str, json: bool = False) -> None:
         raise Exit(code=1 if made.blocked else CHANGES)
 
 
-@task(auto_shortflags=False, positional=["release"], help={"release": "APP==VER", "env": ENV, "json": JSON})
+@task(auto_shortflags=False, positional=["release"], help={"release": RELEASE, "env": ENV, "json": JSON})
 def rollout(_context: Context, release: str, env: str, json: bool = False) -> None:
     """Bring a version to every host: prepare everywhere, then activate in waves.
 
@@ -103,8 +107,8 @@ def rollout(_context: Context, release: str, env: str, json: bool = False) -> No
     auto_shortflags=False,
     positional=["application"],
     help={
-        "application": "APP",
-        "to": "the version (or release) to go back to, instead of the newest good one before the running one",
+        "application": "as pinwheel.toml names it (default: none; it must be named)",
+        "to": "the version (or release) to go back to (default: the newest good one before the running one)",
         "env": ENV,
         "json": JSON,
     },
@@ -126,7 +130,7 @@ def rollback(_context: Context, application: str, env: str, to: str = "", json: 
     _finish(made, report, env, json)
 
 
-@task(auto_shortflags=False, help={"env": ENV, "application": "only this one", "json": JSON})
+@task(auto_shortflags=False, help={"env": ENV, "application": "only this one (default: all)", "json": JSON})
 def status(_context: Context, env: str, application: str = "", json: bool = False) -> None:
     """Show what every host runs, since when, and what is not as it should be. The hosts are asked, not the index.
 
@@ -150,7 +154,7 @@ def status(_context: Context, env: str, application: str = "", json: bool = Fals
         raise Exit(code=1)
 
 
-@task(auto_shortflags=False, help={"env": ENV, "limit": "how many of the last events", "json": JSON})
+@task(auto_shortflags=False, help={"env": ENV, "limit": "how many of the last events (default: 50)", "json": JSON})
 def history(_context: Context, env: str, limit: int = 50, json: bool = False) -> None:
     """Show what was done to an environment: who, what, when, with which outcome. The index is asked, not the hosts.
 

@@ -105,7 +105,8 @@ def next_step(report: Report, plan: Plan, environment: str) -> str:
     elif Ending.UNKNOWN in endings:
         todo = f"See how it ended there: {look}"
     else:
-        return f"halted: {report.reason}. Nothing else was touched; put that right, then: {again}"
+        rest = "" if Ending.ACTIVATED in endings else "Nothing that runs was touched. "
+        return f"halted: {report.reason}. {rest}Put that right, then: {again}"
     # what did not pass is not rolled out once more as it is, but it may be gone back to: it was good before
     return f"halted: {report.reason}. {todo}" + (f", then: {again}" if plan.wish.delivery is None else "")
 

@@ -606,15 +606,12 @@ def probe_command(job: Job, argv: Sequence[str], timeout_s: float) -> tuple[bool
 
 
 def probe(job: Job, health: Document) -> tuple[bool, str]:
-    """All the probes of a program, up to the first that fails. Without any, to run is enough."""
-    passed, saw = True, ""
+    """The one health check of a program; without any, to run is enough."""
     if health["http"]:
-        passed, saw = probe_http(health["http"], health["timeout_s"])
-    if passed and health["tcp"]:
-        passed, saw = probe_tcp(health["tcp"], health["timeout_s"])
-    if passed and health["command"]:
-        passed, saw = probe_command(job, health["command"], health["timeout_s"])
-    return passed, saw
+        return probe_http(health["http"], health["timeout_s"])
+    if health["tcp"]:
+        return probe_tcp(health["tcp"], health["timeout_s"])
+    return probe_command(job, health["command"], health["timeout_s"]) if health["command"] else (True, "")
 
 
 class Verdict(NamedTuple):

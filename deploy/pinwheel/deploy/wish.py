@@ -77,7 +77,7 @@ def lock(project: str, version: str, pylock: bytes, requirements: bytes, publish
         pinned, twin = pins(text), _packages(packages)
     # TOMLDecodeError, UnicodeDecodeError and InvalidVersion are ValueErrors; the others come from another shape
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadLock(f"it cannot be read: {type(error).__name__} {error}", where=where, remedy=remedy) from error
+        raise BadLock("pylock.toml or requirements.txt cannot be read", where=where, remedy=remedy) from error
     name = canonicalize_name(project)
     ours = [each for each in pinned if each[0] == name]
     if ours != [(name, Version(version))]:
