@@ -33,7 +33,7 @@ HOMES = {
     "paramiko": {"deploy.ssh", "deploy.known_hosts", "deploy.lab", "deploy.lab_host"},
     "invoke": {
         *("cli", "packaging.commands", "deploy.commands", "index.commands"),
-        *(f"index.commands.{name}" for name in ("serving", "tokens", "projects", "folder")),
+        *(f"index.commands.{name}" for name in ("serving", "tokens", "projects", "folder", "clients")),
     },
     "pydantic": {"config"},
     "rich": {"console", "demo"},
@@ -48,6 +48,7 @@ NOUNS = {
         for name in ("fleet", "facts", "plan", "steps", "gate", "wish", "template", "present", "supervisor_file")
     ),
     *(f"index.{name}" for name in ("entries", "pages", "listing", "negotiation", "answers", "policy", "tables")),
+    *("index.client_settings", "index.client_faults"),
 }
 """Modules of values and pure functions: no clock, no chance, no file, no network."""
 

@@ -72,3 +72,49 @@ def test_what_packaging_cannot_work_with_is_a_fault(tmp_path: Path) -> None:
     text = '[packaging]\npython = "eleven"\ncache = "pinwheel.toml/cache"\n[projects.a]\nrepository = "absent"\n'
     found = {one.subject for one in look(tmp_path, text) if one.level == "fault"}
     assert found == {"packaging.python", "packaging.cache", "projects.a"}
+
+
+INDEX = '[index]\nurl = "http://127.0.0.1:9/"\n'
+
+
+def clients(findings: list[Finding]) -> list[Finding]:
+    return [one for one in findings if one.subject == "clients" and one.level == "fault"]
+
+
+def test_a_second_index_is_found_wherever_a_client_reads_it(tmp_path: Path) -> None:
+    home, repository = tmp_path / "home", tmp_path / "repository"
+    for file, text in {
+        home / ".config/pip/pip.conf": "[global]\nextra-index-url = https://pypi.org/simple\n",
+        home / ".config/uv/uv.toml": 'index-strategy = "unsafe-best-match"\n',
+        tmp_path / "pyproject.toml": '[[tool.uv.index]]\nurl = "https://pypi.org/simple"\n',
+        repository / "requirements.txt": "--extra-index-url https://pypi.org/simple\n",
+    }.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    text = f'{INDEX}[projects.a]\nrepository = "repository"\n'
+    found = clients(look(tmp_path, text, HOME=str(home), UV_INDEX="https://pypi.org/simple"))
+    assert [one.problem.partition(": ")[0] for one in found] == [
+        str(home / ".config/pip/pip.conf"),
+        str(home / ".config/uv/uv.toml"),
+        "UV_INDEX",
+        str(tmp_path / "pyproject.toml"),
+        f"{repository / 'requirements.txt'}:1",
+    ]
+    assert all(one.remedy for one in found)
+    assert not clients(look(tmp_path, "", HOME=str(home))), "without an index there is nothing to be beside"
+
+
+def test_a_file_of_passwords_that_others_can_read_is_a_fault(tmp_path: Path) -> None:
+    for name, text in {".netrc": "machine a login b password c\n", ".pypirc": "[pypi]\npassword = c\n"}.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o644)
+    found = clients(look(tmp_path, "", HOME=str(tmp_path)))
+    assert [one.remedy for one in found] == [f"chmod 600 {tmp_path / '.netrc'}", f"chmod 600 {tmp_path / '.pypirc'}"]
+    for name in (".netrc", ".pypirc"):
+        (tmp_path / name).chmod(0o600)
+    assert not clients(look(tmp_path, "", HOME=str(tmp_path)))
+
+
+def test_with_one_index_alone_the_clients_are_well(tmp_path: Path) -> None:
+    found = [one for one in look(tmp_path, INDEX, HOME=str(tmp_path)) if one.subject == "clients"]
+    assert found[-1].level == "good"

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +36,14 @@ def examine(start: Path | None = None, environ: Mapping[str, str] = os.environ) 
         loaded = config.load(start, environ)
     except PinwheelError as error:
         return [*found, Finding("fault", "configuration", f"{error.problem}: {error.where}", error.remedy)]
-    return [*found, *_configuration(loaded), *_index(loaded, environ), *_hosts(loaded), *_spool(environ)]
+    return [
+        *found,
+        *_configuration(loaded),
+        *_index(loaded, environ),
+        *_clients(loaded, start or Path.cwd(), environ),
+        *_hosts(loaded),
+        *_spool(environ),
+    ]
 
 
 def report(findings: list[Finding], *, as_json: bool) -> bool:
@@ -127,6 +134,43 @@ def _index(loaded: config.Loaded, environ: Mapping[str, str]) -> Iterator[Findin
         yield Finding("fault", "index", f"{error.problem} ({error.where})", error.remedy)
     else:
         yield Finding("good", "index", f"{loaded.config.index.url} answers and takes the token")
+
+
+def _clients(loaded: config.Loaded, start: Path, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Files with a credential that others can read; and, when there is an index, what is asked beside it."""
+    from pinwheel.index import client_faults, client_files
+
+    def texts(paths: Iterable[Path]) -> list[client_faults.Text]:
+        return [client_faults.Text(str(file.path), file.text) for file in client_files.readable(paths)]
+
+    for kept in client_files.readable(client_files.with_secrets(environ)):
+        if kept.open_to_others and client_faults.holds_secret(kept.text):
+            yield Finding(
+                "fault", "clients", f"{kept.path} holds a password and can be read by others", f"chmod 600 {kept.path}"
+            )
+    base = loaded.config.index.url.rstrip("/").removesuffix("/simple")
+    if not base:
+        return
+    pdm = client_files.of_pdm(environ)
+    default = "".join(client_faults.stored_pdm_default(each.text) for each in texts([pdm] if pdm else []))
+    faults = [
+        *client_faults.pip_faults(texts(client_files.of_pip(environ)), environ, base),
+        *client_faults.uv_faults(texts(client_files.of_uv(environ)), environ, base),
+    ]
+    for folder in _repositories(loaded, start):
+        for file in texts(client_files.of_project(folder)):
+            faults += client_faults.project_faults(file, base, pdm_default=default)
+    for fault in faults:
+        yield Finding("fault" if fault.grave else "advice", "clients", f"{fault.where}: {fault.problem}", fault.remedy)
+    if not any(fault.grave for fault in faults):
+        yield Finding("good", "clients", "no other index is asked beside the configured one")
+
+
+def _repositories(loaded: config.Loaded, start: Path) -> list[Path]:
+    """The repository around `start`, and the configured ones that lie on this machine."""
+    here = next((folder for folder in (start, *start.parents) if (folder / "pyproject.toml").exists()), start)
+    local = [loaded.path(each.repository) / each.subdirectory for each in loaded.config.projects.values()]
+    return list(dict.fromkeys([here.absolute(), *(folder.absolute() for folder in local if folder.is_dir())]))
 
 
 def _hosts(loaded: config.Loaded) -> Iterator[Finding]:

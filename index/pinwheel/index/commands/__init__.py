@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from invoke import Collection
 
+from pinwheel.index.commands.clients import client
 from pinwheel.index.commands.folder import verify
 from pinwheel.index.commands.projects import list_, why
 from pinwheel.index.commands.serving import serve
@@ -12,4 +13,4 @@ from pinwheel.index.commands.tokens import token_create, token_list, token_revok
 
 def collection() -> Collection:
     """The tasks named `index.…`."""
-    return Collection("index", serve, token_create, token_list, token_revoke, list_, why, verify)
+    return Collection("index", serve, token_create, token_list, token_revoke, list_, why, verify, client)
