@@ -49,6 +49,7 @@ NOUNS = {
     ),
     *(f"index.{name}" for name in ("entries", "pages", "listing", "negotiation", "answers", "policy", "tables")),
     *("index.client_settings", "index.client_faults"),
+    *(f"index.{name}" for name in ("routes", "grants", "forwarded")),
 }
 """Modules of values and pure functions: no clock, no chance, no file, no network."""
 

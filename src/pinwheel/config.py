@@ -57,6 +57,8 @@ class Index:
     token_file: str = ""
     ca_file: str = ""
     private: tuple[str, ...] = ()
+    protected: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
     cooldown: str = ""
     exceptions: tuple[CooldownException, ...] = ()
 

@@ -27,6 +27,7 @@ from tests.index.making import Made, form
 
 from pinwheel.index.access import new_token
 from pinwheel.index.assembly import now, stored
+from pinwheel.index.grants import granted
 
 WITHIN_S = 30.0
 JSON = {"Accept": "application/vnd.pypi.simple.v1+json"}
@@ -40,9 +41,16 @@ def environment(**extra: str) -> dict[str, str]:
     return inherited | {"PIP_CONFIG_FILE": os.devnull, "UV_NO_CONFIG": "1"} | extra
 
 
-def make_token(folder: Path, name: str, *scopes: str, **about: Any) -> str:
+def make_token(
+    folder: Path,
+    name: str,
+    *scopes: str,
+    projects: Sequence[str] = ("*",),
+    environments: Sequence[str] = ("*",),
+    **about: Any,
+) -> str:
     """An API token made in the data folder, as `index.token-create` does it."""
-    secret, token = new_token(name, scopes, created_at=now(), **about)
+    secret, token = new_token(name, granted(scopes, projects, environments), created_at=now(), **about)
     index = stored(folder, create=True)
     try:
         assert index.tokens.add(token)

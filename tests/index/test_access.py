@@ -20,6 +20,7 @@ from tests.index.running import authorization, call, make_token, names, upload
 from pinwheel.errors import UsageError
 from pinwheel.index.access import MOST_CHECKS, Access, hashed, new_token, read_htpasswd
 from pinwheel.index.assembly import Stored, now
+from pinwheel.index.grants import granted
 from pinwheel.index.pages import JSON_V1
 from pinwheel.index.tokens import DatabaseTokens
 
@@ -120,7 +121,7 @@ def test_only_a_hash_of_a_token_is_stored(index: Stored) -> None:
 )
 def test_a_token_that_makes_no_sense_is_not_made(name: str, scopes: list[str]) -> None:
     with pytest.raises(UsageError):
-        new_token(name, scopes, created_at=now())
+        new_token(name, granted(scopes), created_at=now())
 
 
 def test_users_of_the_password_file_read_and_upload(app: Callable[..., Any], htpasswd: Path) -> None:
@@ -262,4 +263,95 @@ def test_anonymous_readers_read_and_do_nothing_else(app: Callable[..., Any], ind
     assert call(served, "GET", f"/files/{made.sha256}/{made.filename}").headers["cache-control"].startswith("public")
     assert call(served, "GET", "/packages/").status == 200
     assert upload(served, wheel("acme", "2.0"), "").status == 401
-    assert call(served, "POST", "/-/leases/prod", body=b"{}").status == 403
+    assert call(served, "POST", "/-/leases/prod", body=b"{}").status == 401
+
+
+# protected projects
+
+
+@pytest.fixture
+def guarded(app: Callable[..., Any], index: Stored) -> Any:
+    """Everybody may read, but not what is protected; one project of each kind is there."""
+    served = app(anonymous_read=True, protected=("acme-secret*",))
+    token = make_token(index.folder, "up", "upload")
+    for made in (wheel("acme-secret"), wheel("acme-open")):
+        assert upload(served, made, token).status == 200
+    return served
+
+
+def test_a_protected_project_needs_a_credential_whether_it_exists_or_not(guarded: Any, index: Stored) -> None:
+    made, reader = wheel("acme-secret"), make_token(index.folder, "reader", "read")
+    paths = (
+        *("/simple/acme-secret/", "/simple/acme-secret-plans/", "/packages/", "/"),
+        *(f"/files/{made.sha256}/{made.filename}{more}" for more in ("", ".metadata")),
+        *(f"/packages/{made.filename}", "/-/projects/acme-secret", "/-/attachments/acme-secret/1.0"),
+    )
+    for path in paths:
+        assert call(guarded, "GET", path).status == 401, path
+        assert call(guarded, "GET", path, reader).status != 401, path
+
+
+def test_a_page_of_all_projects_shows_each_only_theirs(guarded: Any, index: Stored) -> None:
+    shown = {
+        "nobody": call(guarded, "GET", "/simple/", headers=JSON),
+        "some": call(guarded, "GET", "/simple/", make_token(index.folder, "s", "read:acme-s*"), headers=JSON),
+        "all": call(guarded, "GET", "/simple/", make_token(index.folder, "a", "read"), headers=JSON),
+    }
+    assert {who: [each["name"] for each in page.json()["projects"]] for who, page in shown.items()} == {
+        "nobody": ["acme-open"],
+        "some": ["acme-secret"],
+        "all": ["acme-open", "acme-secret"],
+    }
+    assert {page.headers["cache-control"] for page in shown.values()} == {"private, no-cache"}
+    upload(guarded, wheel("acme-third"), make_token(index.folder, "again", "upload"))
+    names_now = call(guarded, "GET", "/simple/", headers=JSON).json()["projects"]
+    assert [each["name"] for each in names_now] == ["acme-open", "acme-third"]
+
+
+def test_caches_of_others_keep_only_what_everybody_may_read(guarded: Any, index: Stored) -> None:
+    token = make_token(index.folder, "reader", "read")
+    secret, public = wheel("acme-secret"), wheel("acme-open")
+    for made, of_page, of_file in ((secret, "private, no-cache", "private"), (public, "no-cache", "public")):
+        page = call(guarded, "GET", f"/simple/{made.project}/", token)
+        file = call(guarded, "GET", f"/files/{made.sha256}/{made.filename}", token)
+        assert page.headers["cache-control"] == of_page
+        assert file.headers["cache-control"] == f"{of_file}, max-age=31536000, immutable"
+
+
+# a web server in front asks
+
+
+@pytest.mark.parametrize(
+    ("path", "anonymous", "some", "everything"),
+    [
+        ("/simple/acme-open/", 204, 403, 204),
+        ("/simple/acme-secret/?format=x/../y", 401, 204, 204),
+        ("/simple/attrs/", 204, 204, 204),
+        ("/simple/", 403, 403, 204),
+        ("/c/prod/simple/acme-secret/", 401, 204, 204),
+        ("/simple/acme-open/../acme-secret/", 403, 403, 403),
+        ("/simple/acme-open/%2e%2e/acme-secret/", 403, 403, 403),
+        ("//simple/acme-secret/", 403, 403, 403),
+        ("/simple/acme%2dsecret/", 401, 204, 204),
+        ("/packages/", 403, 403, 403),
+        ("/-/events", 403, 403, 403),
+        ("", 403, 403, 403),
+    ],
+)
+def test_a_web_server_hears_whether_it_may_answer(
+    guarded: Any, index: Stored, path: str, anonymous: int, some: int, everything: int
+) -> None:
+    headers = {"X-Original-URI": path, "X-Original-Method": "GET"}
+    tokens = ("", make_token(index.folder, "s", "read:acme-s*"), make_token(index.folder, "a", "read"))
+    heard = [call(guarded, "GET", "/-/authorize", token, headers=headers).status for token in tokens]
+    assert heard == [anonymous, some, everything]
+    assert call(guarded, "GET", "/-/authorize", "wrong", headers=headers).status == 401
+
+
+def test_a_web_server_hears_of_files_by_their_project(guarded: Any, index: Stored) -> None:
+    made, token = wheel("acme-secret"), make_token(index.folder, "a", "read")
+    for more in ("", ".metadata"):
+        headers = {"X-Original-URI": f"/files/{made.sha256}/{made.filename}{more}"}
+        assert call(guarded, "GET", "/-/authorize", headers=headers).status == 401
+        assert call(guarded, "GET", "/-/authorize", token, headers=headers).status == 204
+    assert call(guarded, "GET", "/-/authorize", token, headers=headers | {"X-Original-Method": "PUT"}).status == 403

@@ -63,8 +63,9 @@ def test_a_client_learns_who_it_is(server: Server, client: IndexClient) -> None:
     assert client.whoami().scopes == ("read", "upload", "deploy")
     who = IndexClient(server.url, server.token("acme-only", "read", projects=("Acme_*",))).whoami()
     assert (who.name, who.kind, who.scopes, who.expires_at) == ("acme-only", "token", ("read",), "")
-    assert who.may_touch("acme-shop")
-    assert not who.may_touch("shop")
+    assert who.may("read", "acme-shop")
+    assert not who.may("read", "shop")
+    assert not who.may("upload", "acme-shop")
 
 
 def test_a_damaged_download_is_refused_and_leaves_nothing(

@@ -22,16 +22,16 @@ from pinwheel.index.upstream import Upstreams
 
 def test_a_token_is_made_listed_used_and_revoked(server: Server) -> None:
     data = ("--data", str(server.folder))
-    made = run_pinwheel("index.token-create", "cli", "--scope", "read,upload", "--expires", "90d", *data)
+    made = run_pinwheel("index.token-create", "cli", "--scope", "read,upload:cli-*", "--expires", "90d", *data)
     assert made.returncode == 0, made.stderr
     token = made.stdout.strip()
     assert made.stdout == token + "\n", "the token alone"
     assert server.ask("GET", "/simple/", token).status == 200
     listed = json.loads(run_pinwheel("index.token-list", "--json", *data).stdout)["tokens"]
     (mine,) = [each for each in listed if each["name"] == "cli"]
-    assert (mine["state"], mine["scopes"]) == ("valid", ["read", "upload"])
+    assert (mine["state"], [each["scope"] for each in mine["grants"]]) == ("valid", ["read", "upload"])
     assert mine["expires_at"] is not None
-    assert "cli" in run_pinwheel("index.token-list", *data).stdout
+    assert "read,upload:cli-*" in run_pinwheel("index.token-list", *data).stdout
     taken = run_pinwheel("index.token-create", "cli", "--scope", "read", *data)
     assert (taken.returncode, "already" in taken.stderr) == (1, True)
     assert run_pinwheel("index.token-revoke", "cli", *data).returncode == 0
@@ -45,6 +45,8 @@ def test_a_token_is_made_listed_used_and_revoked(server: Server) -> None:
     [
         (),
         ("--scope", "fly"),
+        ("--scope", "upload:"),
+        ("--scope", "deploy@"),
         ("--scope", "read", "--expires", "soon"),
         ("--scope", "read", "--expires", "0d"),
         ("--scope", "read", "--expires", "99999999999d"),

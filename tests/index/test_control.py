@@ -234,14 +234,16 @@ def test_only_short_lived_tokens_for_reading_are_minted(ask: Callable[..., Reply
 def test_who_is_recognised_hears_what_they_may_do(
     ask: Callable[..., Reply], app: Callable[..., Any], index: Stored
 ) -> None:
-    about = {"projects": ("acme-*",), "environments": ("test",), "expires_at": 4102444800.0}
+    about: dict[str, Any] = {"projects": ("acme-*",), "environments": ("test",), "expires_at": 4102444800.0}
     assert ask("GET", "/-/whoami", token=make_token(index.folder, "ci", "upload", "read", **about)).json() == {
         "api": 1,
         "name": "ci",
         "kind": "token",
         "scopes": ["read", "upload"],
-        "projects": ["acme-*"],
-        "environments": ["test"],
+        "grants": [
+            {"scope": "upload", "projects": ["acme-*"], "environments": ["test"]},
+            {"scope": "read", "projects": ["acme-*"], "environments": ["test"]},
+        ],
         "expires_at": "2100-01-01T00:00:00.000000Z",
     }
     everything = ask("GET", "/-/whoami").json()

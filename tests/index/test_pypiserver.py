@@ -72,7 +72,7 @@ def test_search(served: Any, token: str) -> None:
 def test_redirects(served: Any, token: str, path: str, to: str) -> None:
     reply = call(served, "GET", path, token)
     assert reply.status in (301, 302, 303)
-    assert urllib.parse.urlsplit(reply.headers["location"]).path == to
+    assert urllib.parse.urlsplit(urllib.parse.urljoin(path, reply.headers["location"])).path == to
 
 
 @pytest.mark.parametrize("action", ["submit", "verify"])

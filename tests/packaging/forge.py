@@ -12,6 +12,7 @@ from pathlib import Path
 from pinwheel import archive
 from pinwheel.errors import PinwheelError
 from pinwheel.index.client import Identity, IndexFile
+from pinwheel.index.grants import Grant
 from pinwheel.packaging.git import Mirror, ask
 from pinwheel.packaging.publish import Answer
 from pinwheel.packaging.refs import Refs
@@ -165,7 +166,7 @@ class Shelf:
     papers: dict[tuple[str, str, str], list[bytes]] = field(default_factory=dict)
     uploads: list[str] = field(default_factory=list)
     refuse: Answer | None = None
-    who: Identity = Identity("ci", "token", ("read", "upload"), ("*",), ("*",))  # noqa: RUF009 - frozen
+    who: Identity = Identity("ci", "token", ("read", "upload"), (Grant("read"), Grant("upload")))  # noqa: RUF009 - frozen
 
     def whoami(self) -> Identity:
         return self.who

@@ -13,6 +13,7 @@ import pytest
 from tests.packaging.forge import Notebook, Shelf
 
 from pinwheel.index.client import Identity, IndexUnreachable, WrongCredential
+from pinwheel.index.grants import Grant
 from pinwheel.packaging import publish as station
 from pinwheel.packaging import statement
 from pinwheel.packaging.publish import Answer, Artifact, UploadRefused, publish
@@ -115,9 +116,12 @@ def test_the_reasons_of_a_refusal_are_shown(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("who", "said"),
     [
-        (Identity("reader", "token", ("read",), ("*",), ("*",)), "the token reader may not upload, only read"),
-        (Identity("anonymous", "anonymous", ("read",), ("*",), ("*",)), "a client without a token may not upload"),
-        (Identity("web", "token", ("read", "upload"), ("web-*",), ("*",)), "is not for acme, only for web-*"),
+        (Identity("reader", "token", ("read",), (Grant("read"),)), "the token reader may not upload, only read"),
+        (Identity("anonymous", "anonymous", ("read",), (Grant("read"),)), "a client without a token may not upload"),
+        (
+            Identity("web", "token", ("read", "upload"), (Grant("read"), Grant("upload", ("web-*",)))),
+            "is not for acme, only for web-*",
+        ),
     ],
 )
 def test_who_may_not_publish_is_told_before_the_first_upload(who: Identity, said: str, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from tests.packaging.forge import Repository, Workshop, git, project_files, tiny
 
 from pinwheel.errors import PinwheelError, UsageError
 from pinwheel.index.client import IndexUnreachable, WrongCredential
+from pinwheel.index.grants import Grant
 from pinwheel.packaging import statement
 from pinwheel.packaging.assemble import BuildFailed
 from pinwheel.packaging.git import RepositoryUnreachable, TagMoved
@@ -338,7 +339,7 @@ def test_a_project_that_the_token_is_not_for_leaves_the_others_alone(
         remote = make_repository(name)
         remote.commit(tiny_files(name, needs=needs), "v1.0.0")
         wanted.append(Wanted(remote.address, name=name, declared=True))
-    workshop.shelf.who = replace(workshop.shelf.who, projects=("acme-*",))
+    workshop.shelf.who = replace(workshop.shelf.who, grants=(Grant("upload", ("acme-*",)),))
     outcomes = {each.name: each for each in release(wanted, workshop.tools)}
     assert isinstance(outcomes["acme-greet"], Release)
     refused, unmet = outcomes["other-greet"], outcomes["other-shop"]

@@ -14,58 +14,24 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal
 
 import bcrypt
 
 from pinwheel.errors import PinwheelError, UsageError
-from pinwheel.index.globs import matching
+from pinwheel.index.grants import Grant, Principal
+from pinwheel.index.policy import Policy
 from pinwheel.index.recent import Recent
-from pinwheel.index.tokens import Grant, Token, Tokens
+from pinwheel.index.tokens import Token, Tokens
 
-SCOPES = ("read", "upload", "promote", "deploy", "admin")
 TOKEN_USER = "__token__"  # noqa: S105 - a user name
 TOKEN_PREFIX = "pw_"  # noqa: S105 - so that scanners for leaked secrets can know ours
 REMEMBERED_S = 60.0
 MOST_REMEMBERED = 2048
 MOST_CHECKS = 16  # passwords checked at once: the other threads are for those whom we know
+USERS_GRANTS = (Grant("read"), Grant("upload"))
 _BCRYPT = ("$2a$", "$2b$", "$2y$")
 _BCRYPT_BYTES = 72  # bcrypt never looked at more; its Python library refuses what others cut
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Somebody who was recognised. `projects` and `environments` are globs; `expires_at` as in `Token`. `minted` is
-    true of a short-lived token that another one made, for a host to fetch files with."""
-
-    name: str
-    kind: Literal["token", "user", "anonymous"]
-    scopes: frozenset[str]
-    projects: tuple[str, ...] = ("*",)
-    environments: tuple[str, ...] = ("*",)
-    expires_at: float | None = None
-    minted: bool = False
-
-    @property
-    def restricted(self) -> bool:
-        """Whether some projects are not for this one."""
-        return "*" not in self.projects
-
-    def has(self, *scopes: str) -> bool:
-        """Whether it has one of `scopes`; admin has all."""
-        return not self.scopes.isdisjoint((*scopes, "admin"))
-
-    def may_touch(self, project: str) -> bool:
-        return bool(matching(project, self.projects))
-
-    def may_deploy_to(self, environment: str) -> bool:
-        return any(fnmatchcase(environment, glob) for glob in self.environments)
-
-
-ANONYMOUS = Principal("anonymous", "anonymous", frozenset({"read"}))
-NOBODY = Principal("", "anonymous", frozenset())
 
 
 class TooBusy(PinwheelError):
@@ -79,13 +45,14 @@ class Access:
         self,
         tokens: Tokens,
         htpasswd: Path | None = None,
+        policy: Policy = Policy(),  # noqa: B008 - frozen
         *,
-        anonymous_read: bool = False,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._tokens = tokens
         self._users = _Users(htpasswd) if htpasswd else None
-        self._unnamed = ANONYMOUS if anonymous_read else NOBODY
+        reads = (Grant("read"),) if policy.anonymous_read else ()
+        self._unnamed = Principal("anonymous" if reads else "", "anonymous", reads, hidden=policy.protected)
         self._now = now
         self._remembered = _Remembered(-1)
         self._lock = threading.Lock()
@@ -122,15 +89,7 @@ class Access:
         token = self._tokens.find(hashed(credential[1]))
         if token is None or token.revoked_at:
             return None
-        return Principal(
-            token.name,
-            "token",
-            frozenset(grant.scope for grant in token.grants),
-            token.grants[0].projects,
-            token.grants[0].environments,
-            token.expires_at,
-            minted=bool(token.parent),
-        )
+        return Principal(token.name, "token", token.grants, expires_at=token.expires_at, minted=bool(token.parent))
 
     def _user(
         self, users: _Users, credential: tuple[str, str], remembered: _Remembered, key: bytes, now: float
@@ -150,7 +109,7 @@ class Access:
         user, password = credential
         try:
             right = users.verify(user, password)
-            known = remembered.put(key, now, Principal(user, "user", frozenset({"read", "upload"})) if right else None)
+            known = remembered.put(key, now, Principal(user, "user", USERS_GRANTS) if right else None)
             mine.set_result(known)
         except BaseException as error:
             mine.set_exception(error)  # or those who wait would wait for ever
@@ -255,33 +214,17 @@ def basic(authorization: str) -> tuple[str, str] | None:
 
 def new_token(
     name: str,
-    scopes: Sequence[str],
+    grants: Sequence[Grant],
     *,
     created_at: str,
-    projects: Sequence[str] = ("*",),
-    environments: Sequence[str] = ("*",),
     expires_at: float | None = None,
     parent: str = "",
 ) -> tuple[str, Token]:
     """A fresh token: its text, which exists nowhere else, and what is recorded. Raises `UsageError`."""
-    unknown = [scope for scope in scopes if scope not in SCOPES]
-    if unknown or not scopes:
-        raise UsageError(
-            f"unknown scope: {', '.join(unknown)}" if unknown else "the token has no scope",
-            remedy=f"the scopes are {', '.join(SCOPES)}",
-        )
     if not name or "," in name or not name.isprintable():
         raise UsageError("a token needs a name of printable characters without a comma")
     secret = TOKEN_PREFIX + secrets.token_urlsafe(32)
-    token = Token(
-        name,
-        hashed(secret),
-        tuple(Grant(scope, tuple(projects), tuple(environments)) for scope in scopes),
-        created_at,
-        expires_at,
-        parent=parent,
-    )
-    return secret, token
+    return secret, Token(name, hashed(secret), tuple(grants), created_at, expires_at, parent=parent)
 
 
 def hashed(secret: str) -> str:

@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from urllib.parse import quote
+from urllib.parse import unquote
 
 from pinwheel.errors import PinwheelError
 from pinwheel.index.access import Access, TooBusy
 from pinwheel.index.admission import Rejected
 from pinwheel.index.answers import Answer, Environ, StartResponse, Stop, challenge, document, moved, text
-from pinwheel.index.control import Control, health, need
+from pinwheel.index.control import Control, health
 from pinwheel.index.engine import PRINCIPAL, Engine
 from pinwheel.index.entries import NoSpace
+from pinwheel.index.forwarded import Network, settle
+from pinwheel.index.grants import Denied, Principal, allow
 from pinwheel.index.mirror import StillYoung, TooManyWait
 from pinwheel.index.page_cache import PageCache
 from pinwheel.index.reading import Reading
+from pinwheel.index.routes import (
+    Authorize,
+    ControlPlane,
+    File,
+    Form,
+    Missing,
+    Moved,
+    NotAllowed,
+    Package,
+    Probe,
+    Project,
+    Root,
+    parse,
+)
 from pinwheel.index.uploading import Uploading
 from pinwheel.index.upstream import OtherBytes, UpstreamFailed
-
-MAIN = "main"
-UPLOADS = ("/", "/legacy/", "/legacy", "/simple/", "/simple")
 
 
 class IndexApp:
@@ -34,6 +47,7 @@ class IndexApp:
         uploading: Uploading,
         control: Control,
         engine: Engine,
+        trusted_proxies: tuple[Network, ...] = (),
     ) -> None:
         self._cache = cache
         self._access = access
@@ -41,12 +55,16 @@ class IndexApp:
         self._uploading = uploading
         self._control = control
         self._engine = engine
+        self._trusted_proxies = trusted_proxies
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        settle(environ, self._trusted_proxies)
         try:
             answer = self._answer(environ)
         except Stop as stop:
             answer = stop.answer
+        except Denied as error:
+            answer = _refused(error, environ["PATH_INFO"].startswith("/-/"))
         except Rejected as error:
             answer = text(400, "\n".join(error.reasons))
         except NoSpace as error:
@@ -69,34 +87,37 @@ class IndexApp:
 
     def _answer(self, environ: Environ) -> Answer | None:
         """The answer, or None when pypiserver shall give it."""
-        path: str = environ["PATH_INFO"]
-        method = environ["REQUEST_METHOD"]
-        if path == "/-/health":
-            return health()
-        if path == "/-/ready":
-            return self._ready()
+        route = parse(environ["REQUEST_METHOD"], environ["PATH_INFO"])
+        if isinstance(route, Probe):
+            return health() if route.name == "health" else self._ready()
         self._cache.refresh()
         principal = self._access.identify(environ.get("HTTP_AUTHORIZATION", ""), self._cache.access_serial)
-        if principal is None or not principal.scopes:
-            return challenge("the credential is wrong" if principal is None else "a credential is needed")
+        if principal is None:
+            return challenge("the credential is wrong")
+        allow(principal, route, lambda: self._reading.about(route))
         environ[PRINCIPAL] = principal
-        if method in ("GET", "HEAD"):
-            if path.startswith("/simple/"):
-                return self._reading.project_or_root(environ, principal, path[len("/simple/") :])
-            if path.startswith("/files/"):
-                return self._reading.file(environ, principal, path[len("/files/") :])
-            if path.startswith(f"/c/{MAIN}/simple/"):
-                # a page's links are relative to /simple/NAME/, so the channel's pages are elsewhere
-                return moved("/".join([".."] * (path.count("/") - 1)) + quote(path.removeprefix(f"/c/{MAIN}")))
-            if path.startswith("/packages/") and path != "/packages/":
-                return self._reading.package(environ, principal, path[len("/packages/") :])
-        if path.startswith("/-/"):
-            return self._control.answer(environ, principal, path[len("/-/") :])
-        if method == "POST" and path in UPLOADS:
-            return self._uploading.upload(environ, principal)
-        need(principal, "read")
-        if principal.restricted:
-            raise Stop(text(403, "this shows all projects, and this token is only for some"))
+        match route:
+            case Project():
+                return self._reading.project(environ, route)
+            case File():
+                return self._reading.file(environ, route)
+            case Root():
+                return self._reading.root(environ, principal, route)
+            case Package():
+                return self._reading.package(environ, route)
+            case ControlPlane():
+                return self._control.answer(environ, principal, route.path)
+            case Form():
+                return self._uploading.upload(environ, principal)
+            case Authorize():
+                return self._authorize(environ, principal)
+            case Moved():
+                query = environ.get("QUERY_STRING", "")
+                return moved(f"{route.location}?{query}" if query else route.location)
+            case Missing():
+                return text(404, route.reason)
+            case NotAllowed():
+                return text(405, "this is for reading only", ("Allow", ", ".join(route.allow)))
         return None
 
     def _ready(self) -> Answer:
@@ -105,3 +126,22 @@ class IndexApp:
         except PinwheelError as error:
             return document(503, {"status": "not ready", "error": error.problem})
         return document(200, {"status": "ok"})
+
+    def _authorize(self, environ: Environ, principal: Principal) -> Answer:
+        """Whether a web server may answer the request that its headers name from its own files.
+
+        Only for the addresses that say themselves what they are about: a page of all projects that shows not everybody
+        the same is for us to answer, and so is whatever is not read.
+        """
+        path = unquote(environ.get("HTTP_X_ORIGINAL_URI", "").partition("?")[0])
+        route = parse(environ.get("HTTP_X_ORIGINAL_METHOD", "GET"), path)
+        if not isinstance(route, Project | File | Root) or (isinstance(route, Root) and not principal.sees_everything):
+            return text(403, "this is not answered from files")
+        allow(principal, route, lambda: self._reading.about(route))
+        return text(204, "")
+
+
+def _refused(denied: Denied, document_wanted: bool) -> Answer:
+    if denied.unnamed:
+        return challenge(denied.reason)
+    return document(403, {"error": denied.reason}) if document_wanted else text(403, denied.reason)

@@ -127,7 +127,7 @@ def application(setup: Setup, log: Callable[[str], None] | None = None) -> objec
     engine = Engine(open_folder.records, publisher, open_folder.temporary, policy, now)
     return IndexApp(
         cache=cache,
-        access=Access(open_folder.tokens, setup.htpasswd, anonymous_read=policy.anonymous_read),
+        access=Access(open_folder.tokens, setup.htpasswd, policy),
         reading=Reading(cache=cache, blobs=open_folder.blobs, mirror=mirror, policy=policy),
         uploading=Uploading(engine, open_folder.temporary, policy),
         control=Control(
@@ -141,6 +141,7 @@ def application(setup: Setup, log: Callable[[str], None] | None = None) -> objec
             stamp=stamp,
         ),
         engine=engine,
+        trusted_proxies=policy.trusted_proxies,
     )
 
 

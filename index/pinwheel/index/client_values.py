@@ -15,7 +15,7 @@ from packaging.utils import (
 )
 
 from pinwheel.errors import PinwheelError, Refused
-from pinwheel.index.globs import matching
+from pinwheel.index.grants import Grant
 from pinwheel.ledger import SinkUnreachable
 
 
@@ -65,19 +65,22 @@ class IndexFile:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whom the index takes us for, and what that one may do. `projects` and `environments` are globs; `expires_at` is
-    RFC 3339, empty for never."""
+    """Whom the index takes us for, and what that one may do. `scopes` are all that it has for anything; `expires_at`
+    is RFC 3339, empty for never."""
 
     name: str
     kind: str
     scopes: tuple[str, ...]
-    projects: tuple[str, ...]
-    environments: tuple[str, ...]
+    grants: tuple[Grant, ...]
     expires_at: str = ""
 
-    def may_touch(self, project: str) -> bool:
-        """Whether it is for the project of this normalised name."""
-        return bool(matching(project, self.projects))
+    def may(self, scope: str, project: str) -> bool:
+        """Whether it has the scope for the project of this normalised name."""
+        return any(grant.scope in (scope, "admin") and grant.covers(project, "") for grant in self.grants)
+
+    def projects(self, scope: str) -> tuple[str, ...]:
+        """Globs of the projects for which it has the scope."""
+        return tuple(glob for grant in self.grants if grant.scope in (scope, "admin") for glob in grant.projects)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,14 +146,17 @@ def _version(filename: str) -> str:
         return ""
 
 
+def grant_of(document: Mapping[str, Any]) -> Grant:
+    return Grant(document["scope"], tuple(document["projects"]), tuple(document["environments"]))
+
+
 def identity_of(document: Mapping[str, Any]) -> Identity:
     """An identity from the index's answer."""
     return Identity(
         document["name"],
         document["kind"],
         tuple(document["scopes"]),
-        tuple(document["projects"]),
-        tuple(document["environments"]),
+        tuple(map(grant_of, document["grants"])),
         document["expires_at"] or "",
     )
 

@@ -15,11 +15,12 @@ from packaging.version import InvalidVersion, Version
 
 from pinwheel.errors import UsageError
 from pinwheel.events import from_document
-from pinwheel.index.access import SCOPES, Principal, new_token
+from pinwheel.index.access import new_token
 from pinwheel.index.answers import Answer, Environ, Stop, document, query_of
 from pinwheel.index.attachments import Attachments, StoredAttachment
 from pinwheel.index.blobs import Blobs
 from pinwheel.index.event_log import EventLog
+from pinwheel.index.grants import SCOPES, Denied, Grant, Principal, need
 from pinwheel.index.leases import HeldLease, Leases
 from pinwheel.index.pages import file_document
 from pinwheel.index.records import Records
@@ -62,8 +63,8 @@ class Control:
         self._stamp = stamp
 
     def answer(self, environ: Environ, principal: Principal, path: str) -> Answer:
-        """Answer `path`, which is what follows `/-/`. Raises `Stop`."""
-        method = environ["REQUEST_METHOD"]
+        """Answer `path`, which is what follows `/-/`. Raises `Stop`, `Denied`."""
+        method = "GET" if environ["REQUEST_METHOD"] == "HEAD" else environ["REQUEST_METHOD"]
         head, _, rest = path.partition("/")
         match method, head:
             case "GET", "whoami" if not rest:
@@ -88,9 +89,8 @@ class Control:
         about = {
             "name": principal.name,
             "kind": principal.kind,
-            "scopes": [scope for scope in SCOPES if principal.has(scope)],
-            "projects": list(principal.projects),
-            "environments": list(principal.environments),
+            "scopes": [scope for scope in SCOPES if principal.may(scope)],
+            "grants": [grant.document() for grant in principal.grants],
             "expires_at": expires_at,
         }
         return document(200, about)
@@ -100,9 +100,7 @@ class Control:
 
         Not 404: a client must be able to tell a project that is missing from an index that is.
         """
-        need(principal, "read")
-        if not principal.may_touch(name):
-            raise _forbidden(f"this token is not for {name}")
+        need(principal, "read", project=name)
         files = [file_document(entry, FILES_URL) for entry in self._records.project(name)]
         return document(200, {"name": name, "files": files})
 
@@ -118,12 +116,8 @@ class Control:
         if len(events) != len(sent):
             raise _bad("an event is not an object")
         for event in events:
-            if event.kind in DEPLOYED:
-                need(principal, "deploy")
-            if event.environment and not principal.may_deploy_to(event.environment):
-                raise _forbidden(f"this token is not for the environment {event.environment}")
-            if not _concerns(principal, event.subject, event.environment):
-                raise _forbidden(f"this token is not for {event.subject}")
+            scopes = ("deploy",) if event.kind in DEPLOYED else ("upload", "deploy")
+            need(principal, *scopes, project=canonicalize_name(event.subject), environment=event.environment)
         documents = (event.document() for event in events)
         return document(200, {"recorded": self._event_log.add(documents, principal.name)})
 
@@ -131,21 +125,22 @@ class Control:
         """The events of the projects and environments that the principal may touch."""
         need(principal, "read", "deploy")
         if principal.minted:
-            raise _forbidden("a minted token is for files, not for events")
+            raise Denied("a minted token is for files, not for events", unnamed=False)
         query = query_of(environ)
         try:
             after, limit = int(query.get("after", "0")), int(query.get("limit", "1000"))
         except ValueError as error:
             raise _bad("after and limit are numbers") from error
         equal = {key: query.get(key, "") for key in ("kind", "subject", "environment")}
-        visible = functools.partial(_concerns, principal)
+        visible = functools.partial(_concerns, principal, ("read", "deploy"))
         events, last = self._event_log.after(after, max(limit, 0), visible, **equal)
         return document(200, {"events": events, "last": last})
 
     def _lease(self, environ: Environ, principal: Principal, method: str, environment: str) -> Answer:
-        need(principal, *(("read", "deploy") if method == "GET" else ("deploy",)))
-        if method != "GET" and not principal.may_deploy_to(environment):
-            raise _forbidden(f"this token is not for the environment {environment}")
+        if method == "GET":
+            need(principal, "read", "deploy")
+        else:
+            need(principal, "deploy", environment=environment)
         now = self._now()
         if method == "GET":
             holder = self._leases.holder(environment, now)
@@ -197,9 +192,8 @@ class Control:
         try:
             secret, token = new_token(
                 unique,
-                ["read"],
+                [Grant("read", grant.projects) for grant in principal.grants if grant.scope in ("deploy", "admin")],
                 created_at=self._stamp(now),
-                projects=principal.projects,
                 expires_at=expires_at,
                 parent=principal.name,
             )
@@ -210,7 +204,8 @@ class Control:
         return document(200, {"token": secret, "expires_at": self._stamp(expires_at)})
 
     def _attachment(self, environ: Environ, principal: Principal, method: str, parts: list[str]) -> Answer:
-        need(principal, "upload" if method == "PUT" else "read")
+        scope = "upload" if method == "PUT" else "read"
+        need(principal, scope)
         project, release, name = (*parts, "", "")[:3]
         if len(parts) not in (2, 3) or not project or (len(parts) == 3 and not _ATTACHMENT.fullmatch(name)):
             return document(404, {"error": "attachments are at PROJECT/VERSION/NAME"})
@@ -219,8 +214,7 @@ class Control:
             release = canonicalize_version(Version(release))
         except InvalidVersion as error:
             raise _bad(f"{release!r} is no version") from error
-        if not principal.may_touch(project):
-            raise _forbidden(f"this token is not for {project}")
+        need(principal, scope, project=project)
         if method == "PUT":
             if not name:
                 raise _bad("the attachment needs a name")
@@ -256,17 +250,9 @@ def health() -> Answer:
     return document(200, {"status": "ok", "version": version("pinwheel-kit")})
 
 
-def need(principal: Principal, *scopes: str) -> None:
-    """Raise `Stop` with 403 unless the principal has one of the scopes."""
-    if not principal.has(*scopes):
-        raise _forbidden(f"this needs the scope {' or '.join(scopes)}")
-
-
-def _concerns(principal: Principal, subject: str, environment: str) -> bool:
-    """Whether an event is about what the principal may touch. An event may be about no project or no environment."""
-    return (not subject or principal.may_touch(canonicalize_name(subject))) and (
-        not environment or principal.may_deploy_to(environment)
-    )
+def _concerns(principal: Principal, scopes: tuple[str, ...], subject: str, environment: str) -> bool:
+    """Whether an event is about what the principal may see. An event may be about no project or no environment."""
+    return principal.may(*scopes, project=canonicalize_name(subject), environment=environment)
 
 
 def _listed(stored: StoredAttachment) -> dict[str, Any]:
@@ -309,7 +295,3 @@ def _body(environ: Environ, most_bytes: int) -> bytes:
 
 def _bad(reason: str) -> Stop:
     return Stop(document(400, {"error": reason}))
-
-
-def _forbidden(reason: str) -> Stop:
-    return Stop(document(403, {"error": reason}))

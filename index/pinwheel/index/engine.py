@@ -15,10 +15,10 @@ from pypiserver.bottle_wrapper import FileUpload, FormsDict, HTTPResponse, reque
 from pypiserver.config import Config
 from pypiserver.core import PkgFile
 
-from pinwheel.index.access import Principal
 from pinwheel.index.admission import Admitted
 from pinwheel.index.answers import Answer, Environ, StartResponse
 from pinwheel.index.entries import AlreadyThere, FileEntry, NoSpace, Outcome, Published, Taken
+from pinwheel.index.grants import Principal
 from pinwheel.index.policy import Policy
 from pinwheel.index.publisher import Publisher
 from pinwheel.index.records import Records

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import io
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
-from packaging.utils import canonicalize_name
-
 from pinwheel.index import pages
-from pinwheel.index.access import Principal
-from pinwheel.index.answers import Answer, Environ, Stop, moved, text
+from pinwheel.index.answers import Answer, Environ, text
 from pinwheel.index.blobs import Blobs
-from pinwheel.index.control import need
+from pinwheel.index.globs import matching
+from pinwheel.index.grants import About, Principal
 from pinwheel.index.listing import readings
 from pinwheel.index.mirror import Mirror
 from pinwheel.index.negotiation import byte_range, has_it, media_type, takes_gzip
@@ -21,12 +18,20 @@ from pinwheel.index.origin import Public, owner
 from pinwheel.index.page_cache import PageCache
 from pinwheel.index.pages import Page
 from pinwheel.index.policy import Policy
+from pinwheel.index.recent import Recent
+from pinwheel.index.routes import MAIN, File, Package, Project, Root, Route
 
 WHOLE_BYTES = 4 * 1024 * 1024  # a file up to here is sent in one piece, which is the fastest way through granian
 PIECE_BYTES = 1024 * 1024
-_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-REVALIDATE = (("Cache-Control", "no-cache"), ("Vary", "Accept, Accept-Encoding"))
+MOST_ROOTS = 64
+VARY = ("Vary", "Accept, Accept-Encoding")
+REVALIDATE = (("Cache-Control", "no-cache"), VARY)
+PRIVATELY = (("Cache-Control", "private, no-cache"), VARY)
+FILE_HEADERS = (
+    ("Content-Type", "application/octet-stream"),
+    ("Accept-Ranges", "bytes"),
+    ("X-Content-Type-Options", "nosniff"),
+)
 
 
 class Reading:
@@ -37,107 +42,131 @@ class Reading:
         self._blobs = blobs
         self._mirror = mirror
         self._policy = policy
-        self._files_headers = (
-            ("Content-Type", "application/octet-stream"),
-            ("Accept-Ranges", "bytes"),
-            ("X-Content-Type-Options", "nosniff"),
-            ("Cache-Control", f"{'public' if policy.anonymous_read else 'private'}, max-age=31536000, immutable"),
-        )
+        self._roots: Recent[tuple[tuple[str, ...], ...], tuple[tuple[str, ...], Page]] = Recent(MOST_ROOTS)
 
-    # pages
-
-    def project_or_root(self, environ: Environ, principal: Principal, rest: str) -> Answer | None:
-        need(principal, "read")
-        if not rest:
-            if principal.restricted:
-                return _page(environ, pages.root_page(self._readable(principal)))
-            return _page(environ, self._cache.root())
-        name, slash, more = rest.partition("/")
-        if not slash or more:
-            return None  # pypiserver redirects to the address with a slash
-        page = self._cache.project(name)
-        if page is None:
-            if not _NAME.fullmatch(name):
-                return text(404, "this is no name of a project")
-            normal = canonicalize_name(name)
-            if normal != name:
-                return moved(f"../{normal}/")
-            page = self._upstream_page(name)
-        elif principal.restricted and not principal.may_touch(name):
-            raise Stop(text(403, f"this token is not for {name}"))
-        return _page(environ, page) if page else text(404, f"there is no project {name}")
-
-    def _readable(self, principal: Principal) -> list[str]:
-        return [name for name in self._cache.names() if principal.may_touch(name)]
-
-    def _upstream_page(self, name: str) -> Page | None:
-        return self._mirror.page(name) if self._mirror is not None and not self._is_private(name) else None
+    def about(self, route: Route) -> About:
+        """The project that the route is about, and whether it is one of ours."""
+        match route:
+            case Project(name=name):
+                return About(name, self._is_private(name))
+            case File() | Package():
+                filename = route.distribution if isinstance(route, File) else route.filename
+                entry = self._cache.file(filename)
+                if entry is not None:
+                    return About(entry.project, True)
+                # a filename can be read in several ways: the one that is not for everybody decides
+                projects = [project for project, _ in readings(filename)]
+                private = [project for project in projects if self._is_private(project)]
+                closed = [project for project in projects if matching(project, self._policy.protected)]
+                return About((*private, *closed, *projects, "")[0], bool(private))
+        return About()
 
     def _is_private(self, name: str) -> bool:
         """Whether nobody outside may be asked for this normalised name."""
         published = self._cache.is_private(name)
         return not isinstance(owner(name, published=published, private=self._policy.private), Public)
 
+    # pages
+
+    def root(self, environ: Environ, principal: Principal, route: Root) -> Answer:
+        if route.channel != MAIN:
+            return text(404, f"there is no channel {route.channel}")
+        if principal.sees_everything:
+            everybody = self._policy.anonymous_read and not self._policy.protected
+            return self._page(environ, self._cache.root(), open_to_all=everybody)
+        return self._page(environ, self._filtered_root(principal), open_to_all=False)
+
+    def _filtered_root(self, principal: Principal) -> Page:
+        """The page of the projects that this one may read, kept for all who may read the same."""
+        names = self._cache.names()
+        key = (principal.hidden, *(grant.projects for grant in principal.reads))
+        kept = self._roots.get(key)
+        if kept is None or kept[0] != names:
+            page = pages.root_page([name for name in names if principal.may("read", project=name)])
+            kept = (names, page)
+            self._roots.put(key, kept)
+        return kept[1]
+
+    def project(self, environ: Environ, route: Project) -> Answer:
+        name = route.name
+        page = self._cache.project(name) if route.channel == MAIN else None
+        if page is None and self._mirror is not None and not self._is_private(name):
+            page = self._mirror.page(name)
+        if page is None:
+            return text(404, f"there is no project {name}")
+        return self._page(environ, page, open_to_all=self._policy.open_to_all(name))
+
+    def _page(self, environ: Environ, page: Page, *, open_to_all: bool) -> Answer:
+        """The page in the form that the client wants, or 304 when it has that already."""
+        kind = media_type(environ.get("HTTP_ACCEPT", ""), environ.get("QUERY_STRING", ""))
+        copy = page.json if kind == pages.JSON_V1 else page.html
+        zipped = takes_gzip(environ.get("HTTP_ACCEPT_ENCODING", ""))
+        etag = copy.zipped_etag if zipped else copy.plain_etag
+        revalidate = REVALIDATE if open_to_all else PRIVATELY
+        asked = environ.get("HTTP_IF_NONE_MATCH")
+        if asked and has_it(asked, etag):
+            return Answer(304, (("ETag", etag), *revalidate))
+        shown = f"{kind}; charset=utf-8" if kind == pages.TEXT_HTML else kind
+        headers = (("Content-Type", shown), ("ETag", etag), *revalidate)
+        if zipped:
+            return Answer(200, (*headers, ("Content-Encoding", "gzip")), copy.zipped)
+        return Answer(200, headers, copy.plain)
+
     # files
 
-    def file(self, environ: Environ, principal: Principal, rest: str) -> Answer:
-        need(principal, "read")
-        sha256, _, filename = rest.partition("/")
-        if not _SHA256.fullmatch(sha256):
-            return text(404, f"there is no {filename}")
-        wanted = filename.removesuffix(".metadata")
-        entry = self._cache.file(wanted)
-        if entry is None or entry.sha256 != sha256:
-            return self._upstream_file(environ, sha256, filename)
-        if not principal.may_touch(entry.project):
-            raise Stop(text(403, f"this token is not for {entry.project}"))
-        if wanted != filename:
+    def file(self, environ: Environ, route: File) -> Answer:
+        entry = self._cache.file(route.distribution)
+        if entry is None or entry.sha256 != route.sha256:
+            return self._upstream_file(environ, route)
+        sha256 = entry.sha256
+        if route.distribution != route.filename:
             sha256 = entry.core_metadata if isinstance(entry.core_metadata, str) else ""
-        return self._blob(environ, sha256, filename)
+        return self._blob(environ, sha256, route.filename, entry.project)
 
-    def package(self, environ: Environ, principal: Principal, filename: str) -> Answer:
-        """A file by pypiserver's address of it. Its own route would list the whole store to find one file."""
-        need(principal, "read")
-        entry = self._cache.file(filename)
+    def package(self, environ: Environ, route: Package) -> Answer:
+        """pypiserver's own route would list the whole store to find one file."""
+        entry = self._cache.file(route.filename)
         if entry is None:
-            return text(404, f"Not Found ({filename} does not exist)")
-        if not principal.may_touch(entry.project):
-            raise Stop(text(403, f"this token is not for {entry.project}"))
-        return self._blob(environ, entry.sha256, filename)
+            return text(404, f"Not Found ({route.filename} does not exist)")
+        return self._blob(environ, entry.sha256, route.filename, entry.project)
 
-    def _blob(self, environ: Environ, sha256: str, filename: str) -> Answer:
+    def _blob(self, environ: Environ, sha256: str, filename: str, project: str) -> Answer:
         file = self._blobs.open(sha256) if sha256 else None
         if file is None:
             return text(404, f"there is no {filename}")
-        return self._sent(environ, file, sha256)
+        return self._sent(environ, file, sha256, [project])
 
-    def _upstream_file(self, environ: Environ, sha256: str, filename: str) -> Answer:
-        wanted = filename.removesuffix(".metadata")
-        projects = [project for project, _ in readings(wanted)]
+    def _upstream_file(self, environ: Environ, route: File) -> Answer:
+        missing = text(404, f"there is no {route.filename}")
+        projects = [project for project, _ in readings(route.distribution)]
         if self._mirror is None or not projects or any(map(self._is_private, projects)):
-            return text(404, f"there is no {filename}")
-        if wanted != filename:
-            metadata = self._mirror.metadata(wanted, sha256)
-            return (
-                text(404, f"there is no {filename}")
-                if metadata is None
-                else self._sent(environ, io.BytesIO(metadata), f"{sha256}-metadata")
-            )
-        file = self._mirror.open(wanted, sha256)
-        return self._sent(environ, file, sha256) if file else text(404, f"there is no {filename}")
+            return missing
+        if route.distribution != route.filename:
+            metadata = self._mirror.metadata(route.distribution, route.sha256)
+            if metadata is None:
+                return missing
+            return self._sent(environ, io.BytesIO(metadata), f"{route.sha256}-metadata", projects)
+        file = self._mirror.open(route.filename, route.sha256)
+        return self._sent(environ, file, route.sha256, projects) if file else missing
 
-    def _sent(self, environ: Environ, file: BinaryIO, tag: str) -> Answer:
+    def _sent(self, environ: Environ, file: BinaryIO, tag: str, projects: Iterable[str]) -> Answer:
         """`file` as an answer that closes it; one range of it when that is asked for."""
         size_bytes = file.seek(0, io.SEEK_END)
         file.seek(0)
         etag = f'"{tag}"'
-        headers: tuple[tuple[str, str], ...] = (*self._files_headers, ("ETag", etag))
+        who = "public" if all(map(self._policy.open_to_all, projects)) else "private"
+        headers: tuple[tuple[str, str], ...] = (
+            *FILE_HEADERS,
+            ("Cache-Control", f"{who}, max-age=31536000, immutable"),
+            ("ETag", etag),
+        )
         asked = environ.get("HTTP_IF_NONE_MATCH")
         if asked and has_it(asked, etag):
             file.close()
             return Answer(304, headers)
         first, last, status = 0, size_bytes - 1, 200
-        if "HTTP_RANGE" in environ and environ.get("HTTP_IF_RANGE", etag) == etag:
+        head = environ["REQUEST_METHOD"] == "HEAD"
+        if "HTTP_RANGE" in environ and not head and environ.get("HTTP_IF_RANGE", etag) == etag:
             try:
                 part = byte_range(environ["HTTP_RANGE"], size_bytes)
             except ValueError:
@@ -147,7 +176,7 @@ class Reading:
                 (first, last), status = part, 206
                 headers = (*headers, ("Content-Range", f"bytes {first}-{last}/{size_bytes}"))
         length = last - first + 1
-        if environ["REQUEST_METHOD"] == "HEAD":
+        if head:
             file.close()
             return Answer(status, headers, length=length)
         if length > WHOLE_BYTES:
@@ -155,22 +184,6 @@ class Reading:
         with file:
             file.seek(first)
             return Answer(status, headers, file.read(length))
-
-
-def _page(environ: Environ, page: Page) -> Answer:
-    """The page in the form that the client wants, or 304 when it has that already."""
-    kind = media_type(environ.get("HTTP_ACCEPT", ""), environ.get("QUERY_STRING", ""))
-    copy = page.json if kind == pages.JSON_V1 else page.html
-    zipped = takes_gzip(environ.get("HTTP_ACCEPT_ENCODING", ""))
-    etag = copy.zipped_etag if zipped else copy.plain_etag
-    asked = environ.get("HTTP_IF_NONE_MATCH")
-    if asked and has_it(asked, etag):
-        return Answer(304, (("ETag", etag), *REVALIDATE))
-    shown = f"{kind}; charset=utf-8" if kind == pages.TEXT_HTML else kind
-    headers = (("Content-Type", shown), ("ETag", etag), *REVALIDATE)
-    if zipped:
-        return Answer(200, (*headers, ("Content-Encoding", "gzip")), copy.zipped)
-    return Answer(200, headers, copy.plain)
 
 
 def _pieces(file: BinaryIO, first: int, length: int) -> Iterator[bytes]:

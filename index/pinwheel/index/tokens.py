@@ -9,16 +9,8 @@ from typing import Protocol
 from sqlalchemy import ColumnElement, Connection, and_, select, true
 
 from pinwheel.index.database import Database, raised
+from pinwheel.index.grants import Grant
 from pinwheel.index.tables import grants, tokens
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """One thing that a token may do, and for which `projects` and `environments` (globs)."""
-
-    scope: str
-    projects: tuple[str, ...] = ("*",)
-    environments: tuple[str, ...] = ("*",)
 
 
 @dataclass(frozen=True, slots=True)

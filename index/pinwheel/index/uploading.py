@@ -6,11 +6,10 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
-from pinwheel.index.access import Principal
 from pinwheel.index.admission import judge
-from pinwheel.index.answers import Answer, Environ, Stop, challenge, text
-from pinwheel.index.control import need
+from pinwheel.index.answers import Answer, Environ
 from pinwheel.index.engine import AdmittedFile, Engine
+from pinwheel.index.grants import Principal, need
 from pinwheel.index.policy import Policy
 from pinwheel.index.upload import received
 
@@ -24,22 +23,16 @@ class Uploading:
         self._policy = policy
 
     def upload(self, environ: Environ, principal: Principal) -> Answer:
-        """Admit the upload and let pypiserver carry it out: its answer is ours."""
-        if principal.kind == "anonymous":
-            return challenge("uploading needs a credential")
-        need(principal, "upload")
+        """Admit the upload and let pypiserver carry it out: its answer is ours. Raises `Denied`, `Rejected`, `Stop`."""
         with received(environ, self._temporary, self._policy.largest_file_bytes) as form:
             action = form.field(":action") or "file_upload"
             form.fields[":action"] = [action]
             content: AdmittedFile | None = None
             if action == "file_upload":
                 admitted = judge(form, self._policy.limits)
-                if not principal.may_touch(admitted.distribution.name):
-                    raise Stop(text(403, f"this token is not for {admitted.distribution.name}"))
+                need(principal, "upload", project=admitted.distribution.name)
                 content = AdmittedFile(admitted)
             elif action == "remove_pkg" and principal.kind != "user":
                 # pypiserver's own users may remove; a token that publishes must not be able to take away
-                need(principal, "admin")
-            if action == "remove_pkg" and not principal.may_touch(canonicalize_name(form.field("name"))):
-                raise Stop(text(403, f"this token is not for {form.field('name')}"))
+                need(principal, "admin", project=canonicalize_name(form.field("name")))
             return self._engine.carried_out(environ, form, content)

@@ -115,8 +115,9 @@ def uploader(index: Index) -> Identity:
 
 def check_project(index: Index, who: Identity, project: str) -> None:
     """Raise `WrongCredential` when `who` is not for `project` (normalised)."""
-    if not who.may_touch(project):
-        raise _may_not(f"the token {who.name} is not for {project}, only for {', '.join(who.projects)}", index, project)
+    if not who.may("upload", project):
+        only = ", ".join(who.projects("upload"))
+        raise _may_not(f"the token {who.name} is not for {project}, only for {only}", index, project)
 
 
 def _may_not(problem: str, index: Index, project: str = "") -> WrongCredential:

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 from pinwheel.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pinwheel.config import Loaded
     from pinwheel.index.cooldown import Cooldown
+    from pinwheel.index.policy import Policy
 
 DATA = "pinwheel-index"
 DATA_HELP = f"the server's data folder (default: ./{DATA})"
@@ -21,6 +24,25 @@ def private_globs(loaded: Loaded) -> tuple[str, ...]:
     from pinwheel.index.globs import checked
 
     return checked(loaded.config.index.private, f"{loaded.file}: index.private")
+
+
+def policy_of(loaded: Loaded, private: Iterable[str], young: str, *, anonymous_read: bool) -> Policy:
+    """What pinwheel.toml and the flags say together. `private` are the globs of `--private`, `young` is `--cooldown`.
+
+    Raises `UsageError`.
+    """
+    from pinwheel.index.forwarded import networks
+    from pinwheel.index.globs import checked
+    from pinwheel.index.policy import Policy
+
+    index = loaded.config.index
+    return Policy(
+        private=(*checked(private, "--private"), *private_globs(loaded)),
+        protected=checked(index.protected, f"{loaded.file}: index.protected"),
+        cooldown=cooldown(loaded, young),
+        anonymous_read=anonymous_read,
+        trusted_proxies=networks(index.trusted_proxies, f"{loaded.file}: index.trusted_proxies"),
+    )
 
 
 def listed(text: str) -> list[str]:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 from invoke import task
 
 from pinwheel.errors import UsageError
-from pinwheel.index.commands.options import DATA, DATA_HELP, private_globs
-from pinwheel.index.commands.options import cooldown as configured_cooldown
+from pinwheel.index.commands.options import DATA, DATA_HELP, policy_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,8 +63,6 @@ def serve(
     from pinwheel import config
     from pinwheel.index.access import read_htpasswd
     from pinwheel.index.assembly import Setup, stored
-    from pinwheel.index.globs import checked
-    from pinwheel.index.policy import Policy
     from pinwheel.index.serve import serve as run
     from pinwheel.index.started import Started
     from pinwheel.index.upstream import named, shown
@@ -81,12 +78,7 @@ def serve(
             raise UsageError(f"what {flag} names does not exist", where=name)
     if htpasswd:
         read_htpasswd(Path(htpasswd))
-    loaded = config.load()
-    policy = Policy(
-        private=(*checked(private or (), "--private"), *private_globs(loaded)),
-        cooldown=configured_cooldown(loaded, cooldown),
-        anonymous_read=anonymous_read,
-    )
+    policy = policy_of(config.load(), private or (), cooldown, anonymous_read=anonymous_read)
     folder = Path(data).absolute()
     setup = Setup(
         folder=folder,

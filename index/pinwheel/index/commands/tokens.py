@@ -16,9 +16,10 @@ from pinwheel.index.commands.options import DATA, DATA_HELP, JSON_HELP, duration
     iterable=["scope"],
     help={
         "name": "what the token is for; must be new",
-        "scope": "what it may do: read, upload, promote, deploy, admin (may be repeated, or with commas; needed)",
-        "projects": "globs of projects that it may touch, with commas (default: *)",
-        "environments": "globs of environments that it may deploy to, with commas (default: *)",
+        "scope": "what it may do: read, upload, promote, deploy or admin; each may say for which projects and where: "
+        "upload:acme-*, deploy:acme-*@prod-* (may be repeated, or with commas; needed)",
+        "projects": "globs of projects for the scopes that name none, with commas (default: *)",
+        "environments": "globs of environments for the scopes that name none, with commas (default: *)",
         "expires": "how long it is valid: 90d, 12h, 30m, 45s, at most 100 years (default: for ever)",
         "data": DATA_HELP,
     },
@@ -38,7 +39,7 @@ def token_create(
     it as the password of the user `__token__`, or in PINWHEEL_TOKEN.
 
     Example:
-        pinwheel index.token-create ci --scope read,upload --projects 'acme-*' --expires 90d
+        pinwheel index.token-create ci --scope 'read,upload:acme-*' --expires 90d
     """
     import time
     from pathlib import Path
@@ -47,13 +48,12 @@ def token_create(
     from pinwheel.index.access import new_token
     from pinwheel.index.assembly import now, stored
     from pinwheel.index.globs import checked
+    from pinwheel.index.grants import granted
 
     secret, token = new_token(
         name,
-        listed(",".join(scope or ())),
+        granted(listed(",".join(scope or ())), checked(listed(projects), "--projects"), listed(environments)),
         created_at=now(),
-        projects=checked(listed(projects), "--projects"),
-        environments=listed(environments),
         expires_at=time.time() + duration_s(expires, "--expires") if expires else None,
     )
     index = stored(Path(data), create=True)
@@ -97,9 +97,7 @@ def token_list(_context: Any, data: str = DATA, json: bool = False) -> None:
         {
             "name": token.name,
             "state": state(token.expires_at, token.revoked_at),
-            "scopes": [grant.scope for grant in token.grants],
-            "projects": list(token.grants[0].projects),
-            "environments": list(token.grants[0].environments),
+            "grants": [grant.document() for grant in token.grants],
             "created_at": token.created_at,
             "expires_at": stamp(token.expires_at) if token.expires_at is not None else None,
         }
@@ -108,12 +106,11 @@ def token_list(_context: Any, data: str = DATA, json: bool = False) -> None:
     if json:
         console.document({"tokens": rows})
     else:
-        columns = ("name", "state", "scopes", "projects", "environments", "expires_at")
         console.table(
-            columns,
+            ("name", "state", "grants", "expires_at"),
             [
-                [",".join(row[key]) if isinstance(row[key], list) else row[key] or "never" for key in columns]
-                for row in rows
+                [row["name"], row["state"], ",".join(map(str, token.grants)), row["expires_at"] or "never"]
+                for row, token in zip(rows, found, strict=True)
             ],
         )
 
