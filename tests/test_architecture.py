@@ -21,7 +21,7 @@ STORES = {f"index.{name}" for name in ("records", "tokens", "leases", "event_log
 
 HOMES = {
     "pypiserver": {"index.engine"},
-    "granian": {"index.serve"},
+    "granian": {"index.worker"},
     "sqlalchemy": {"index.tables", "index.database", *STORES},
     "multipart": {"index.upload"},
     "bcrypt": {"index.access"},

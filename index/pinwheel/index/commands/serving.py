@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         "host": "address to listen on (default: 127.0.0.1)",
         "port": "port to listen on; 0 takes a free one (default: 8080)",
         "workers": "processes that answer (default: 2)",
+        "drain": "seconds that old workers have after a restart to finish what they have begun (default: 300)",
         "packages": "an existing pypiserver folder whose files are taken over at start (default: none)",
         "htpasswd": "file of users with bcrypt hashes, who may read and upload (default: none)",
         "upstream": "index for names that are not private: a URL without a credential, or auto for what pip on this "
@@ -40,6 +41,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8080,
     workers: int = 2,
+    drain: int = 300,
     packages: str = "",
     htpasswd: str = "",
     upstream: str = "",
@@ -49,7 +51,10 @@ def serve(
     tls_cert: str = "",
     tls_key: str = "",
 ) -> None:
-    """Serve the private package index until Ctrl-C, SIGTERM or SIGHUP.
+    """Serve the private package index until Ctrl-C or SIGTERM.
+
+    SIGHUP restarts it without a failed request: new workers run the code and read the configuration that are on disk
+    now, the old ones finish what they have begun. With a terminal, SIGHUP (it was closed) ends it.
 
     Makes the data folder when it is not there. One line on stderr says when it is ready. Names in `index.private`
     of pinwheel.toml count as --private; `index.exceptions` are releases that need not cool down. Each request to an
@@ -62,7 +67,8 @@ def serve(
 
     from pinwheel import config
     from pinwheel.index.access import read_htpasswd
-    from pinwheel.index.assembly import Setup, stored
+    from pinwheel.index.assembly import Setup, application, stored
+    from pinwheel.index.serve import Given, working
     from pinwheel.index.serve import serve as run
     from pinwheel.index.started import Started
     from pinwheel.index.upstream import named, shown
@@ -71,6 +77,8 @@ def serve(
         raise UsageError(f"{port} is no port", remedy="--port takes 0 to 65535")
     if workers < 1:
         raise UsageError("there must be at least one worker", remedy="--workers 2")
+    if drain < 1:
+        raise UsageError("old workers need some time to finish", remedy="--drain 300")
     if bool(tls_cert) != bool(tls_key):
         raise UsageError("a certificate and its key go together", remedy="give both --tls-cert and --tls-key")
     for flag, name in (("--packages", packages), ("--htpasswd", htpasswd), ("--tls-cert", tls_cert)):
@@ -89,18 +97,35 @@ def serve(
     started = Started(policy, tuple(map(shown, setup.upstreams.urls)) if setup.upstreams else ())
 
     def prepare() -> None:
-        started.write(folder)
         _prepare(folder, Path(packages) if packages else None)
 
-    stored(folder, create=True).close()
-    run(
-        setup,
-        host=host,
-        port=port,
-        workers=workers,
-        tls=(Path(tls_cert), Path(tls_key)) if tls_cert else None,
-        prepare=prepare,
-    )
+    tls = (Path(tls_cert), Path(tls_key)) if tls_cert else None
+
+    def worker(given: Given) -> None:
+        from pinwheel.index.watching import Watched
+        from pinwheel.index.worker import work
+
+        def made() -> object:
+            app = application(setup)
+            started.write(folder)  # the configuration may be another than when the first workers started
+            return app
+
+        watched = Watched(made)
+        work(
+            watched.made,
+            watched.leave,
+            listening=given.listening,
+            ready=given.ready,
+            parent=given.parent,
+            tls=tls,
+        )
+
+    given = working()
+    if given is not None:
+        worker(given)
+    else:
+        stored(folder, create=True).close()
+        run(folder, host=host, port=port, workers=workers, drain_s=drain, tls=tls, prepare=prepare, worker=worker)
 
 
 def _prepare(folder: Path, packages: Path | None) -> None:
