@@ -83,7 +83,7 @@ class _InThisProcess(Granian):  # type: ignore[misc, valid-type]
     listening: int
 
     def _serve(self, spawn_target: Any, target_loader: Any) -> None:
-        self._shd = SocketHolder(self.listening, False, BACKLOG)
+        self._shd = SocketHolder(self.listening, False, BACKLOG)  # type: ignore[call-arg]
         self._ssp = self._sso = None
         self._spawn_worker(0, spawn_target, target_loader).inner.run()
 
