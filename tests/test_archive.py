@@ -270,3 +270,6 @@ def test_what_old_and_new_backends_write_is_accepted(tmp_path: Path) -> None:
     new = METADATA.replace(b"2.4", b"2.9").replace(b"\n\n", b"\nFuture-Field: yes\n\n")
     for metadata in (old, new):
         assert archive.read(wheel(tmp_path / WHEEL, metadata=metadata), WHEEL)
+    assert archive.read(sdist(tmp_path / SDIST, metadata=new), SDIST).metadata_is_reliable
+    for nonsense in (b"2.x", b"2.", b"two"):
+        assert reasons(wheel(tmp_path / WHEEL, metadata=METADATA.replace(b"2.4", nonsense)), WHEEL)

@@ -38,6 +38,7 @@ _BROKEN_ZIP = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, ValueError),
     *(NotImplementedError, RuntimeError),  # an unknown method; an encrypted member
 )
+_METADATA_2 = re.compile(r"2\.[0-9]{1,3}")
 _FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*")
 _HEADERS_ABOUT_HEADERS = (
     tarfile.XHDTYPE,
@@ -92,8 +93,9 @@ class Distribution(Named):
         """Whether a wheel built from this has the same dependencies (PEP 643): always for a wheel itself."""
         if self.kind == "wheel":
             return True
-        stated = self.metadata.metadata_version
-        if tuple(int(part) for part in stated.split(".")) < (2, 2):
+        # as it stands there: `Metadata` refuses to tell a version that it does not know
+        stated = parse_email(self.core_metadata)[0].get("metadata_version", "")
+        if not _METADATA_2.fullmatch(stated) or int(stated.partition(".")[2]) < 2:
             return False
         dynamic = {name.lower() for name in self.metadata.dynamic or ()}
         return not dynamic & {"requires-dist", "requires-python", "provides-extra"}
@@ -378,7 +380,7 @@ def _metadata(document: bytes, named: Named, reasons: list[str]) -> Metadata | N
     faults: dict[str, str] = {}
     for key in ("metadata_version", "name", "version", *raw, *unparsed):
         attribute = key.replace("-", "_")
-        if attribute == "metadata_version" and raw.get("metadata_version", "").startswith("2."):
+        if attribute == "metadata_version" and _METADATA_2.fullmatch(raw.get("metadata_version", "")):
             continue
         if key in unparsed and key in ("name", "version", "metadata-version", "requires-dist", "requires-python"):
             faults[attribute] = f"the metadata's {key} cannot be read"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.index import running
+from tests.index.foreign import Home, Tools
 from tests.index.running import Server, Upstream
 
 from pinwheel.index.assembly import Setup, Stored, application, stored
@@ -51,3 +52,17 @@ def app(index: Stored) -> Callable[..., Any]:
 def upstream() -> Iterator[Upstream]:
     with running.upstream() as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def tools(tmp_path_factory: pytest.TempPathFactory) -> Tools:
+    """Clients that nobody here wrote."""
+    return Tools(tmp_path_factory.mktemp("tools"))
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """An empty home folder and an empty folder to work in."""
+    for name in ("home", "work"):
+        (tmp_path / name).mkdir()
+    return Home(tmp_path / "home", tmp_path / "work")
