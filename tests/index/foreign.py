@@ -54,23 +54,23 @@ class Home:
     work: Path
 
     def run(
-        self, *argv: str | Path, timeout_s: float = 120, cwd: Path | None = None, **env: str
+        self, *argv: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run to the end; never waits for an answer from a terminal."""
         return subprocess.run(
             [str(word) for word in argv],
-            env=self.environ() | env,
+            env={**self.environ(), **(env or {})},
             cwd=cwd or self.work,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=timeout_s,
+            timeout=120,
             check=False,
         )
 
-    def done(self, *argv: str | Path, **env: str) -> str:
+    def done(self, *argv: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
         """What a command that must succeed said."""
-        ended = self.run(*argv, **env)
+        ended = self.run(*argv, env=env, cwd=cwd)
         assert ended.returncode == 0, f"{' '.join(map(str, argv[:3]))}\n{ended.stdout}\n{ended.stderr}"
         return ended.stdout + ended.stderr
 

@@ -32,30 +32,30 @@ class Target:
 def twine(tools: Tools, home: Home, to: Target, files: list[Path]) -> Done:
     flags = ("--non-interactive", "--disable-progress-bar", "--verbose", "--repository-url", to.url)
     login = {"TWINE_USERNAME": "__token__", "TWINE_PASSWORD": to.token}
-    return home.run(tools.bin("twine>=7") / "twine", "upload", *flags, *files, **login)
+    return home.run(tools.bin("twine>=7") / "twine", "upload", *flags, *files, env=login)
 
 
 def uv(tools: Tools, home: Home, to: Target, files: list[Path]) -> Done:
     argv = ("publish", "--trusted-publishing", "never", "--publish-url", to.url)
-    return home.run(tools.bin("uv") / "uv", *argv, *files, UV_PUBLISH_TOKEN=to.token)
+    return home.run(tools.bin("uv") / "uv", *argv, *files, env={"UV_PUBLISH_TOKEN": to.token})
 
 
 def hatch(tools: Tools, home: Home, to: Target, files: list[Path]) -> Done:
     login = {"HATCH_INDEX_USER": "__token__", "HATCH_INDEX_AUTH": to.token}
-    return home.run(tools.bin("hatch") / "hatch", "publish", "--no-prompt", "--repo", to.url, *files, **login)
+    return home.run(tools.bin("hatch") / "hatch", "publish", "--no-prompt", "--repo", to.url, *files, env=login)
 
 
 def poetry(tools: Tools, home: Home, to: Target, files: list[Path]) -> Done:
     project_around(home, files, "poetry-core", "poetry.core.masonry.api")
     prefix = "POETRY_HTTP_BASIC_OURS"
     login = {f"{prefix}_USERNAME": "__token__", f"{prefix}_PASSWORD": to.token, "POETRY_REPOSITORIES_OURS_URL": to.url}
-    return home.run(tools.bin("poetry>=2") / "poetry", "publish", "--no-interaction", "--repository", "ours", **login)
+    return home.run(tools.bin("poetry>=2") / "poetry", "publish", "--no-interaction", "--repository", "ours", env=login)
 
 
 def pdm(tools: Tools, home: Home, to: Target, files: list[Path]) -> Done:
     project_around(home, files, "pdm-backend", "pdm.backend")
     login = {"PDM_PUBLISH_REPO": to.url, "PDM_PUBLISH_USERNAME": "__token__", "PDM_PUBLISH_PASSWORD": to.token}
-    return home.run(tools.bin("pdm[locked]>=2") / "pdm", "publish", "--no-build", PDM_USE_VENV="false", **login)
+    return home.run(tools.bin("pdm[locked]>=2") / "pdm", "publish", "--no-build", env=login | {"PDM_USE_VENV": "false"})
 
 
 def project_around(home: Home, files: list[Path], requires: str, backend: str) -> None:
@@ -107,7 +107,7 @@ def test_flit_publishes_what_it_builds(tools: Tools, home: Home, server: Server,
     (home.work / f"{name.replace('-', '_')}.py").write_text('"""made by flit"""\n')
     login = {"FLIT_INDEX_URL": server.url + path, "FLIT_USERNAME": "__token__", "FLIT_PASSWORD": token}
     for _ in range(2):
-        said = home.done(tools.bin("flit") / "flit", "publish", **login, SOURCE_DATE_EPOCH="1700000000")
+        said = home.done(tools.bin("flit") / "flit", "publish", env=login | {"SOURCE_DATE_EPOCH": "1700000000"})
         assert token not in said
     assert len(names(server.ask("GET", f"/simple/{name}/", token, headers=JSON))) == 2
 
@@ -164,11 +164,11 @@ def test_uv_checks_what_is_there_before_it_uploads(tools: Tools, home: Home, ser
     login = {"UV_PUBLISH_USERNAME": "__token__", "UV_PUBLISH_PASSWORD": token}
     (home.home / ".netrc").write_text(f"machine 127.0.0.1 login __token__ password {token}\n")
     program = tools.bin("uv") / "uv"
-    assert "Uploading" in home.done(program, *argv, *check, *written(home, first), **login)
-    again = home.done(program, *argv, *check, *written(home, first), **login)
+    assert "Uploading" in home.done(program, *argv, *check, *written(home, first), env=login)
+    again = home.done(program, *argv, *check, *written(home, first), env=login)
     assert "already exists" in again
     assert "Uploading" not in again
-    done = home.run(program, *argv, *check, *written(home, second), **login)
+    done = home.run(program, *argv, *check, *written(home, second), env=login)
     assert (done.returncode != 0, "Uploading" in done.stderr) == (True, False), done.stderr
 
 
