@@ -227,7 +227,8 @@ class Upstream:
     `broken` answers everything with that status; `tampered` are filenames whose bytes are not as the page says;
     `credential` is what it wants to see as `user:password`; `moved` answers pages by redirecting below that address,
     and `relative` links files from their page on. `pages` are answers by project; `seen` are the credentials that came.
-    With `etags` it answers 304 to who has its page; `dates` are upload times by filename, for others `dated` decides.
+    It takes `slow_s` for each answer, or until it is `closing`. With `etags` it answers 304 to who has its page; `dates`
+    are upload times by filename, for others `dated` decides.
     """
 
     url: str = ""
@@ -238,6 +239,8 @@ class Upstream:
     dated: bool = True
     dates: dict[str, str] = field(default_factory=dict)
     etags: bool = False
+    slow_s: float = 0.0
+    closing: threading.Event = field(default_factory=threading.Event)
     credential: str = ""
     seen: list[str] = field(default_factory=list)
     moved: str = ""
@@ -283,6 +286,7 @@ def upstream() -> Iterator[Upstream]:
         def do_GET(self) -> None:
             given = self.headers.get("Authorization", "")
             state.seen.append(given)
+            state.closing.wait(state.slow_s)
             if state.credential and given != authorization(*reversed(state.credential.split(":")))["Authorization"]:
                 status, body = 401, b"who are you"
             elif state.moved and "/simple/" in self.path:
@@ -312,6 +316,7 @@ def upstream() -> Iterator[Upstream]:
     try:
         yield state
     finally:
+        state.closing.set()
         server.shutdown()
         server.server_close()
         thread.join()

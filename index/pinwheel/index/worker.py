@@ -22,7 +22,7 @@ from granian.log import LogLevels
 from granian.net import SocketHolder  # type: ignore[attr-defined]
 
 BACKLOG = 1024
-BLOCKING_THREADS = 128  # a worker's requests at once: many may wait for an upstream
+BLOCKING_THREADS = 512  # a worker's requests at once: of ten cold installs, which ask for 50 files at a time, too
 LOG_TO_STDERR = {"formatter": "generic", "class": "logging.StreamHandler", "stream": "ext://sys.stderr"}
 _PR_SET_PDEATHSIG = 1
 
