@@ -97,7 +97,7 @@ def test_all_who_wait_for_a_failing_upstream_hear_of_one_failure(tmp_path: Path,
     cache = Mirror(tmp_path, UpstreamClient(Upstreams((upstream.url,)), print))
     with ThreadPoolExecutor(8) as pool:
         asked = [pool.submit(cache.page, "public") for _ in range(8)]
-        eventually(lambda: cache._waiting._value == mirror.MOST_WAITING - 8)  # type: ignore[attr-defined]
+        eventually(lambda: cache._waiting._value == mirror.MOST_WAITING - 8)
         upstream.closing.set()
         assert all(isinstance(each.exception(), UpstreamFailed) for each in asked)
     assert upstream.requests == ["/simple/public/"]
