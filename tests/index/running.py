@@ -227,8 +227,8 @@ class Upstream:
     `broken` answers everything with that status; `tampered` are filenames whose bytes are not as the page says;
     `credential` is what it wants to see as `user:password`; `moved` answers pages by redirecting below that address,
     and `relative` links files from their page on. `pages` are answers by project; `seen` are the credentials that came.
-    It takes `slow_s` for each answer or is `closing`. With `etags` it answers 304 to who has its page; `dates`
-    are upload times by filename, for others `dated` decides.
+    It takes `slow_s` for each answer, less when it is `closing`. With `etags` it answers 304 to who has its page.
+    `dates` are upload times by filename, for others `dated` decides.
     """
 
     url: str = ""
