@@ -17,7 +17,7 @@ PORTIONS = {name: ROOT / name / "pinwheel" for name in ("src", "index", "packagi
 CORE = {"errors", "events", "pin", "ledger", "config", "console", "process", "archive", "scaffold"}
 TOP = {"cli", "__main__", "demo", "stage", "doctor"}
 
-STORES = {f"index.{name}" for name in ("records", "tokens", "leases", "event_log", "attachments")}
+STORES = {f"index.{name}" for name in ("records", "tokens", "leases", "event_log", "attachments", "import_records")}
 
 HOMES = {
     "pypiserver": {"index.engine"},
@@ -33,7 +33,8 @@ HOMES = {
     "paramiko": {"deploy.ssh", "deploy.known_hosts", "deploy.lab", "deploy.lab_host"},
     "invoke": {
         *("cli", "packaging.commands", "deploy.commands", "index.commands"),
-        *(f"index.commands.{name}" for name in ("serving", "tokens", "projects", "folder", "clients")),
+        *(f"index.commands.{name}" for name in ("serving", "tokens", "projects", "clients")),
+        *(f"index.commands.{name}" for name in ("folder", "takeover")),
     },
     "pydantic": {"config"},
     "rich": {"console", "demo"},

@@ -10,14 +10,23 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
+
+TALLY_EVERY_S = 5.0
 
 
 class Progress(Protocol):
     """A piece of work that reports what it is doing now."""
 
     def update(self, text: str) -> None: ...
+
+
+class Counted(Protocol):
+    """A piece of work of known size that reports how much of it is done."""
+
+    def advance(self, by: int = 1) -> None: ...
 
 
 class _Lines:
@@ -45,6 +54,38 @@ class _Live:
 
         with _unheard():
             self._status.update(f"{escape(self._title)}: [dim]{escape(text)}[/dim]")
+
+
+class _Tally:
+    """Counted work without a terminal: a plain line from time to time."""
+
+    def __init__(self, title: str, total: int, unit: str, clock: Callable[[], float]) -> None:
+        self._title = title
+        self._total = total
+        self._unit = unit
+        self._clock = clock
+        self._done = 0
+        self._begun = self._told = clock()
+
+    def advance(self, by: int = 1) -> None:
+        self._done += by
+        now = self._clock()
+        if now - self._told >= TALLY_EVERY_S:
+            self._told = now
+            rate = self._done / (now - self._begun)
+            say(f"{self._title}: {self._done} of {self._total} {self._unit}, {rate:.0f}/s")
+
+
+class _Bar:
+    """Counted work on a terminal: a bar that fills."""
+
+    def __init__(self, bar: Any, task: Any) -> None:
+        self._bar = bar
+        self._task = task
+
+    def advance(self, by: int = 1) -> None:
+        with _unheard():
+            self._bar.advance(self._task, by)
 
 
 def say(text: str) -> None:
@@ -89,6 +130,33 @@ def progress(title: str) -> Iterator[Progress]:
     finally:
         with _unheard():
             status.stop()
+
+
+@contextlib.contextmanager
+def counted(title: str, total: int, unit: str, clock: Callable[[], float] = time.monotonic) -> Iterator[Counted]:
+    """Show how much of `total` is done: a bar on a terminal, a plain line every few seconds elsewhere."""
+    if not sys.stderr.isatty():
+        yield _Tally(title, total, unit, clock)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f} of {task.total:,.0f} " + unit),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    task = bar.add_task(title, total=total)
+    with _unheard():
+        bar.start()
+    try:
+        yield _Bar(bar, task)
+    finally:
+        with _unheard():
+            bar.stop()
 
 
 @contextlib.contextmanager

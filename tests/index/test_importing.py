@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
 import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import bcrypt
 import pytest
 from tests.index import running
 from tests.index.making import Made, sdist, wheel
-from tests.index.running import JSON, names
+from tests.index.running import JSON, environment, eventually, names, run_pinwheel
 
 from pinwheel.archive import Limits
-from pinwheel.index.assembly import Stored, now
-from pinwheel.index.bulk_import import Imported, import_folder
-from pinwheel.index.publisher import Publisher
+from pinwheel.index import importing
+from pinwheel.index.admission import Admitted, judge_file
+from pinwheel.index.assembly import Stored, now, stored
+from pinwheel.index.blobs import FolderBlobs
+from pinwheel.index.entries import NewFile, NoSpace, Outcome
+from pinwheel.index.importing import Imported, Seen, batches, distributions, import_all
+from pinwheel.index.records import DatabaseRecords
+from pinwheel.index.sweeping import sweep
 from pinwheel.index.verifying import verify
 
 
@@ -28,60 +40,203 @@ def packages(tmp_path: Path) -> Path:
         (folder / where / made.filename).write_bytes(made.content)
     (folder / "broken-1.0.tar.gz").write_bytes(b"half")
     (folder / "old-1.0.zip").write_bytes(b"zip")
+    (folder / "gone-1.0-py3-none-any.whl").symlink_to("nowhere")
     (folder / "README.txt").write_text("not a distribution")
     return folder
 
 
-def test_a_pypiserver_folder_is_taken_over_and_a_second_time_nothing_changes(index: Stored, packages: Path) -> None:
-    def taken() -> list[Imported]:
-        publisher = Publisher(index.records, index.blobs, now)
-        return list(import_folder(packages, index.temporary, index.records, publisher, Limits()))
+def take_over(index: Stored, folder: Path) -> list[Imported]:
+    return list(
+        import_all(
+            distributions(folder),
+            records=index.records,
+            blobs=index.blobs,
+            memory=index.imports,
+            temporary=index.temporary,
+            limits=Limits(),
+            now=now,
+        )
+    )
 
-    first = {imported.filename: imported.became for imported in taken()}
-    assert first == {
+
+def became(imported: Sequence[Imported]) -> Mapping[str, str]:
+    return {each.path.name: each.became for each in imported}
+
+
+def test_a_pypiserver_folder_is_taken_over_and_a_second_time_nothing_changes(index: Stored, packages: Path) -> None:
+    expected = {
         wheel("acme").filename: "published",
         sdist("acme").filename: "published",
         "broken-1.0.tar.gz": "refused",
         "old-1.0.zip": "refused",
     }
-    assert [imported.became for imported in taken()].count("known") == 2
+    assert became(take_over(index, packages)) == expected
+    assert Counter(became(take_over(index, packages)).values()) == {"known": 2, "refused": 2}
     assert [entry.filename for entry in index.records.project("acme")] == sorted(
         [wheel("acme").filename, sdist("acme").filename]
     )
     assert list(verify(index.records, index.blobs)) == []
+    assert list(index.temporary.iterdir()) == []
+
+
+def test_what_was_taken_over_is_not_read_again_unless_it_changed(
+    index: Stored, packages: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def reading(path: Path, filename: str, sha256: str, limits: Limits) -> Admitted:
+        read.append(filename)
+        return judge_file(path, filename, sha256, limits)
+
+    take_over(index, packages)
+    monkeypatch.setattr(importing, "judge_file", reading)
+    take_over(index, packages)
+    assert sorted(read) == ["broken-1.0.tar.gz", "old-1.0.zip"], "a refusal is said each time"
+    read.clear()
+    (packages / wheel("acme").filename).write_bytes(wheel("acme", code="other = True").content)
+    assert became(take_over(index, packages))[wheel("acme").filename] == "refused"
+    assert wheel("acme").filename in read
 
 
 def test_what_is_done_to_the_folder_later_does_not_touch_what_was_taken_over(index: Stored, packages: Path) -> None:
-    publisher = Publisher(index.records, index.blobs, now)
-    list(import_folder(packages, index.temporary, index.records, publisher, Limits()))
+    take_over(index, packages)
     old = packages / wheel("acme").filename
     assert old.stat().st_nlink == 1
     with old.open("r+b") as file:
         file.write(b"overwritten in place")
     assert list(verify(index.records, index.blobs)) == []
-    assert list(index.temporary.iterdir()) == []
 
 
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a second file system")
 def test_a_folder_on_another_file_system_is_taken_over_too(index: Stored) -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         (Path(folder) / wheel("acme").filename).write_bytes(wheel("acme").content)
-        publisher = Publisher(index.records, index.blobs, now)
-        (imported,) = import_folder(Path(folder), index.temporary, index.records, publisher, Limits())
-    assert imported.became == "published"
+        assert [each.became for each in take_over(index, Path(folder))] == ["published"]
 
 
 def test_other_bytes_in_the_folder_do_not_replace_what_is_published(index: Stored, tmp_path: Path) -> None:
-    def put(made: Made) -> list[Imported]:
+    def put(made: Made) -> Imported:
         folder = tmp_path / "folder"
         folder.mkdir(exist_ok=True)
         (folder / made.filename).write_bytes(made.content)
-        publisher = Publisher(index.records, index.blobs, now)
-        return list(import_folder(folder, index.temporary, index.records, publisher, Limits()))
+        (imported,) = take_over(index, folder)
+        return imported
 
-    assert put(wheel("acme"))[0].became == "published"
-    refused = put(wheel("acme", code="other = True"))[0]
+    assert put(wheel("acme")).became == "published"
+    refused = put(wheel("acme", code="other = True"))
     assert (refused.became, wheel("acme").sha256 in refused.reason) == ("refused", True)
+    assert set(index.blobs.every()) == index.records.blobs(), "the refused one takes no space"
+
+
+def test_a_file_that_was_removed_here_stays_away(index: Stored, packages: Path) -> None:
+    take_over(index, packages)
+    index.records.remove(wheel("acme").filename, now(), "tester")
+    os.utime(packages / wheel("acme").filename)
+    assert became(take_over(index, packages))[wheel("acme").filename] == "known"
+    assert index.records.file(wheel("acme").filename) is None
+    sweep(index.records, index.blobs, index.temporary)
+    assert set(index.blobs.every()) == index.records.blobs()
+
+
+def test_one_name_twice_in_the_folder_is_published_once(index: Stored, packages: Path) -> None:
+    (packages / "nested" / wheel("acme").filename).write_bytes(wheel("acme", code="other = True").content)
+    assert Counter(each.became for each in take_over(index, packages)) == {"published": 2, "refused": 3}
+    assert index.records.project("acme")[0].sha256 == wheel("acme").sha256
+
+
+def test_batches_are_bounded_by_number_and_by_size() -> None:
+    def seen(*sizes: int) -> list[Seen]:
+        return [Seen(Path(f"/{number}"), size, 0) for number, size in enumerate(sizes)]
+
+    most, large = importing.BATCH_FILES, importing.BATCH_BYTES
+    assert [len(batch) for batch in batches(seen(*[1] * (2 * most + 1)))] == [most, most, 1]
+    assert [len(batch) for batch in batches(seen(1, large, large, 1))] == [2, 1, 1]
+    assert list(batches([])) == []
+
+
+def test_when_the_disk_is_full_nothing_half_is_there_and_it_goes_on_later(
+    index: Stored, packages: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> tuple[Outcome, ...]:
+        raise NoSpace("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DatabaseRecords, "publish_all", full)
+        with pytest.raises(NoSpace):
+            take_over(index, packages)
+    assert (list(index.blobs.every()), list(index.temporary.iterdir())) == ([], [])
+    assert Counter(became(take_over(index, packages)).values()) == {"published": 2, "refused": 2}
+
+
+def test_blobs_are_on_disk_before_the_one_commit_of_their_records(
+    index: Stored, packages: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    put_all, publish_all = FolderBlobs.put_all, DatabaseRecords.publish_all
+
+    def put(store: FolderBlobs, files: Mapping[str, Path]) -> None:
+        put_all(store, files)
+        done.append("blobs")
+
+    def publish(store: DatabaseRecords, new: Sequence[NewFile]) -> tuple[Outcome, ...]:
+        assert all(index.blobs.size_bytes(each.entry.sha256) for each in new)
+        done.append("records")
+        return publish_all(store, new)
+
+    monkeypatch.setattr(FolderBlobs, "put_all", put)
+    monkeypatch.setattr(DatabaseRecords, "publish_all", publish)
+    take_over(index, packages)
+    assert done == ["blobs", "records"]
+
+
+DIES = """
+import os, signal, sys
+from pathlib import Path
+from pinwheel.index import importing
+from pinwheel.index.assembly import stored
+from pinwheel.index.commands.takeover import take_over
+
+importing.BATCH_FILES = 4
+moment, after = sys.argv[3], int(sys.argv[4])
+index = stored(Path(sys.argv[1]), create=True)
+
+def dies(real):
+    left = [after]
+    def call(*arguments, **named):
+        left[0] -= 1
+        if left[0] < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*arguments, **named)
+    return call
+
+owner, name = {"copy": (importing, "judge_file"), "blob": (type(index.blobs), "_place"),
+               "record": (type(index.records), "publish_all"), "memory": (type(index.imports), "remember")}[moment]
+setattr(owner, name, dies(getattr(owner, name)))
+take_over(index, Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize(("moment", "after"), [("copy", 6), ("blob", 11), ("record", 1), ("memory", 1)])
+def test_an_import_that_is_killed_goes_on_where_it_was(tmp_path: Path, moment: str, after: int) -> None:
+    folder, packages = tmp_path / "data", tmp_path / "packages"
+    packages.mkdir()
+    every = [wheel("acme", f"1.{number}") for number in range(11)]
+    for made in every:
+        (packages / made.filename).write_bytes(made.content)
+    argv = (sys.executable, "-P", "-c", DIES, str(folder), str(packages), moment, str(after))
+    assert subprocess.run(argv, env=environment(), timeout=60, check=False).returncode == -signal.SIGKILL
+    index = stored(folder)
+    try:
+        there = len(index.records.project("acme"))
+        assert there == (8 if moment == "memory" else 4), "whole batches"
+        assert list(verify(index.records, index.blobs)) == []
+        sweep(index.records, index.blobs, index.temporary)
+        assert Counter(became(take_over(index, packages)).values()) == {"known": there, "published": 11 - there}
+        assert {entry.sha256 for entry in index.records.project("acme")} == {made.sha256 for made in every}
+        assert list(verify(index.records, index.blobs)) == []
+        assert (set(index.blobs.every()), list(index.temporary.iterdir())) == (index.records.blobs(), [])
+    finally:
+        index.close()
 
 
 def test_a_server_starts_on_a_pypiserver_folder_and_its_password_file(packages: Path, tmp_path: Path) -> None:
@@ -93,4 +248,25 @@ def test_a_server_starts_on_a_pypiserver_folder_and_its_password_file(packages: 
         assert len(names(server.ask("GET", "/simple/acme/", headers=headers))) == 2
         assert any("2 published, 0 known, 2 refused" in line for line in server.log)
         assert any(line.startswith("refused old-1.0.zip: ") for line in server.log)
-    assert len(list(packages.rglob("*.whl"))) == 2, "the folder is left as it was"
+        late = wheel("late")
+        (packages / late.filename).write_bytes(late.content)
+        done = run_pinwheel("index.import", str(packages), "--data", str(server.folder), "--json")
+        assert (done.returncode, json.loads(done.stdout)["published"]) == (0, 1)
+        eventually(lambda: server.ask("GET", "/simple/late/", headers=headers).status == 200)
+
+
+def test_the_report_names_what_was_refused_and_why(packages: Path, tmp_path: Path) -> None:
+    report, data = tmp_path / "refused.json", str(tmp_path / "data")
+    done = run_pinwheel("index.import", str(packages), "--data", data, "--report", str(report))
+    assert (done.returncode, done.stdout) == (0, "")
+    document = json.loads(report.read_text())
+    assert (document["published"], document["known"]) == (2, 0)
+    assert {each["file"]: each["reason"] for each in document["refused"]}.keys() == {"broken-1.0.tar.gz", "old-1.0.zip"}
+    assert "neither in .whl nor in .tar.gz" in document["refused"][1]["reason"]
+
+
+@pytest.mark.parametrize("name", ["missing", "README.txt"])
+def test_what_is_no_folder_is_one_clear_error(packages: Path, tmp_path: Path, name: str) -> None:
+    done = run_pinwheel("index.import", str(packages / name), "--data", str(tmp_path / "data"))
+    assert (done.returncode, "no such folder" in done.stderr) == (2, True)
+    assert not (tmp_path / "data").exists()

@@ -17,6 +17,7 @@ from pinwheel.index.blobs import FolderBlobs
 from pinwheel.index.control import Control
 from pinwheel.index.database import Database
 from pinwheel.index.event_log import DatabaseEventLog
+from pinwheel.index.import_records import DatabaseImports
 from pinwheel.index.leases import DatabaseLeases
 from pinwheel.index.page_cache import PageCache
 from pinwheel.index.policy import Policy
@@ -40,6 +41,7 @@ class Stored:
     leases: DatabaseLeases
     events: DatabaseEventLog
     attachments: DatabaseAttachments
+    imports: DatabaseImports
     blobs: FolderBlobs
 
     @property
@@ -72,6 +74,7 @@ def stored(folder: Path, *, create: bool = False) -> Stored:
         DatabaseLeases(database),
         DatabaseEventLog(database),
         DatabaseAttachments(database),
+        DatabaseImports(database),
         blobs,
     )
 

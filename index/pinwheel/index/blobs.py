@@ -8,12 +8,12 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from pinwheel.index.disk import full_disk_told, locked, scratch_file, synced, write_all
+from pinwheel.index.disk import full_disk_told, locked, scratch_file, synced, synced_all, write_all
 from pinwheel.index.entries import CHUNK_BYTES
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -26,6 +26,9 @@ class Blobs(Protocol):
         """Store the bytes under their hash, durably when this returns. A file must lie in the store's own temporary
         folder, and is left there: it may become the blob itself, so nobody else may ever write to it.
         Putting what is there already changes nothing, unless that is damaged: then it is replaced. Raises `NoSpace`."""
+
+    def put_all(self, files: Mapping[str, Path]) -> None:
+        """The same for many files by their hashes, with no more waiting for the disk than for one. Raises `NoSpace`."""
 
     def open(self, sha256: str) -> BinaryIO | None:
         """The blob for reading, positioned at its start; None when there is none."""
@@ -62,15 +65,30 @@ class FolderBlobs:
             if isinstance(data, bytes):
                 with scratch_file(self._temporary, "blob") as partial:
                     write_all(partial, data)
-                    self._place(Path(partial.name), sha256)
-            elif data.parent != self._temporary or data.is_symlink():
-                raise ValueError(f"not a temporary file of this store: {data}")
-            else:
-                self._place(data, sha256)
+                    self.put(Path(partial.name), sha256)
+                return
+            self._check(data)
+            synced(data)
+            self._place(data, sha256)
+            # also when it existed: its own writer may not have come this far
+            synced(self._path(sha256).parent)
+
+    def put_all(self, files: Mapping[str, Path]) -> None:
+        for file in files.values():
+            self._check(file)
+        with full_disk_told(self._folder):
+            # twice, for the same reason as above: what becomes visible is on disk, and so is that it is visible
+            synced_all(self._folder)
+            for sha256, file in files.items():
+                self._place(file, sha256)
+            synced_all(self._folder)
+
+    def _check(self, file: Path) -> None:
+        if self._temporary not in file.parents or ".." in file.parts or file.is_symlink():
+            raise ValueError(f"not a temporary file of this store: {file}")
 
     def _place(self, partial: Path, sha256: str) -> None:
         final = self._path(sha256)
-        synced(partial)
         self._make(final.parent)
         # link, not rename: an existing blob that is sound is never replaced, by whatever race
         try:
@@ -80,8 +98,6 @@ class FolderBlobs:
                 fresh = self._temporary / f"blob-{secrets.token_hex(8)}"
                 os.link(partial, fresh)
                 fresh.replace(final)
-        # also when it existed: its own writer may not have come this far
-        synced(final.parent)
 
     def _is_sound(self, sha256: str) -> bool:
         file = self.open(sha256)

@@ -79,7 +79,7 @@ class RecordsBackend(Backend):
         except NoSpace as error:
             raise plain(507, f"{error.problem}: nothing was published, {error.remedy}") from error
         if isinstance(outcome, Taken):
-            raise plain(409, refusal(filename, stream.admitted.sha256, outcome))
+            raise plain(409, outcome.refusal(filename, stream.admitted.sha256))
 
     def remove_package(self, pkg: PkgFile) -> None:
         principal: Principal = request.environ[PRINCIPAL]
@@ -134,20 +134,6 @@ def plain(status: int, message: str) -> HTTPResponse:
     """An answer that bottle sends as it is; its HTTPError would wrap the text in a page."""
     headers = {"Content-Type": "text/plain; charset=utf-8"}
     return HTTPResponse(status=status, body=message + "\n", headers=headers)  # type: ignore[no-untyped-call]
-
-
-def refusal(filename: str, sha256: str, taken: Taken) -> str:
-    """Why a file cannot be published, naming both hashes."""
-    if taken.removed:
-        return (
-            f"{taken.filename} was removed; a removed file never comes back, publish a new version "
-            f"(removed: sha256 {taken.sha256}, uploaded: sha256 {sha256})"
-        )
-    also = "" if taken.filename == filename else f" under the name {taken.filename}"
-    return (
-        f"{filename} exists already{also} with other bytes; publish a new version "
-        f"(published: sha256 {taken.sha256}, uploaded: sha256 {sha256})"
-    )
 
 
 def _package(entry: FileEntry) -> PkgFile:

@@ -67,5 +67,18 @@ class Taken:
     sha256: str
     removed: bool
 
+    def refusal(self, filename: str, sha256: str) -> str:
+        """Why the file of that name and hash cannot be published, naming both hashes."""
+        if self.removed:
+            return (
+                f"{self.filename} was removed; a removed file never comes back, publish a new version "
+                f"(removed: sha256 {self.sha256}, uploaded: sha256 {sha256})"
+            )
+        also = "" if self.filename == filename else f" under the name {self.filename}"
+        return (
+            f"{filename} exists already{also} with other bytes; publish a new version "
+            f"(published: sha256 {self.sha256}, uploaded: sha256 {sha256})"
+        )
+
 
 Outcome = Published | AlreadyThere | Taken

@@ -8,9 +8,14 @@ from pinwheel.index.commands.clients import client
 from pinwheel.index.commands.folder import verify
 from pinwheel.index.commands.projects import list_, why
 from pinwheel.index.commands.serving import serve
+from pinwheel.index.commands.takeover import import_
 from pinwheel.index.commands.tokens import token_create, token_list, token_revoke
 
 
 def collection() -> Collection:
     """The tasks named `index.…`."""
-    return Collection("index", serve, token_create, token_list, token_revoke, list_, why, verify, client)
+    return Collection(
+        *("index", serve, client, list_, why),
+        *(token_create, token_list, token_revoke),
+        *(verify, import_),
+    )

@@ -132,11 +132,8 @@ def _prepare(folder: Path, packages: Path | None) -> None:
     """What is done before the first request, while nobody else writes: sweep, then take over."""
     import time
 
-    from pinwheel.archive import Limits
-    from pinwheel.console import say
-    from pinwheel.index.assembly import now, stored
-    from pinwheel.index.bulk_import import import_folder
-    from pinwheel.index.publisher import Publisher
+    from pinwheel.index.assembly import stored
+    from pinwheel.index.commands.takeover import take_over
     from pinwheel.index.sweeping import sweep
 
     index = stored(folder)
@@ -144,13 +141,6 @@ def _prepare(folder: Path, packages: Path | None) -> None:
         sweep(index.records, index.blobs, index.temporary)
         index.tokens.forget_minted(expired_before=time.time())
         if packages is not None:
-            counts = {"published": 0, "known": 0, "refused": 0}
-            publisher = Publisher(index.records, index.blobs, now)
-            for imported in import_folder(packages, index.temporary, index.records, publisher, Limits()):
-                counts[imported.became] += 1
-                if imported.reason:
-                    say(f"refused {imported.filename}: {imported.reason}")
-            told = ", ".join(f"{count} {became}" for became, count in counts.items())
-            say(f"took over {packages}: {told}")
+            take_over(index, packages)
     finally:
         index.close()
