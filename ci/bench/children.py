@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 START_TIMEOUT_S = 120.0
@@ -67,19 +68,25 @@ def timed(
 
 @contextlib.contextmanager
 def serving(
-    argv: Sequence[str], url: str, log: Path, *, cwd: Path | None = None, env: Mapping[str, str] | None = None
+    argv: Sequence[str],
+    url: str,
+    log: Path,
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[int]:
-    """Run a server for the time of the context, from when `url` answers 200; gives its pid."""
+    """Run a server for the time of the context, from when `url` answers 200 to these headers; gives its pid."""
     with log.open("wb") as sink:
         child = subprocess.Popen(
             argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True
         )
     try:
         deadline = time.monotonic() + START_TIMEOUT_S
-        while fetch(url)[0] != 200:
+        while fetch(url, headers)[0] != 200:
             if child.poll() is not None or time.monotonic() > deadline:
                 raise BenchFailed(f"{' '.join(argv)} does not serve {url}:\n{log.read_text(errors='replace')[-3000:]}")
-            time.sleep(0.05)
+            time.sleep(0.005)
         yield child.pid
     finally:
         end(child)
@@ -98,17 +105,28 @@ def end(child: subprocess.Popen[bytes]) -> None:
         os.killpg(child.pid, signal.SIGKILL)
 
 
-def fetch(url: str) -> tuple[int, bytes]:
+def fetch(url: str, headers: Mapping[str, str] = MappingProxyType({})) -> tuple[int, bytes]:
     """Status and body of one GET without redirects; (0, b"") when nothing answers."""
     address = urlsplit(url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=START_TIMEOUT_S)
     with contextlib.closing(connection):
         try:
-            connection.request("GET", address.path)
+            connection.request("GET", address.path, headers=dict(headers))
             answer = connection.getresponse()
             return answer.status, answer.read()
         except (OSError, http.client.HTTPException):
             return 0, b""
+
+
+def memory_mb(pid: int) -> float:
+    """What a server and all processes of its session keep in memory, in MiB; what they share is counted once."""
+    total_kb = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, ProcessLookupError):
+            if os.getsid(int(process.name)) == pid:
+                rollup = (process / "smaps_rollup").read_text()
+                total_kb += sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+    return total_kb / 1024
 
 
 def free_port() -> int:

@@ -23,23 +23,27 @@ class Running:
 @contextlib.contextmanager
 def pinwheel_index(folder: Path, *flags: str) -> Iterator[Running]:
     """Serve a fresh data folder below `folder` on loopback until the context ends."""
-    data = folder / "index"
-    data.mkdir(parents=True)
+    with started(folder / "index", folder / "index.log", *flags) as index:
+        yield index
+
+
+@contextlib.contextmanager
+def started(data: Path, log: Path, *flags: str) -> Iterator[Running]:
+    """Serve a data folder, which is made when it is not there, on loopback until the context ends."""
     port = children.free_port()
     url = f"http://127.0.0.1:{port}/"
     argv = (
         *(machine.program("pinwheel"), "index.serve", "--data", str(data), "--host", "127.0.0.1", "--port", str(port)),
         *("--workers", str(workers()), *flags),
     )
-    with children.serving(argv, f"{url}-/ready", folder / "index.log") as pid:
+    with children.serving(argv, f"{url}-/ready", log) as pid:
         yield Running(url, data, pid)
 
 
-def token(index: Running, folder: Path) -> str:
+def token(data: Path, log: Path) -> str:
     """A credential for everything that a release and a rollout need."""
-    log = folder / "token.log"
     scopes = "read,upload,deploy"
-    argv = (machine.program("pinwheel"), "index.token-create", "bench", "--scope", scopes, "--data", str(index.data))
+    argv = (machine.program("pinwheel"), "index.token-create", "bench", "--scope", scopes, "--data", str(data))
     return children.timed(argv, log).output.strip().splitlines()[-1]
 
 

@@ -26,13 +26,13 @@ http {{
   {settings}
   keepalive_requests 10000000;
   default_type application/octet-stream;
-  types {{ text/html html; }}
+  types {{ text/html html; application/vnd.pypi.simple.v1+json json; }}
   client_body_temp_path {folder}/body;
   proxy_temp_path {folder}/proxy;
   fastcgi_temp_path {folder}/fastcgi;
   uwsgi_temp_path {folder}/uwsgi;
   scgi_temp_path {folder}/scgi;
-  server {{ listen 127.0.0.1:{port}; root {www}; index index.html; }}
+  server {{ listen 127.0.0.1:{port}; root {www}; index index.html index.json; }}
 }}
 """
 

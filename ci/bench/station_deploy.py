@@ -63,7 +63,10 @@ def table(folder: Path, *, quick: bool) -> Table:
         index = running.enter_context(pinwheel_index(folder, *flags))
         with logged_ssh():
             lab = running.enter_context(Lab(folder / "lab", [f"bench{number}" for number in range(HOSTS)]))
-        env = os.environ | {"PINWHEEL_TOKEN": token(index, folder), "XDG_CACHE_HOME": str(folder / "cache")}
+        env = os.environ | {
+            "PINWHEEL_TOKEN": token(index.data, folder / "token.log"),
+            "XDG_CACHE_HOME": str(folder / "cache"),
+        }
         ports = {name: str(host.free_port()) for name, host in lab.hosts.items()}
         env |= {"PINWHEEL_CONFIG": str(write_configuration(folder, index, lab, ports))}
 

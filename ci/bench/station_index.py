@@ -1,112 +1,302 @@
-"""The index: a project page and a 1 MiB file, against stock pypiserver and against nginx with the same bytes."""
+"""The index against its peers and against nginx with the same bytes, over stores of three sizes."""
 
 from __future__ import annotations
 
 import contextlib
-import os
+import functools
+import re
+import sys
+import tempfile
 import time
+from html import unescape
 from pathlib import Path
+from urllib.parse import urljoin
 
-from ci.bench import children, load, peers, wheels
+from ci.bench import children, load, machine, peer_venvs, peers, stores, uploads
+from ci.bench.children import BenchFailed
 from ci.bench.figures import PINWHEEL, Figure, Table
-from ci.bench.index_for_bench import pinwheel_index, workers
+from ci.bench.filling import fill, found
+from ci.bench.index_for_bench import workers
+from ci.bench.index_subjects import SUBJECTS, Served, Stock, Subject
+from ci.bench.rounds import MEBIBYTES, REQUESTS, SECONDS, UPLOADS, Bench, Effort
+from ci.bench.stores import ASKED, BIG, Store
 
-PROJECTS = 500
-VERSIONS = 10
-QUICK_PROJECTS = 50
-
-ROUNDS, QUICK_ROUNDS = 5, 3
-SECONDS, QUICK_SECONDS = 3, 1
-
-STOCK = "stock pypiserver"
 NGINX, TUNED = "nginx, static files", "nginx, tuned"
-SUBJECTS = (PINWHEEL, STOCK, NGINX, TUNED)
-PAGE = "project page"
-FILE = "1 MiB file"
-BIG_BYTES = 2**20
+NO_NGINX = "install nginx (nginx-light)"
+AS_UV_ASKS = {"Accept": "application/vnd.pypi.simple.v1+json", "Accept-Encoding": "gzip"}
 
-ASKED = "project-007"
+
+FULL = Effort((100, 5_000, 50_000), 5_000, 2_500, 5_000, 50, rounds=3, seconds=2, starts=3)
+SLOW_TO_START = ("devpi-server", "simple-repository-server")
+QUICK = Effort((100,), 100, 50, 200, 10, rounds=1, seconds=1, starts=1, left_out=SLOW_TO_START)
 
 
 def table(folder: Path, *, quick: bool) -> Table:
     """Measure in `folder`, which is empty and is the caller's to remove."""
-    projects = QUICK_PROJECTS if quick else PROJECTS
-    unit = "requests/s"
     if not load.generator():
-        missing = tuple(
-            Figure(task, subject, unit, missing=load.REMEDY) for task in (PAGE, FILE) for subject in SUBJECTS
-        )
-        return Table("index", missing)
-    packages = folder / "packages"
-    count = make_store(packages, projects)
+        return Table("index", (Figure("project page", PINWHEEL, REQUESTS, missing=load.REMEDY),))
+    bench = Bench(folder, QUICK if quick else FULL)
+    effort = bench.effort
+    began = time.monotonic()
+    made = {size: _many(bench, size) for size in effort.sizes}
+    one = stores.one_project(folder / "store-one", effort.one_project)
+    filled = fill(bench, [*made.values(), one])
+    ready = time.monotonic()
+    _say(f"stores made and taken over in {ready - began:.0f} s")
+    measure_starts(bench, made[effort.sizes[-1]], filled)
     with contextlib.ExitStack() as running:
-        started = time.monotonic()
-        index = running.enter_context(pinwheel_index(folder, "--packages", str(packages), "--anonymous-read"))
-        imported_s = time.monotonic() - started
-        addresses = {PINWHEEL: {PAGE: f"{index.url}simple/{ASKED}/", FILE: file_address(index.url, "big")}}
-        stock = running.enter_context(peers.pypiserver(packages, folder / "stock.log"))
-        big = next(packages.glob("big-*.whl")).name
-        addresses[STOCK] = {PAGE: f"{stock}simple/{ASKED}/", FILE: f"{stock}packages/{big}"}
-        if peers.has_nginx():
-            www = folder / "www"
-            copied = {PAGE: www / "simple" / ASKED / "index.html", FILE: www / "files" / big}
-            for task, file in copied.items():
-                file.parent.mkdir(parents=True)
-                file.write_bytes(answer(addresses[PINWHEEL][task]))
-            for subject, settings in ((NGINX, peers.NGINX_USUAL), (TUNED, peers.NGINX_TUNED)):
-                static = running.enter_context(peers.nginx(www, folder / subject.replace(" ", "-"), settings))
-                addresses[subject] = {PAGE: f"{static}simple/{ASKED}/", FILE: f"{static}files/{big}"}
-        rounds = measure(addresses, QUICK_ROUNDS if quick else ROUNDS, QUICK_SECONDS if quick else SECONDS)
-        sizes = {task: len(answer(address)) for task, address in addresses[PINWHEEL].items()}
-    figures = tuple(
-        Figure(task, subject, unit, tuple(rounds.get((task, subject), ())), "install nginx (nginx-light)")
-        for task in (PAGE, FILE)
-        for subject in SUBJECTS
-    )
+        served = {
+            (subject.name, size): of
+            for subject, size, data in found(filled, made)
+            if (of := _started(bench, running, subject, data))
+        }
+        middle = {subject: of for (subject, size), of in served.items() if size == effort.middle}
+        guarded = dict(middle)
+        if Stock.name in middle:
+            data = filled[Stock.name, made[effort.middle].folder]
+            if closed := _started(bench, running, Stock(closed=True), data):
+                guarded[Stock.name] = closed
+        static = static_copy(bench, running, middle[PINWHEEL])
+        measure_reads(bench, served, guarded, static)
+        measure_installs(bench, middle, static)
+    with contextlib.ExitStack() as running:
+        measure_one_project(bench, running, one, filled)
+    measure_uploads(bench, made, filled)
+    _say(f"measured in {time.monotonic() - ready:.0f} s")
+    pinned = ", ".join(f"{peer} {version}" for peer, version in peer_venvs.versions().items())
     return Table(
         "index",
-        figures,
+        bench.figures(),
         (
-            f"{count:,} wheels of {projects} projects; the page has {sizes[PAGE]:,} bytes",
-            f"{load.generator()} on the same machine, {load.CONNECTIONS} connections kept alive, no credential",
-            f"pinwheel and nginx: {workers()} workers; stock: {peers.stock_server()}, its best here",
-            f"pinwheel imported the folder and answered after {imported_s:.1f} s",
+            f"peers: {pinned}; each in an environment of its own, stock pypiserver with waitress",
+            f"{load.generator()} on the same machine, {load.CONNECTIONS} connections kept alive; "
+            f"who needs {load.SLOW_S} s for a request is asked one at a time",
+            f"pinwheel and nginx: {workers()} workers; the store has {effort.projects} projects, or as many as wheels",
+            f"uploads: {uploads.CLIENTS} clients, wheels of 1 KB; only pinwheel, peryx and devpi sync them to the disk",
+            "memory: of all the server's processes, after the first page and after each project's page",
         ),
     )
 
 
-def measure(addresses: dict[str, dict[str, str]], rounds: int, seconds: int) -> dict[tuple[str, str], list[float]]:
-    """Requests per second by (task, subject); in each round the subjects take turns at one task."""
-    reached: dict[tuple[str, str], list[float]] = {}
-    for _ in range(rounds):
-        for task in (PAGE, FILE):
-            for subject, of in addresses.items():
-                reached.setdefault((task, subject), []).append(load.requests_per_second(of[task], seconds))
-    return reached
+def _started(bench: Bench, running: contextlib.ExitStack, subject: Subject, data: Path) -> Served | None:
+    """The subject over this data until the context ends; None, and the reason in the table, when it fails."""
+    try:
+        return running.enter_context(subject.serving(data, data.with_suffix(".serve")))
+    except BenchFailed as error:
+        if subject.name == PINWHEEL:
+            raise
+        bench.without(f"serving {data.name}", subject.name, SECONDS, " ".join(str(error).split())[-160:])
+        return None
 
 
-def make_store(packages: Path, projects: int) -> int:
-    """Write `VERSIONS` small wheels of each of `projects` projects, and one of 1 MiB; returns how many."""
-    packages.mkdir()
-    for project in range(projects):
-        for version in range(VERSIONS):
-            name = f"project-{project:03d}"
-            wheels.write(packages, name, f"1.{version}", {f"project_{project:03d}.py": b"answer = 42\n"})
-    # random bytes: stored as they are, and no server can shrink them on the way
-    wheels.write(packages, "big", "1.0", {"big/data.bin": os.urandom(BIG_BYTES)})
-    return projects * VERSIONS + 1
+def _many(bench: Bench, size: int) -> Store:
+    projects = min(bench.effort.projects, size)
+    return stores.many_projects(bench.folder / f"store-{size}", size, projects, bench.effort.parts)
 
 
-def file_address(base: str, project: str) -> str:
-    """Where the index says that the project's one file is."""
-    from pinwheel.index.client import IndexClient
+# nginx over a copy of what pinwheel answers
 
-    return IndexClient(base).files(project)[0].url
+Static = dict[str, str]
+"""The address of the copied tree by the name of the nginx that serves it; empty without nginx."""
 
 
-def answer(address: str) -> bytes:
+def static_copy(bench: Bench, running: contextlib.ExitStack, served: Served) -> Static:
+    """Serve the bytes of those pages and files of pinwheel's that are measured."""
+    if not peers.has_nginx():
+        bench.without(f"project page, {bench.effort.middle:,} wheels", NGINX, REQUESTS, NO_NGINX)
+        return {}
+    www = bench.folder / "www"
+    for name, address in {"simple/": served.simple, f"simple/{ASKED}/": served.page(ASKED)}.items():
+        _write(www / name / "index.html", answer(address))
+    _write(www / BIG, answer(file_address(served, BIG)))
+    for number in range(bench.effort.parts):
+        name = stores.part_name(number)
+        _write(www / "json" / "simple" / name / "index.json", answer(served.page(name), AS_UV_ASKS, zipped=False))
+        address = file_address(served, name)
+        path = address.partition("/files/")[2]
+        _write(www / "json" / "files" / path, answer(address))
+        _write(www / "json" / "files" / f"{path}.metadata", answer(f"{address}.metadata"))
+    return {
+        subject: running.enter_context(peers.nginx(www, bench.folder / subject.replace(" ", "-"), settings))
+        for subject, settings in ((NGINX, peers.NGINX_USUAL), (TUNED, peers.NGINX_TUNED))
+    }
+
+
+def _write(file: Path, content: bytes) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content)
+
+
+# what is measured
+
+
+def measure_reads(
+    bench: Bench, served: dict[tuple[str, int], Served], guarded: dict[str, Served], static: Static
+) -> None:
+    """Pages and files; within each round everybody has a turn at one task after the other."""
+    effort = bench.effort
+    middle = {subject: of for (subject, size), of in served.items() if size == effort.middle}
+    files = {subject: file_address(of, BIG) for subject, of in middle.items()}
+    headers = {subject: of.authorization() for subject, of in guarded.items()}
+    root = f"root page of {effort.projects:,} projects"
+    for _ in range(effort.rounds):
+        for size in effort.sizes:
+            task = f"project page, {size:,} wheels"
+            for (subject, of_size), of in served.items():
+                if of_size == size:
+                    _asked(bench, task, subject, of.page(ASKED))
+            for subject, address in static.items():
+                _asked(bench, task, subject, f"{address}simple/{ASKED}/")
+        for subject, of in middle.items():
+            _asked(bench, root, subject, of.simple)
+        for subject, address in static.items():
+            _asked(bench, root, subject, f"{address}simple/")
+        for subject, address in files.items():
+            _asked(bench, "1 MiB file", subject, address)
+        for subject, address in static.items():
+            _asked(bench, "1 MiB file", subject, f"{address}{BIG}")
+        for subject, of in guarded.items():
+            if header := headers[subject]:
+                _asked(bench, "project page, with a token", subject, of.page(ASKED), header)
+                _asked(bench, "1 MiB file, with a token", subject, file_address(of, BIG, header), header)
+    _compare(bench, f"project page, {effort.sizes[-1]:,} wheels", f"project page, {effort.sizes[0]:,} wheels")
+    _compare(bench, "project page, with a token", f"project page, {effort.middle:,} wheels")
+    _compare(bench, "1 MiB file, with a token", "1 MiB file")
+
+
+def _asked(bench: Bench, task: str, subject: str, address: str, headers: dict[str, str] | None = None) -> None:
+    seconds = bench.effort.seconds
+    bench.note(task, subject, REQUESTS, lambda: load.requests_per_second(address, seconds, headers or {}))
+
+
+def _compare(bench: Bench, task: str, other: str) -> None:
+    """Put pinwheel's own figures of another task beside this one's: their rounds were taken together."""
+    if task != other:
+        bench.rounds[task, f"{PINWHEEL}: {other}", REQUESTS] = bench.rounds[other, PINWHEEL, REQUESTS]
+
+
+def measure_one_project(
+    bench: Bench, running: contextlib.ExitStack, store: Store, filled: dict[tuple[str, Path], Path]
+) -> None:
+    """The page of a project with thousands of files, as uv asks for it: each answers in the form that it has."""
+    task = f"page of {bench.effort.one_project:,} files, as uv asks"
+    served: dict[str, str] = {}
+    for subject in SUBJECTS:
+        data = filled.get((subject.name, store.folder))
+        if data is not None and (of := _started(bench, running, subject, data)):
+            served[subject.name] = of.page(ASKED)
+    if peers.has_nginx():
+        www = bench.folder / "www-one"
+        _write(www / ASKED / "index.json", answer(served[PINWHEEL], AS_UV_ASKS, zipped=False))
+        _write(www / ASKED / "index.json.gz", answer(served[PINWHEEL], AS_UV_ASKS))
+        settings = f"{peers.NGINX_USUAL} gzip_static on;"
+        served[NGINX] = running.enter_context(peers.nginx(www, bench.folder / "nginx-one", settings)) + f"{ASKED}/"
+    for _ in range(bench.effort.rounds):
+        for name, address in served.items():
+            _asked(bench, task, name, address, AS_UV_ASKS)
+
+
+def measure_starts(bench: Bench, store: Store, filled: dict[tuple[str, Path], Path]) -> None:
+    """From the start of the program to the first page, over data that is there; and what it keeps in memory."""
+    for turn in range(bench.effort.starts):
+        for subject in SUBJECTS:
+            data = filled.get((subject.name, store.folder))
+            if data is not None:
+                _start(bench, subject, data, store, last=turn == bench.effort.starts - 1)
+
+
+def _start(bench: Bench, subject: Subject, data: Path, store: Store, *, last: bool) -> None:
+    began = time.monotonic()
+    with contextlib.ExitStack() as running:
+        if served := _started(bench, running, subject, data):
+            _first_page(bench, subject, served, store, began, last=last)
+
+
+def _first_page(bench: Bench, subject: Subject, served: Served, store: Store, began: float, *, last: bool) -> None:
+    def first() -> float:
+        answer(served.page(ASKED))
+        return time.monotonic() - began
+
+    bench.note(f"start to first page, {store.label}", subject.name, SECONDS, first)
+    bench.note(f"memory after it, {store.label}", subject.name, MEBIBYTES, lambda: children.memory_mb(served.pid))
+    if last and subject.name == PINWHEEL:
+
+        def all_asked() -> float:
+            for number in range(store.projects):
+                answer(served.page(f"project-{number:04d}"), AS_UV_ASKS)
+            return children.memory_mb(served.pid)
+
+        bench.note(f"memory after every project's page, {store.label}", subject.name, MEBIBYTES, all_asked)
+
+
+def measure_installs(bench: Bench, served: dict[str, Served], static: Static) -> None:
+    """`uv pip install` of packages that need one another, with an empty cache each time."""
+    task = f"uv pip install of {bench.effort.parts} packages, cold client"
+    indexes = {subject: of.simple for subject, of in served.items()}
+    if NGINX in static:
+        indexes[NGINX] = f"{static[NGINX]}json/simple/"
+    for _ in range(2 * bench.effort.rounds):
+        for subject, index in indexes.items():
+            bench.note(task, subject, SECONDS, functools.partial(_installed, bench, index))
+
+
+def _installed(bench: Bench, index: str) -> float:
+    with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
+        argv = (
+            *(machine.program("uv"), "pip", "install", "--quiet", "--no-config", "--python", sys.executable),
+            *("--target", f"{folder}/target", "--cache-dir", f"{folder}/cache", "--default-index", index),
+            stores.INSTALLED,
+        )
+        spent = children.timed(argv, bench.folder / "uv.log")
+        installed = len(list(Path(folder, "target").glob("*.dist-info")))
+    if installed != bench.effort.parts:
+        raise BenchFailed(f"uv installed {installed} of {bench.effort.parts} packages")
+    return spent.wall_s
+
+
+def measure_uploads(bench: Bench, made: dict[int, Store], filled: dict[tuple[str, Path], Path]) -> None:
+    """New wheels, at each size. One server runs at a time: they compete for the disk."""
+    for subject in SUBJECTS:
+        for size, store in made.items():
+            task = f"uploads, {store.label}"
+            data = filled.get((subject.name, store.folder))
+            if subject.name in bench.effort.left_out:
+                continue
+            if subject.no_upload:
+                bench.without(task, subject.name, UPLOADS, subject.no_upload)
+            elif data is not None:
+                with contextlib.ExitStack() as running:
+                    if of := _started(bench, running, subject, data):
+                        measure = functools.partial(
+                            uploads.per_second, of.upload, of.authorization(), bench.effort.seconds
+                        )
+                        for _ in range(bench.effort.rounds):
+                            bench.note(task, subject.name, UPLOADS, measure)
+            if size != bench.effort.sizes[0] and subject.name == PINWHEEL:
+                small = f"uploads, {made[bench.effort.sizes[0]].label}"
+                bench.rounds[task, f"{PINWHEEL}: {small}", UPLOADS] = bench.rounds[small, PINWHEEL, UPLOADS]
+
+
+def file_address(served: Served, project: str, headers: dict[str, str] | None = None) -> str:
+    """Where the project's page says that its one file is; each index has a page of its own kind."""
+    page = served.page(project)
+    text = answer(page, headers or {}).decode()
+    found = re.search(r'href="([^"#]+\.whl)[#"]', text) or re.search(r'"url": ?"([^"#]+\.whl)', text)
+    if not found:
+        raise BenchFailed(f"{page} names no wheel")
+    return urljoin(page, unescape(found[1]))
+
+
+def answer(address: str, headers: dict[str, str] | None = None, *, zipped: bool = True) -> bytes:
     """The body at `address`, which must be there."""
-    status, body = children.fetch(address)
+    asked = dict(headers or {})
+    if not zipped:
+        asked.pop("Accept-Encoding", None)
+    status, body = children.fetch(address, asked)
     if status != 200:
-        raise children.BenchFailed(f"{address} answered {status}")
+        raise BenchFailed(f"{address} answered {status}")
     return body
+
+
+def _say(line: str) -> None:
+    print(f"index: {line}", file=sys.stderr, flush=True)

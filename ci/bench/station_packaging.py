@@ -54,7 +54,7 @@ def table(folder: Path, *, quick: bool) -> Table:
             for installer in ("uv", "pip")
         }
         env = os.environ | {
-            "PINWHEEL_TOKEN": token(index, folder),
+            "PINWHEEL_TOKEN": token(index.data, folder / "token.log"),
             "PINWHEEL_CONFIG": str(write_configuration(folder, index.url, repositories)),
             "XDG_CACHE_HOME": str(folder / "cache"),
         }
