@@ -17,7 +17,10 @@ PORTIONS = {name: ROOT / name / "pinwheel" for name in ("src", "index", "packagi
 CORE = {"errors", "events", "pin", "ledger", "config", "console", "process", "archive", "scaffold"}
 TOP = {"cli", "__main__", "demo", "stage", "doctor"}
 
-STORES = {f"index.{name}" for name in ("records", "tokens", "leases", "event_log", "attachments", "import_records")}
+STORES = {
+    f"index.{name}"
+    for name in ("records", "releases", "tokens", "leases", "event_log", "attachments", "import_records")
+}
 
 HOMES = {
     "pypiserver": {"index.engine"},

@@ -9,6 +9,12 @@ from typing import Any
 
 KINDS = (
     "published",  # a file became visible in the index, which says so itself
+    "removed",  # a version's files were taken away for good; these are said by the index itself, too:
+    "yanked",  # a version is no longer chosen unless it is asked for by its number
+    "unyanked",
+    "promoted",  # a version's files became visible in a channel
+    "demoted",
+    "status",  # a project became active, archived, quarantined or deprecated
     "released",  # a version was released from a commit
     "locked",  # a lock was stored beside a version
     "bootstrapped",  # a host was made ready
@@ -19,6 +25,9 @@ KINDS = (
     "rollout-started",
     "rollout-finished",
 )
+
+OF_THE_INDEX = ("published", "removed", "yanked", "unyanked", "promoted", "demoted", "status")
+"""The index says these itself, together with what they tell of; nobody else may."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from pinwheel.index import event_log, records
 from pinwheel.index.admission import judge_file
 from pinwheel.index.assembly import now, stored
 from pinwheel.index.blobs import sha256_of
-from pinwheel.index.publisher import Publisher
+from pinwheel.index.publishing import Publisher
 
 
 def die(*_: object) -> None:

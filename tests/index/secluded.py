@@ -21,6 +21,7 @@ from tests.index.running import Server, Upstream, call, environment, upload
 from uv import find_uv_bin
 
 from pinwheel.index.assembly import Setup, application, now, stored
+from pinwheel.index.entries import Act
 
 RESOLVER = "127.0.0.1"
 
@@ -120,7 +121,7 @@ def main(folder: Path) -> dict[str, Any]:
         for made in (emptied, held):
             assert upload(app, made, token).status == 200
         index = stored(data)
-        index.records.remove(emptied.filename, now(), "t")
+        index.releases.remove(emptied.project, emptied.version, Act(now(), "t"))
         index.close()
         assert call(app, "GET", "/simple/emptied/", token).status == 404
         with running.running(data, "--upstream", address, "--private", "acme-*") as server:

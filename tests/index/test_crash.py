@@ -34,7 +34,7 @@ def test_a_publication_that_is_killed_is_there_or_not_and_can_be_repeated(tmp_pa
     index = stored(folder)
     try:
         assert index.blobs.size_bytes(made.sha256) == len(made.content), "the blob comes before the record"
-        assert bool(index.records.project("acme")) is there
+        assert bool(index.records.project("acme").files) is there
         assert bool(index.events.after(0, 1)[0]) is there
     finally:
         index.close()

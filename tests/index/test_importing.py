@@ -23,7 +23,7 @@ from pinwheel.index import importing
 from pinwheel.index.admission import Admitted, judge_file
 from pinwheel.index.assembly import Stored, now, stored
 from pinwheel.index.blobs import FolderBlobs
-from pinwheel.index.entries import NewFile, NoSpace, Outcome
+from pinwheel.index.entries import Act, NewFile, NoSpace, Outcome
 from pinwheel.index.importing import Imported, Seen, batches, distributions, import_all
 from pinwheel.index.records import DatabaseRecords
 from pinwheel.index.sweeping import sweep
@@ -72,7 +72,7 @@ def test_a_pypiserver_folder_is_taken_over_and_a_second_time_nothing_changes(ind
     }
     assert became(take_over(index, packages)) == expected
     assert Counter(became(take_over(index, packages)).values()) == {"known": 2, "refused": 2}
-    assert [entry.filename for entry in index.records.project("acme")] == sorted(
+    assert [entry.filename for entry in index.records.project("acme").files] == sorted(
         [wheel("acme").filename, sdist("acme").filename]
     )
     assert list(verify(index.records, index.blobs)) == []
@@ -130,7 +130,7 @@ def test_other_bytes_in_the_folder_do_not_replace_what_is_published(index: Store
 
 def test_a_file_that_was_removed_here_stays_away(index: Stored, packages: Path) -> None:
     take_over(index, packages)
-    index.records.remove(wheel("acme").filename, now(), "tester")
+    index.releases.remove("acme", wheel("acme").version, Act(now(), "tester"))
     os.utime(packages / wheel("acme").filename)
     assert became(take_over(index, packages))[wheel("acme").filename] == "known"
     assert index.records.file(wheel("acme").filename) is None
@@ -141,7 +141,7 @@ def test_a_file_that_was_removed_here_stays_away(index: Stored, packages: Path) 
 def test_one_name_twice_in_the_folder_is_published_once(index: Stored, packages: Path) -> None:
     (packages / "nested" / wheel("acme").filename).write_bytes(wheel("acme", code="other = True").content)
     assert Counter(each.became for each in take_over(index, packages)) == {"published": 2, "refused": 3}
-    assert index.records.project("acme")[0].sha256 == wheel("acme").sha256
+    assert index.records.project("acme").files[0].sha256 == wheel("acme").sha256
 
 
 def test_batches_are_bounded_by_number_and_by_size() -> None:
@@ -227,12 +227,12 @@ def test_an_import_that_is_killed_goes_on_where_it_was(tmp_path: Path, moment: s
     assert subprocess.run(argv, env=environment(), timeout=60, check=False).returncode == -signal.SIGKILL
     index = stored(folder)
     try:
-        there = len(index.records.project("acme"))
+        there = len(index.records.project("acme").files)
         assert there == (8 if moment == "memory" else 4), "whole batches"
         assert list(verify(index.records, index.blobs)) == []
         sweep(index.records, index.blobs, index.temporary)
         assert Counter(became(take_over(index, packages)).values()) == {"known": there, "published": 11 - there}
-        assert {entry.sha256 for entry in index.records.project("acme")} == {made.sha256 for made in every}
+        assert {entry.sha256 for entry in index.records.project("acme").files} == {made.sha256 for made in every}
         assert list(verify(index.records, index.blobs)) == []
         assert (set(index.blobs.every()), list(index.temporary.iterdir())) == (index.records.blobs(), [])
     finally:

@@ -13,7 +13,7 @@ from tests.index.running import call, make_token, names, sha256, upload
 
 from pinwheel.index import pages
 from pinwheel.index.assembly import Setup, Stored, application
-from pinwheel.index.entries import FileEntry
+from pinwheel.index.entries import FileEntry, Project
 from pinwheel.index.pages import HTML_V1, JSON_V1
 
 JSON = {"Accept": JSON_V1}
@@ -78,11 +78,11 @@ def test_the_html_page_says_the_same(app: Callable[..., Any], token: str) -> Non
 
 
 def test_yanks_and_unknown_sizes_are_shown_as_they_are() -> None:
-    entries = [
+    entries = (
         FileEntry("a", "a-1.whl", "1", "aa", yanked='broken "badly"'),
         FileEntry("a", "a-2.whl", "2", "bb", yanked="", core_metadata=True),
-    ]
-    page = pages.project_page("a", entries, "../../files/")
+    )
+    page = pages.project_page(Project("a", entries), "../../files/")
     first, second = anchors(page.html.plain)
     assert first["data-yanked"] == 'broken "badly"'
     assert second["data-yanked"] == ""
@@ -162,13 +162,13 @@ def test_a_page_is_rendered_once_per_change_and_not_per_request(
     app: Callable[..., Any], token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rendered: list[str] = []
-    real = pages.project_page
+    real = pages.project_html
 
-    def counted(name: str, *rest: Any) -> pages.Page:
-        rendered.append(name)
-        return real(name, *rest)
+    def counted(project: Project, files_url: str) -> bytes:
+        rendered.append(project.name)
+        return real(project, files_url)
 
-    monkeypatch.setattr(pages, "project_page", counted)
+    monkeypatch.setattr(pages, "project_html", counted)
     served = app()
     upload(served, wheel("acme"), token)
     assert rendered == ["acme"]

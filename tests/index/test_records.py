@@ -11,10 +11,11 @@ from tests.index.making import new_file, wheel
 
 from pinwheel.errors import PinwheelError
 from pinwheel.index.assembly import Stored, stored
-from pinwheel.index.entries import AlreadyThere, Published, Taken
+from pinwheel.index.channels import EVERY_FILE
+from pinwheel.index.entries import Act, AlreadyThere, Published, Standing, Taken
 from pinwheel.index.records import Records
 
-AT = "2024-02-03T04:05:06.000000Z"
+ACT = Act("2024-02-03T04:05:06.000000Z", "tester")
 
 
 @pytest.fixture(params=["database"])
@@ -25,7 +26,7 @@ def records(index: Stored) -> Records:
 def test_a_published_file_is_there(records: Records) -> None:
     new = new_file(wheel("acme"))
     assert isinstance(records.publish(new), Published)
-    assert records.project("acme") == (new.entry,)
+    assert records.project("acme").files == (new.entry,)
     assert records.file(new.entry.filename) == new.entry
     assert list(records.every_file()) == [new.entry]
     assert records.names() == ("acme",)
@@ -33,7 +34,7 @@ def test_a_published_file_is_there(records: Records) -> None:
 
 
 def test_what_was_never_published_is_not(records: Records) -> None:
-    assert records.project("acme") == ()
+    assert records.project("acme").files == ()
     assert records.file("acme-1.0-py3-none-any.whl") is None
     assert records.by_identity("acme") is None
     assert not records.is_private("acme")
@@ -51,7 +52,7 @@ def test_other_bytes_do_not_replace_a_file(records: Records) -> None:
     first, second = wheel("acme"), wheel("acme", code="other = True")
     records.publish(new_file(first))
     assert records.publish(new_file(second)) == Taken(first.filename, first.sha256, removed=False)
-    assert [entry.sha256 for entry in records.project("acme")] == [first.sha256]
+    assert [entry.sha256 for entry in records.project("acme").files] == [first.sha256]
 
 
 def test_one_identity_under_two_names_is_one_file(records: Records) -> None:
@@ -65,7 +66,7 @@ def test_of_many_at_once_one_wins(records: Records) -> None:
         outcomes = list(pool.map(records.publish, rivals))
     assert sum(isinstance(each, Published) for each in outcomes) == 1
     winner = next(new for new, each in zip(rivals, outcomes, strict=True) if isinstance(each, Published))
-    assert records.project("acme") == (winner.entry,)
+    assert records.project("acme").files == (winner.entry,)
 
 
 def test_many_files_are_published_in_one_change(records: Records) -> None:
@@ -78,9 +79,9 @@ def test_many_files_are_published_in_one_change(records: Records) -> None:
     assert [type(outcome) for outcome in outcomes] == [AlreadyThere, Published, AlreadyThere, Taken, Published, Taken]
     assert outcomes[3] == Taken(first.filename, first.sha256, removed=False)
     assert records.serials().files == before + 1
-    assert set(records.changed_since(before)) == {"acme", "other"}
+    assert {each.name for each in records.standings(before)} == {"acme", "other"}
     assert records.names() == ("acme", "other")
-    assert [entry.sha256 for entry in records.project("acme")] == [wheel("acme").sha256, first.sha256]
+    assert [entry.sha256 for entry in records.project("acme").files] == [wheel("acme").sha256, first.sha256]
 
 
 def test_of_many_files_each_has_its_event(index: Stored) -> None:
@@ -90,26 +91,13 @@ def test_of_many_files_each_has_its_event(index: Stored) -> None:
     assert [event["serial"] for event in found] == [last - 2, last - 1, last]
 
 
-def test_a_needed_blob_is_known_by_its_hash(records: Records) -> None:
+def test_a_needed_blob_is_known_by_its_hash(records: Records, index: Stored) -> None:
     made = new_file(wheel("acme"))
     made = dataclasses.replace(made, entry=dataclasses.replace(made.entry, core_metadata="a" * 64))
     records.publish(made)
     assert [records.needs(sha256) for sha256 in (made.entry.sha256, "a" * 64, "b" * 64)] == [True, True, False]
-    records.remove(made.entry.filename, AT, "tester")
+    index.releases.remove("acme", "1.0.0", ACT)
     assert not records.needs(made.entry.sha256)
-
-
-def test_a_removed_file_is_gone_and_its_name_stays_taken(records: Records) -> None:
-    new = new_file(wheel("acme"))
-    records.publish(new)
-    assert records.remove(new.entry.filename, AT, "tester")
-    assert records.project("acme") == ()
-    assert records.file(new.entry.filename) is None
-    assert records.names() == ()
-    assert records.is_private("acme")
-    assert records.blobs() == set()
-    assert records.publish(new) == Taken(new.entry.filename, new.entry.sha256, removed=True)
-    assert not records.remove(new.entry.filename, AT, "tester")
 
 
 def test_a_change_is_seen_by_others_at_once(records: Records, index: Stored) -> None:
@@ -123,8 +111,8 @@ def test_a_change_is_seen_by_others_at_once(records: Records, index: Stored) -> 
         after = other.records.serials()
         assert after.files > before.files
         assert after.access == before.access
-        assert other.records.changed_since(before.files) == ("acme",)
-        assert other.records.changed_since(after.files) == ()
+        assert other.records.standings(before.files) == (Standing("acme", EVERY_FILE),)
+        assert other.records.standings(after.files) == ()
     finally:
         other.close()
 

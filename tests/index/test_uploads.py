@@ -64,7 +64,7 @@ def test_the_same_bytes_again_are_welcome(app: Callable[..., Any], token: str, i
     replies = [upload(served, made, token) for _ in range(3)]
     assert [reply.status for reply in replies] == [200, 200, 200]
     assert [reply.headers["pinwheel-outcome"] for reply in replies] == ["published", "already there", "already there"]
-    assert len(index.records.project("acme")) == 1
+    assert len(index.records.project("acme").files) == 1
     assert list(index.temporary.iterdir()) == []
 
 

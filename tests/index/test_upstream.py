@@ -19,6 +19,7 @@ from tests.index.running import JSON, Upstream, call, make_token, names, upload
 from pinwheel.errors import UsageError
 from pinwheel.index import mirror
 from pinwheel.index.assembly import Stored
+from pinwheel.index.entries import Act
 from pinwheel.index.listing import read_page, readings
 from pinwheel.index.upstream import UpstreamClient, Upstreams, from_pip, named, shown
 
@@ -114,7 +115,7 @@ def test_asking_for_own_files_tells_no_upstream(
     (listed,) = call(served, "GET", "/-/projects/Ours", token).json()["files"]
     (shown,) = call(served, "GET", "/simple/ours/", token, headers=JSON).json()["files"]
     assert listed == shown
-    index.records.remove(own.filename, "2024-01-01T00:00:00Z", "t")
+    index.releases.remove(own.project, own.version, Act("2024-01-01T00:00:00Z", "t"))
     assert call(served, "GET", "/-/projects/ours", token).json()["files"] == []
     assert upstream.requests == []
 
@@ -125,7 +126,7 @@ def test_a_name_stays_private_when_its_files_are_removed(
     upstream.add(wheel("published", "99.0"))
     served, own = cached(), wheel("published")
     upload(served, own, token)
-    index.records.remove(own.filename, "2024-01-01T00:00:00Z", "t")
+    index.releases.remove(own.project, own.version, Act("2024-01-01T00:00:00Z", "t"))
     assert call(served, "GET", "/simple/published/", token).status == 404
     assert upstream.requests == []
 

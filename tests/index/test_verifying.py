@@ -39,7 +39,7 @@ def test_uploading_the_same_bytes_again_puts_right_what_verify_found(app: Callab
     index.blobs.discard(missing.sha256)
     index.blobs.path(cut.sha256).write_bytes(cut.content[:100])
     index.blobs.path(damaged.sha256).write_bytes(b"x" * len(damaged.content))
-    (entry,) = index.records.project("bare")
+    (entry,) = index.records.project("bare").files
     index.blobs.discard(str(entry.core_metadata))
     assert len({fault.what for fault in verify(index.records, index.blobs)}) == 4
     for made in (missing, cut, damaged, bare):
@@ -53,7 +53,7 @@ def test_lost_and_damaged_metadata_is_made_again_and_the_rest_is_named(app: Call
     lost, damaged, gone = wheel("lost"), wheel("damaged"), wheel("gone")
     for made in (lost, damaged, gone):
         upload(served, made, token)
-    metadata = {name: str(index.records.project(name)[0].core_metadata) for name in ("lost", "damaged", "gone")}
+    metadata = {name: str(index.records.project(name).files[0].core_metadata) for name in ("lost", "damaged", "gone")}
     index.blobs.discard(metadata["lost"])
     index.blobs.path(metadata["damaged"]).write_bytes(b"Name: other")
     index.blobs.discard(metadata["gone"])
@@ -76,7 +76,7 @@ def test_lost_and_damaged_metadata_is_made_again_and_the_rest_is_named(app: Call
 def test_metadata_of_a_damaged_distribution_is_not_made_up(app: Callable[..., Any], index: Stored) -> None:
     token, served, made = make_token(index.folder, "t", "upload"), app(), wheel("acme")
     upload(served, made, token)
-    (entry,) = index.records.project("acme")
+    (entry,) = index.records.project("acme").files
     index.blobs.discard(str(entry.core_metadata))
     index.blobs.path(made.sha256).write_bytes(wheel("acme", requires=["other"]).content)
     faults = list(verify(index.records, index.blobs))

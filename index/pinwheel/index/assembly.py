@@ -15,14 +15,16 @@ from pinwheel.index.access import Access
 from pinwheel.index.attachments import DatabaseAttachments
 from pinwheel.index.blobs import FolderBlobs
 from pinwheel.index.control import Control
+from pinwheel.index.curating import Curator
 from pinwheel.index.database import Database
 from pinwheel.index.event_log import DatabaseEventLog
 from pinwheel.index.import_records import DatabaseImports
 from pinwheel.index.leases import DatabaseLeases
 from pinwheel.index.page_cache import PageCache
 from pinwheel.index.policy import Policy
-from pinwheel.index.publisher import Publisher
+from pinwheel.index.publishing import Publisher
 from pinwheel.index.records import DatabaseRecords
+from pinwheel.index.releases import DatabaseReleases
 from pinwheel.index.tokens import DatabaseTokens
 from pinwheel.index.upstream import Upstreams
 
@@ -37,6 +39,7 @@ class Stored:
     folder: Path
     database: Database
     records: DatabaseRecords
+    releases: DatabaseReleases
     tokens: DatabaseTokens
     leases: DatabaseLeases
     events: DatabaseEventLog
@@ -70,6 +73,7 @@ def stored(folder: Path, *, create: bool = False) -> Stored:
         folder,
         database,
         DatabaseRecords(database),
+        DatabaseReleases(database),
         DatabaseTokens(database),
         DatabaseLeases(database),
         DatabaseEventLog(database),
@@ -127,7 +131,8 @@ def application(setup: Setup, log: Callable[[str], None] | None = None) -> objec
     if setup.upstreams is not None:
         mirror = Mirror(setup.folder / "upstream", UpstreamClient(setup.upstreams, log or to_stderr), policy.cooldown)
     publisher = Publisher(open_folder.records, open_folder.blobs, now, cache.publish)
-    engine = Engine(open_folder.records, publisher, open_folder.temporary, policy, now)
+    curator = Curator(open_folder.releases, open_folder.records, open_folder.blobs, now, cache.publish)
+    engine = Engine(open_folder.records, publisher, curator, open_folder.temporary, policy)
     return IndexApp(
         cache=cache,
         access=Access(open_folder.tokens, setup.htpasswd, policy),

@@ -101,7 +101,7 @@ class Control:
         Not 404: a client must be able to tell a project that is missing from an index that is.
         """
         need(principal, "read", project=name)
-        files = [file_document(entry, FILES_URL) for entry in self._records.project(name)]
+        files = [file_document(entry, FILES_URL) for entry in self._records.project(name).files]
         return document(200, {"name": name, "files": files})
 
     def _add_events(self, environ: Environ, principal: Principal) -> Answer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,10 +17,11 @@ from pypiserver.core import PkgFile
 
 from pinwheel.index.admission import Admitted
 from pinwheel.index.answers import Answer, Environ, StartResponse
-from pinwheel.index.entries import AlreadyThere, FileEntry, NoSpace, Outcome, Published, Taken
+from pinwheel.index.curating import Curator
+from pinwheel.index.entries import AlreadyThere, Closed, FileEntry, NoSpace, Outcome, Published, Taken
 from pinwheel.index.grants import Principal
 from pinwheel.index.policy import Policy
-from pinwheel.index.publisher import Publisher
+from pinwheel.index.publishing import Publisher
 from pinwheel.index.records import Records
 from pinwheel.index.upload import CONTENT, Received
 
@@ -38,24 +39,24 @@ class AdmittedFile:
 class RecordsBackend(Backend):
     """Everything that pypiserver asks of its storage. Only admitted files can be added."""
 
-    def __init__(self, config: Any, records: Records, publisher: Publisher, now: Callable[[], str]) -> None:
+    def __init__(self, config: Any, records: Records, publisher: Publisher, curator: Curator) -> None:
         super().__init__(config)
         self._records = records
         self._publisher = publisher
-        self._now = now
+        self._curator = curator
 
     def get_all_packages(self) -> Iterable[PkgFile]:
         return map(_package, self._records.every_file())
 
     def find_project_packages(self, project: str) -> Iterable[PkgFile]:
-        return [_package(entry) for entry in self._records.project(canonicalize_name(project))]
+        return [_package(entry) for entry in self._records.project(canonicalize_name(project)).files]
 
     def find_version(self, name: str, version: str) -> Iterable[PkgFile]:
         try:
             wanted = Version(version)
         except InvalidVersion:
             return []
-        entries = self._records.project(canonicalize_name(name))
+        entries = self._records.project(canonicalize_name(name)).files
         return [_package(entry) for entry in entries if Version(entry.version) == wanted]
 
     def get_projects(self) -> Iterable[str]:
@@ -65,7 +66,7 @@ class RecordsBackend(Backend):
         return self._records.file(filename) is not None
 
     def package_count(self) -> int:
-        return sum(1 for _ in self._records.every_file())
+        return self._records.count()
 
     def digest(self, pkg: PkgFile) -> str | None:
         return pkg.digest
@@ -78,19 +79,22 @@ class RecordsBackend(Backend):
             outcome = stream.outcome = self._publisher.publish(stream.admitted, principal.name)
         except NoSpace as error:
             raise plain(507, f"{error.problem}: nothing was published, {error.remedy}") from error
+        if isinstance(outcome, Closed):
+            raise plain(403, outcome.refusal(filename, stream.admitted.sha256))
         if isinstance(outcome, Taken):
             raise plain(409, outcome.refusal(filename, stream.admitted.sha256))
 
     def remove_package(self, pkg: PkgFile) -> None:
         principal: Principal = request.environ[PRINCIPAL]
-        self._records.remove(str(pkg.relfn), self._now(), principal.name)
+        # pypiserver takes a version's files away one by one; ours go together, with the first
+        self._curator.remove(pkg.pkgname, pkg.version, principal.name)
 
 
 class Engine:
     """pypiserver with our Backend. Who calls was recognised before; its own actions only ask for that again."""
 
     def __init__(
-        self, records: Records, publisher: Publisher, temporary: Path, policy: Policy, now: Callable[[], str]
+        self, records: Records, publisher: Publisher, curator: Curator, temporary: Path, policy: Policy
     ) -> None:
         def recognised(_user: str, _password: str) -> bool:
             principal = request.environ.get(PRINCIPAL)
@@ -104,7 +108,7 @@ class Engine:
             disable_fallback=True,
             overwrite=True,  # whether a file may be added is for the Backend to say, which never replaces one
         )
-        config.backend = BackendProxy(RecordsBackend(config, records, publisher, now))
+        config.backend = BackendProxy(RecordsBackend(config, records, publisher, curator))
         self._app: Any = setup_routes_from_config(app_from_config(config), config)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from pinwheel.errors import PinwheelError
 
@@ -35,6 +36,40 @@ class FileEntry:
     requires_python: str = ""
     upload_time: str = ""
     yanked: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Who does something, and when (RFC 3339, UTC)."""
+
+    at: str
+    actor: str
+
+
+Status = Literal["active", "archived", "quarantined", "deprecated"]
+STATUSES: tuple[Status, ...] = get_args(Status)
+CLOSED: tuple[Status, ...] = ("archived", "quarantined")
+"""These take no uploads; a quarantined project does not offer its files either (PEP 792)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """What is offered of a project: the files by filename. `reason` is why it has its status, or empty; `serial` is
+    the number of its last change."""
+
+    name: str
+    files: tuple[FileEntry, ...] = ()
+    status: Status = "active"
+    reason: str = ""
+    serial: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A project that was ever published here, and the channels in which it has files."""
+
+    name: str
+    channels: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,4 +116,41 @@ class Taken:
         )
 
 
-Outcome = Published | AlreadyThere | Taken
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The project takes no uploads; nothing changed."""
+
+    project: str
+    status: Status
+    reason: str
+
+    def refusal(self, filename: str, sha256: str) -> str:
+        """Why the file of that name and hash cannot be published."""
+        because = f" ({self.reason})" if self.reason else ""
+        return (
+            f"{self.project} is {self.status}{because} and takes no uploads: {filename} was not published "
+            f"(sha256 {sha256})"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The release or project is otherwise from now on; `files` are those concerned, `serial` numbers the change."""
+
+    serial: int
+    files: tuple[FileEntry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AsBefore:
+    """It was so already; nothing changed and nothing was recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotThere:
+    """There is no such release or project; nothing changed."""
+
+
+Curated = Changed | AsBefore | NotThere
+
+Outcome = Published | AlreadyThere | Taken | Closed

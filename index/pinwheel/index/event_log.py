@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ from sqlalchemy import Connection, select
 
 from pinwheel.events import Event
 from pinwheel.index.database import Database, raised
+from pinwheel.index.entries import Act
 from pinwheel.index.tables import events
 
 MOST_EVENTS = 5000
@@ -75,6 +77,11 @@ def insert(connection: Connection, document: dict[str, Any], recorded_by: str) -
         return False
     connection.execute(events.insert().values(**_row(document, recorded_by, raised(connection, "events"))))
     return True
+
+
+def own(kind: str, act: Act, subject: str, version: str, detail: Mapping[str, Any]) -> Event:
+    """An event of the index itself."""
+    return Event(uuid.uuid4().hex, act.at, kind, act.actor, subject, version, detail=detail)
 
 
 def append(connection: Connection, told: Sequence[Event]) -> None:

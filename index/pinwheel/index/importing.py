@@ -18,7 +18,7 @@ from pinwheel.errors import PinwheelError
 from pinwheel.index.admission import Admitted, Rejected, judge_file
 from pinwheel.index.blobs import Blobs
 from pinwheel.index.disk import full_disk_told, scratch_folder, write_all
-from pinwheel.index.entries import CHUNK_BYTES, NewFile, Outcome, Published, Taken
+from pinwheel.index.entries import CHUNK_BYTES, Closed, NewFile, Outcome, Published, Taken
 from pinwheel.index.storing import Needing, drop, recording
 
 READERS = 2
@@ -186,7 +186,7 @@ def _stored(
         blobs.put_all(files)
         outcomes = records.publish_all([each.record(ACTOR, now()) for each in admitted])
     for each, outcome in zip(admitted, outcomes, strict=True):
-        if isinstance(outcome, Taken):
+        if isinstance(outcome, Taken | Closed):
             drop(records, blobs, each.sha256, *([each.metadata_sha256] if each.metadata_sha256 else []))
     return outcomes
 
@@ -197,7 +197,7 @@ def _metadata(admitted: Admitted) -> Path:
 
 
 def _is_known(outcome: Outcome) -> bool:
-    return not isinstance(outcome, Taken) or outcome.removed
+    return not isinstance(outcome, Closed) and (not isinstance(outcome, Taken) or outcome.removed)
 
 
 def _told(path: Path, judged: Admitted | str, outcome: Outcome | None) -> Imported:
@@ -206,7 +206,7 @@ def _told(path: Path, judged: Admitted | str, outcome: Outcome | None) -> Import
             return Imported(path, "refused", judged)
         case Admitted(), Published():
             return Imported(path, "published")
-        case Admitted(), Taken(removed=False):
+        case Admitted(), Closed() | Taken(removed=False):
             return Imported(path, "refused", outcome.refusal(path.name, judged.sha256))
         case _:
             return Imported(path, "known")

@@ -27,6 +27,7 @@ from pinwheel.index import cooldown, pages, sightings
 from pinwheel.index.blobs import FolderBlobs
 from pinwheel.index.cooldown import Cooldown
 from pinwheel.index.disk import full_disk_told, scratch_file, sweep_scratch, synced, write_all
+from pinwheel.index.entries import Project
 from pinwheel.index.flights import Flights
 from pinwheel.index.listing import read_page, readings
 from pinwheel.index.page_cache import FILES_URL
@@ -262,7 +263,7 @@ class Mirror:
         shown = self._shown.get(project)
         if shown is None or shown.seen is not known or (shown.until is not None and self._now() >= shown.until):
             entries, until = cooldown.visible(known.listed, self._now(), self._rules)
-            page = pages.project_page(project, entries, FILES_URL) if known.listed else None
+            page = pages.project_page(Project(project, tuple(entries)), FILES_URL) if known.listed else None
             shown = Shown(known, page, until)
             self._shown.put(project, shown)
         return shown.page

@@ -1,7 +1,8 @@
 """The page cache: rendered pages and file entries in memory, never older than the records.
 
 A page is rendered once per change of its project, in the worker that publishes as part of the publication and in
-every other when it is first asked for. Each request only compares one number with the database (`Records.stamp`).
+every other when it is first asked for. Each request only compares one number with the database (`Records.stamp`), and
+whether a name is ours is known without asking the database at all.
 """
 
 from __future__ import annotations
@@ -9,25 +10,34 @@ from __future__ import annotations
 import threading
 
 from pinwheel.index import pages
+from pinwheel.index.channels import MAIN, Channels
 from pinwheel.index.entries import FileEntry
 from pinwheel.index.pages import Page
+from pinwheel.index.recent import Recent
 from pinwheel.index.records import Records
 
-FILES_URL = "../../files/"
+FILES_URL = "../../files/"  # as seen from /simple/NAME/
+FILES_URL_OF_CHANNELS = "../../../../files/"  # as seen from /c/CHANNEL/simple/NAME/
+MOST_MISSES = 4096
 
 
 class PageCache:
     """Current pages of private projects. Safe to share between threads."""
 
-    def __init__(self, records: Records) -> None:
+    def __init__(self, records: Records, channels: Channels = Channels()) -> None:  # noqa: B008 - frozen
         self._records = records
-        self._lock = threading.RLock()
+        self._visible = {each: channels.visible(each) for each in (MAIN, *channels.promotable)}
+        self._lock = threading.Lock()
         self._stamp: int | None = None
         self._files_serial = -1
         self._access_serial = -1
-        self._root: Page | None = None
-        self._pages: dict[str, Page] = {}
-        self._entries: dict[str, FileEntry | None] = {}
+        self._standings: dict[str, frozenset[str]] = {}
+        self._roots: dict[str, Page] = {}
+        self._names: dict[str, tuple[str, ...]] = {}
+        self._pages: dict[tuple[str, str], Page] = {}
+        self._entries: dict[str, FileEntry] = {}
+        self._filenames: dict[str, list[str]] = {}
+        self._misses: Recent[str, bool] = Recent(MOST_MISSES)
 
     @property
     def access_serial(self) -> int:
@@ -35,45 +45,67 @@ class PageCache:
         return self._access_serial
 
     def refresh(self) -> None:
-        """Forget what has changed since the last call. Cheap when nothing has."""
+        """Forget what has changed since the last call. Cheap when nothing has. Raises `Busy`."""
         stamp = self._records.stamp()
         if stamp == self._stamp:
             return
         with self._lock:
             # read the serials after the stamp: a change in between raises the stamp again
             serials = self._records.serials()
-            if 0 <= self._files_serial != serials.files:
-                self._root = None
-                changed = set(self._records.changed_since(self._files_serial))
-                for name in changed:
-                    self._pages.pop(name, None)
-                self._entries = {
-                    name: entry for name, entry in self._entries.items() if entry and entry.project not in changed
-                }
+            if self._files_serial != serials.files:
+                for standing in self._records.standings(self._files_serial):
+                    self._forget(standing.name, standing.channels)
+                # names that are nowhere are endless, so only the last ones are kept, and none past a change
+                self._misses = Recent(MOST_MISSES)
             self._files_serial = serials.files
             self._access_serial = serials.access
             self._stamp = stamp
 
-    def project(self, name: str) -> Page | None:
-        """The page of the project with this normalised name, None when it has no files. Call `refresh` before."""
-        page = self._pages.get(name)
+    def _forget(self, name: str, channels: frozenset[str]) -> None:
+        before = self._standings.get(name, frozenset())
+        self._standings[name] = channels
+        for channel, visible in self._visible.items():
+            self._pages.pop((channel, name), None)
+            if before.isdisjoint(visible) != channels.isdisjoint(visible):
+                self._names.pop(channel, None)
+                self._roots.pop(channel, None)
+        for filename in self._filenames.pop(name, ()):
+            self._entries.pop(filename, None)
+
+    def project(self, name: str, channel: str = MAIN) -> Page | None:
+        """The page of the project with this normalised name, None when it has no files there. Call `refresh` before."""
+        visible = self._visible.get(channel)
+        channels = self._standings.get(name)
+        if visible is None or channels is None or channels.isdisjoint(visible):
+            return None
+        page = self._pages.get((channel, name))
         if page is None:
-            with self._lock:
-                entries = self._records.project(name)
-                if entries:
-                    # names that are nowhere are not kept: there is no end of them
-                    page = self._pages[name] = pages.project_page(name, entries, FILES_URL)
+            # whoever comes first, all who ask wait for one rendering
+            page = self._pages.setdefault((channel, name), self._page(name, channel, visible))
         return page
 
-    def names(self) -> tuple[str, ...]:
-        """The projects that have files."""
-        return self._records.names()
+    def _page(self, name: str, channel: str, visible: frozenset[str]) -> Page:
+        files_url = FILES_URL if channel == MAIN else FILES_URL_OF_CHANNELS
+        return Page(
+            lambda: pages.project_html(self._records.project(name, visible), files_url),
+            lambda: pages.project_json(self._records.project(name, visible), files_url),
+        )
+
+    def names(self, channel: str = MAIN) -> tuple[str, ...]:
+        """The projects that have files there, sorted."""
+        names = self._names.get(channel)
+        if names is None:
+            visible = self._visible.get(channel, frozenset())
+            with self._lock:
+                listed = (name for name, channels in self._standings.items() if not channels.isdisjoint(visible))
+                names = tuple(sorted(listed))
+                if visible:
+                    self._names[channel] = names
+        return names
 
     def is_private(self, name: str) -> bool:
         """Whether this normalised name was ever published here."""
-        if name in self._pages:
-            return True
-        return self._records.is_private(name)
+        return name in self._standings
 
     def publish(self, name: str) -> None:
         """Render the page of a project that has just changed."""
@@ -82,20 +114,31 @@ class PageCache:
         if page is not None:
             page.render()
 
-    def root(self) -> Page:
-        """The page of all projects."""
-        page = self._root
+    def root(self, channel: str = MAIN) -> Page:
+        """The page of all projects that have files there."""
+        page = self._roots.get(channel)
         if page is None:
+            names = self.names(channel)
+            page = pages.root_page(names)
             with self._lock:
-                page = self._root = self._root or pages.root_page(self._records.names())
+                if self._names.get(channel) is names:
+                    page = self._roots.setdefault(channel, page)
         return page
 
     def file(self, filename: str) -> FileEntry | None:
         """The entry of a published file."""
         entry = self._entries.get(filename)
+        misses = self._misses
+        if entry is not None or misses.get(filename):
+            return entry
+        serial = self._files_serial
+        entry = self._records.file(filename)
         if entry is None:
-            with self._lock:
-                entry = self._records.file(filename)
-                if entry is not None:
-                    self._entries[filename] = entry
+            misses.put(filename, True)
+            return None
+        with self._lock:
+            # what was read before a change that has been taken in meanwhile must not stay
+            if serial == self._files_serial:
+                self._entries[filename] = entry
+                self._filenames.setdefault(entry.project, []).append(filename)
         return entry

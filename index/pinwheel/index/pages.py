@@ -5,18 +5,19 @@ HTML: PEP 503, 592, 629, 658, 714. JSON: PEP 691, 700, 740, 792. Both say API ve
 
 from __future__ import annotations
 
-import functools
 import gzip
 import hashlib
 import html
 import json
-from collections.abc import Callable, Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 from packaging.version import Version
 
-from pinwheel.index.entries import FileEntry
+from pinwheel.index.entries import FileEntry, Project
 
 API_VERSION = "1.4"
 JSON_V1 = "application/vnd.pypi.simple.v1+json"
@@ -24,46 +25,54 @@ HTML_V1 = "application/vnd.pypi.simple.v1+html"
 TEXT_HTML = "text/html"
 
 
+@dataclass(frozen=True, slots=True)
 class Copy:
     """One form of a page as it is sent: its bytes, plain and compressed, each with its own ETag."""
 
-    def __init__(self, plain: bytes) -> None:
-        self.plain = plain
-        digest = hashlib.sha256(plain).hexdigest()[:32]
-        self.plain_etag = f'"{digest}"'
-        self.zipped_etag = f'"{digest}-gz"'
+    plain: bytes
+    zipped: bytes
+    plain_etag: str
+    zipped_etag: str
 
-    @functools.cached_property
-    def zipped(self) -> bytes:
+    @classmethod
+    def of(cls, plain: bytes) -> Copy:
+        digest = hashlib.sha256(plain).hexdigest()[:32]
         # mtime 0: the same page must have the same bytes in every worker
-        return gzip.compress(self.plain, 6, mtime=0)
+        return cls(plain, gzip.compress(plain, 6, mtime=0), f'"{digest}"', f'"{digest}-gz"')
 
 
 class Page:
     """A page in the two forms that there are (both HTML media types share one). A form is rendered once, when
-    it is first asked for or by `render`, whichever comes first."""
+    it is first asked for or by `render`, whichever comes first; of many who ask at once one renders."""
 
     def __init__(self, html: Callable[[], bytes], json: Callable[[], bytes]) -> None:
-        self._html = html
-        self._json = json
+        self._make = (html, json)
+        self._copies: list[Copy | None] = [None, None]
+        self._lock = threading.Lock()  # its own: nobody waits for the rendering of another page
 
-    @functools.cached_property
+    @property
     def html(self) -> Copy:
-        return Copy(self._html())
+        return self._copies[0] or self._made(0)
 
-    @functools.cached_property
+    @property
     def json(self) -> Copy:
-        return Copy(self._json())
+        return self._copies[1] or self._made(1)
 
     def render(self) -> None:
         """Make every form now."""
-        for form in (self.html, self.json):
-            _ = form.zipped
+        _ = self.html, self.json
+
+    def _made(self, form: int) -> Copy:
+        with self._lock:
+            copy = self._copies[form]
+            if copy is None:
+                copy = self._copies[form] = Copy.of(self._make[form]())
+            return copy
 
 
-def project_page(name: str, entries: Sequence[FileEntry], files_url: str) -> Page:
-    """The page of the project `name`. `files_url` is the relative address of `/files/` as seen from the page."""
-    return Page(lambda: _project_html(name, entries, files_url), lambda: _project_json(name, entries, files_url))
+def project_page(project: Project, files_url: str) -> Page:
+    """The page of a project. `files_url` is the relative address of `/files/` as seen from the page."""
+    return Page(lambda: project_html(project, files_url), lambda: project_json(project, files_url))
 
 
 def root_page(names: Iterable[str]) -> Page:
@@ -78,13 +87,13 @@ def file_url(entry: FileEntry, files_url: str) -> str:
     return f"{files_url}{entry.sha256}/{quote(entry.filename)}"
 
 
-def _project_json(name: str, entries: Sequence[FileEntry], files_url: str) -> bytes:
+def project_json(project: Project, files_url: str) -> bytes:
     document = {
         "meta": {"api-version": API_VERSION},
-        "name": name,
-        "project-status": {"status": "active"},
-        "versions": versions(entries),
-        "files": [file_document(entry, files_url) for entry in entries],
+        "name": project.name,
+        "project-status": {"status": project.status} | ({"reason": project.reason} if project.reason else {}),
+        "versions": versions(project.files),
+        "files": [file_document(entry, files_url) for entry in project.files],
     }
     return _compact(document)
 
@@ -115,9 +124,9 @@ def file_document(entry: FileEntry, files_url: str) -> dict[str, Any]:
     return document
 
 
-def _project_html(name: str, entries: Sequence[FileEntry], files_url: str) -> bytes:
+def project_html(project: Project, files_url: str) -> bytes:
     links = []
-    for entry in entries:
+    for entry in project.files:
         attributes = f' href="{html.escape(file_url(entry, files_url))}#sha256={entry.sha256}"'
         if entry.requires_python:
             attributes += f' data-requires-python="{html.escape(entry.requires_python)}"'
@@ -127,8 +136,10 @@ def _project_html(name: str, entries: Sequence[FileEntry], files_url: str) -> by
         if entry.yanked is not None:
             attributes += f' data-yanked="{html.escape(entry.yanked)}"'
         links.append(f"<a{attributes}>{html.escape(entry.filename)}</a><br>\n")
-    status = '<meta name="pypi:project-status" content="active">\n'
-    return _document(f"Links for {name}", status, "".join(links))
+    status = f'<meta name="pypi:project-status" content="{project.status}">\n'
+    if project.reason:
+        status += f'<meta name="pypi:project-status-reason" content="{html.escape(project.reason)}">\n'
+    return _document(f"Links for {project.name}", status, "".join(links))
 
 
 def _document(title: str, more: str, body: str) -> bytes:

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from packaging.utils import canonicalize_version
-from sqlalchemy import Connection, Row, and_, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select, true, tuple_
 
-from pinwheel.events import Event
 from pinwheel.index import event_log
+from pinwheel.index.channels import EVERY_FILE, MAIN
 from pinwheel.index.database import Database, raised
-from pinwheel.index.entries import AlreadyThere, FileEntry, NewFile, Outcome, Published, Taken
-from pinwheel.index.tables import attachments, counters, dirty, files, projects, releases
+from pinwheel.index.entries import (
+    CLOSED,
+    Act,
+    AlreadyThere,
+    Closed,
+    FileEntry,
+    NewFile,
+    Outcome,
+    Project,
+    Published,
+    Standing,
+    Taken,
+)
+from pinwheel.index.tables import attachments, channel_files, counters, dirty, files, projects, releases
 
 
 class Records(Protocol):
@@ -26,20 +37,21 @@ class Records(Protocol):
     def publish_all(self, new: Sequence[NewFile]) -> tuple[Outcome, ...]:
         """The same for many files in one transaction: what becomes of each, in their order. At most 1,000."""
 
-    def remove(self, filename: str, at: str, actor: str) -> bool:
-        """Take the file away for good; its name stays taken. False when there is none."""
-
-    def project(self, name: str) -> tuple[FileEntry, ...]:
-        """The files of the project with this normalised name, ordered by filename."""
+    def project(self, name: str, visible: frozenset[str] = EVERY_FILE) -> Project:
+        """The project with this normalised name and its files in one of the channels `visible`. Its serial is 0 when
+        nothing of it was ever published here."""
 
     def file(self, filename: str) -> FileEntry | None:
-        """The file of that name, unless it was removed."""
+        """The file of that name, unless it was removed or is in quarantine."""
 
     def by_identity(self, identity: str) -> Taken | None:
         """Who has this identity already, removed or not."""
 
     def every_file(self) -> Iterator[FileEntry]:
         """Every file that is not removed, ordered by filename."""
+
+    def count(self) -> int:
+        """How many files are not removed."""
 
     def names(self) -> tuple[str, ...]:
         """The projects that have at least one file, sorted."""
@@ -59,8 +71,11 @@ class Records(Protocol):
     def serials(self) -> Serials:
         """The counters that a change of files or of access raises."""
 
-    def changed_since(self, serial: int) -> tuple[str, ...]:
-        """The projects whose files changed after that value of `Serials.files`."""
+    def standings(self, after: int = -1) -> tuple[Standing, ...]:
+        """The projects that changed after that value of `Serials.files`, also those that have no files any more."""
+
+    def reserve(self, names: Sequence[str], at: str) -> None:
+        """Let these normalised names be private from now on, as if something had been published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +98,11 @@ class DatabaseRecords:
     def publish_all(self, new: Sequence[NewFile]) -> tuple[Outcome, ...]:
         with self._database.writing() as connection:
             taken = _takers(connection, new)
+            closed = _closed(connection, {each.entry.project for each in new})
             fresh: dict[str, NewFile] = {}
             for each in new:
-                if each.identity not in taken and each.entry.filename not in taken:
+                free = each.identity not in taken and each.entry.filename not in taken
+                if free and each.entry.project not in closed:
                     fresh[each.identity] = each
                     ours = Taken(each.entry.filename, each.entry.sha256, removed=False)
                     taken |= {each.identity: ours, each.entry.filename: ours}
@@ -93,31 +110,25 @@ class DatabaseRecords:
             return tuple(
                 Published(serial)
                 if fresh.get(each.identity) is each
-                else _outcome(each, taken.get(each.identity) or taken[each.entry.filename])
+                else _outcome(each, taken.get(each.identity) or taken.get(each.entry.filename), closed)
                 for each in new
             )
 
-    def remove(self, filename: str, at: str, actor: str) -> bool:
-        with self._database.writing() as connection:
-            which = and_(files.c.filename == filename, files.c.removed_at.is_(None))
-            wanted = select(files.c.id, files.c.project_id, projects.c.name).join(projects).where(which)
-            row = connection.execute(wanted).first()
-            if row is None:
-                return False
-            serial = raised(connection, "files")
-            connection.execute(files.update().where(files.c.id == row.id).values(removed_at=at, removed_by=actor))
-            touch(connection, {row.name: row.project_id}, serial)
-            return True
-
-    def project(self, name: str) -> tuple[FileEntry, ...]:
+    def project(self, name: str, visible: frozenset[str] = EVERY_FILE) -> Project:
         with self._database.reading() as connection:
-            rows = connection.execute(_visible().where(projects.c.name == name).order_by(files.c.filename))
-            return tuple(map(_entry, rows))
+            row = connection.execute(select(projects).where(projects.c.name == name)).first()
+            if row is None:
+                return Project(name)
+            wanted = (
+                files_there().where(files.c.project_id == row.id, _in(visible), _OFFERED).order_by(files.c.filename)
+            )
+            found = tuple(map(entry_of, connection.execute(wanted)))
+            return Project(name, found, row.status, row.status_reason, row.serial)
 
     def file(self, filename: str) -> FileEntry | None:
         with self._database.reading() as connection:
-            row = connection.execute(_visible().where(files.c.filename == filename)).first()
-            return _entry(row) if row else None
+            row = connection.execute(files_there().where(files.c.filename == filename, _OFFERED)).first()
+            return entry_of(row) if row else None
 
     def by_identity(self, identity: str) -> Taken | None:
         with self._database.reading() as connection:
@@ -125,8 +136,13 @@ class DatabaseRecords:
 
     def every_file(self) -> Iterator[FileEntry]:
         with self._database.reading() as connection:
-            rows = connection.execution_options(yield_per=1000).execute(_visible().order_by(files.c.filename))
-            yield from map(_entry, rows)
+            rows = connection.execution_options(yield_per=1000).execute(files_there().order_by(files.c.filename))
+            yield from map(entry_of, rows)
+
+    def count(self) -> int:
+        with self._database.reading() as connection:
+            there = select(func.count()).select_from(files).where(files.c.removed_at.is_(None))
+            return int(connection.execute(there).scalar_one())
 
     def names(self) -> tuple[str, ...]:
         wanted = (
@@ -166,15 +182,40 @@ class DatabaseRecords:
             found = {row.name: row.value for row in connection.execute(select(counters.c.name, counters.c.value))}
             return Serials(found["files"], found["access"])
 
-    def changed_since(self, serial: int) -> tuple[str, ...]:
+    def standings(self, after: int = -1) -> tuple[Standing, ...]:
+        there = and_(files.c.project_id == projects.c.id, files.c.removed_at.is_(None))
+        changed = projects.c.serial > after
+        every = select(projects.c.name, select(files.c.id).where(there).exists().label("there")).where(changed)
+        promoted = (
+            select(projects.c.name, channel_files.c.channel)
+            .join_from(projects, files, there)
+            .join(channel_files, channel_files.c.file_id == files.c.id)
+            .where(changed)
+            .distinct()
+        )
         with self._database.reading() as connection:
-            return tuple(connection.execute(select(projects.c.name).where(projects.c.serial > serial)).scalars())
+            found = {row.name: {MAIN} if row.there else set() for row in connection.execute(every)}
+            for row in connection.execute(promoted):
+                found[row.name].add(row.channel)
+        # most projects stand alike, and one set for all of them is enough
+        alike: dict[frozenset[str], frozenset[str]] = {}
+        return tuple(
+            Standing(name, alike.setdefault(where, where))
+            for name, where in ((name, frozenset(channels)) for name, channels in found.items())
+        )
+
+    def reserve(self, names: Sequence[str], at: str) -> None:
+        with self._database.writing() as connection:
+            known = set(connection.execute(select(projects.c.name).where(projects.c.name.in_(names))).scalars())
+            missing = {name: at for name in names if name not in known}
+            if missing:
+                touch(connection, _project_ids(connection, missing), raised(connection, "files"))
 
 
 def _inserted(connection: Connection, new: Sequence[NewFile]) -> int:
     """Record files whose places are free, each with its event: both commit or neither. Returns their serial."""
     serial = raised(connection, "files")
-    project_ids = _project_ids(connection, new)
+    project_ids = _project_ids(connection, {each.entry.project: each.entry.upload_time for each in new})
     release_ids = _release_ids(connection, {_release(project_ids, each) for each in new})
     rows = [
         {
@@ -204,23 +245,13 @@ def _note(connection: Connection, new: Sequence[NewFile]) -> None:
     for each in new:
         entry = each.entry
         detail = {"filename": entry.filename, "sha256": entry.sha256, "size": entry.size_bytes}
-        told.append(
-            Event(
-                uuid.uuid4().hex,
-                entry.upload_time,
-                "published",
-                each.uploader,
-                entry.project,
-                entry.version,
-                detail=detail,
-            )
-        )
+        act = Act(entry.upload_time, each.uploader)
+        told.append(event_log.own("published", act, entry.project, entry.version, detail))
     event_log.append(connection, told)
 
 
-def _project_ids(connection: Connection, new: Sequence[NewFile]) -> dict[str, int]:
-    """The rows of the files' projects, which are made where they are not there."""
-    at = {each.entry.project: each.entry.upload_time for each in new}
+def _project_ids(connection: Connection, at: Mapping[str, str]) -> dict[str, int]:
+    """The rows of the projects named, which are made where they are not there, with the time that is given."""
 
     def there() -> dict[str, int]:
         rows = connection.execute(select(projects.c.name, projects.c.id).where(projects.c.name.in_(at)))
@@ -263,7 +294,10 @@ def touch(connection: Connection, project_ids: Mapping[str, int], serial: int) -
     connection.execute(dirty.insert(), [{"project": page, "serial": serial} for page in pages])
 
 
-def _visible() -> Any:
+_OFFERED = projects.c.status != "quarantined"
+
+
+def files_there() -> Select[Any]:
     return (
         select(projects.c.name.label("project"), files, releases.c.yanked)
         .join(projects, files.c.project_id == projects.c.id)
@@ -272,7 +306,13 @@ def _visible() -> Any:
     )
 
 
-def _entry(row: Row[Any]) -> FileEntry:
+def _in(visible: frozenset[str]) -> ColumnElement[bool]:
+    if MAIN in visible:
+        return true()
+    return files.c.id.in_(select(channel_files.c.file_id).where(channel_files.c.channel.in_(visible)))
+
+
+def entry_of(row: Row[Any]) -> FileEntry:
     return FileEntry(
         project=row.project,
         filename=row.filename,
@@ -302,5 +342,15 @@ def _takers(connection: Connection, new: Sequence[NewFile]) -> dict[str, Taken]:
     return found
 
 
-def _outcome(new: NewFile, taken: Taken) -> Outcome:
+def _closed(connection: Connection, names: Collection[str]) -> dict[str, Closed]:
+    """Those of the projects that take no uploads."""
+    which = and_(projects.c.name.in_(names), projects.c.status.in_(CLOSED))
+    rows = connection.execute(select(projects).where(which))
+    return {row.name: Closed(row.name, row.status, row.status_reason) for row in rows}
+
+
+def _outcome(new: NewFile, taken: Taken | None, closed: Mapping[str, Closed]) -> Outcome:
+    """What became of a file that was not recorded."""
+    if taken is None:
+        return closed[new.entry.project]
     return AlreadyThere() if taken.sha256 == new.entry.sha256 and not taken.removed else taken

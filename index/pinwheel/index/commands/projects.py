@@ -96,7 +96,7 @@ def why(_context: Any, release: str, data: str = DATA, json: bool = False) -> No
         policy = started.policy
         whose = owner(name, published=index.records.is_private(name), private=policy.private)
         seen = kept(Path(data) / "upstream", name)
-        own = index.records.project(name)
+        own = index.records.project(name).files
     finally:
         index.close()
     origin = explain(name, whose, own, seen, started.upstreams, policy.cooldown, time.time())

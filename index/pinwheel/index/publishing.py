@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from pinwheel.index.admission import Admitted
 from pinwheel.index.blobs import Blobs
-from pinwheel.index.entries import AlreadyThere, Outcome, Taken
+from pinwheel.index.entries import AlreadyThere, Closed, Outcome, Taken
 from pinwheel.index.records import Records
 from pinwheel.index.storing import drop, recording
 
@@ -20,7 +20,7 @@ class Publisher:
         records: Records,
         blobs: Blobs,
         now: Callable[[], str],
-        published: Callable[[str], None] = lambda _project: None,
+        published: Callable[[str], None],
     ) -> None:
         self._records = records
         self._blobs = blobs
@@ -43,8 +43,8 @@ class Publisher:
             if taken is not None:
                 return AlreadyThere()  # only what was missing or damaged has been put again
             outcome = self._records.publish(new)
-        if isinstance(outcome, Taken):
-            # somebody was faster with other bytes, and ours are of no use
+        if isinstance(outcome, Taken | Closed):
+            # nobody needs our bytes: somebody was faster with others, or the project takes none
             drop(self._records, self._blobs, *hashes)
         self._published(new.entry.project)
         return outcome
