@@ -27,7 +27,7 @@ HOMES = {
     "granian": {"index.worker"},
     "sqlalchemy": {"index.tables", "index.database", *STORES},
     "multipart": {"index.upload"},
-    "bcrypt": {"index.access"},
+    "bcrypt": {"index.passwords"},
     "urllib3": {"index.client", "index.upstream"},
     "build": {"packaging.assemble"},
     "twine": {"packaging.upload"},

@@ -186,14 +186,16 @@ def call(
     query: str = "",
     body: bytes = b"",
     headers: Mapping[str, str] | None = None,
+    address: str = "127.0.0.1",
 ) -> Reply:
-    """Ask a WSGI application without a server."""
+    """Ask a WSGI application without a server, as somebody at that address."""
     path, _, in_path = path.partition("?")
     environ: dict[str, Any] = {
         "REQUEST_METHOD": method,
         "SCRIPT_NAME": "",
         "PATH_INFO": path,
         "QUERY_STRING": query or in_path,
+        "REMOTE_ADDR": address,
         "SERVER_NAME": "testserver",
         "SERVER_PORT": "80",
         "SERVER_PROTOCOL": "HTTP/1.1",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from urllib.parse import unquote
 
 from pinwheel.errors import PinwheelError
-from pinwheel.index.access import Access, TooBusy
+from pinwheel.index.access import Access
 from pinwheel.index.admission import Rejected
 from pinwheel.index.answers import Answer, Environ, StartResponse, Stop, challenge, document, moved, text
 from pinwheel.index.control import Control, health
@@ -16,6 +17,8 @@ from pinwheel.index.forwarded import Network, settle
 from pinwheel.index.grants import Denied, Principal, allow
 from pinwheel.index.mirror import StillYoung, TooManyWait
 from pinwheel.index.page_cache import PageCache
+from pinwheel.index.passwords import TooBusy
+from pinwheel.index.rates import TooOften
 from pinwheel.index.reading import Reading
 from pinwheel.index.routes import (
     Authorize,
@@ -77,6 +80,8 @@ class IndexApp:
             answer = text(502, f"{error.problem} ({error.where}); {error.remedy}")
         except StillYoung as error:
             answer = text(403, f"{error.problem}; {error.remedy}")
+        except TooOften as error:
+            answer = text(429, f"{error.problem}; {error.remedy}", ("Retry-After", str(math.ceil(error.retry_s))))
         except (TooBusy, TooManyWait) as error:
             answer = text(503, f"{error.problem}; {error.remedy}", ("Retry-After", "1"))
         except PinwheelError as error:
@@ -91,7 +96,8 @@ class IndexApp:
         if isinstance(route, Probe):
             return health() if route.name == "health" else self._ready()
         self._cache.refresh()
-        principal = self._access.identify(environ.get("HTTP_AUTHORIZATION", ""), self._cache.access_serial)
+        authorization, address = environ.get("HTTP_AUTHORIZATION", ""), environ.get("REMOTE_ADDR", "")
+        principal = self._access.identify(authorization, self._cache.access_serial, address)
         if principal is None:
             return challenge("the credential is wrong")
         allow(principal, route, lambda: self._reading.about(route))

@@ -66,8 +66,8 @@ def serve(
     from pathlib import Path
 
     from pinwheel import config
-    from pinwheel.index.access import read_htpasswd
     from pinwheel.index.assembly import Setup, application, stored
+    from pinwheel.index.passwords import read_htpasswd
     from pinwheel.index.serve import Given, working
     from pinwheel.index.serve import serve as run
     from pinwheel.index.started import Started
