@@ -10,6 +10,7 @@ from pathlib import Path
 from packaging.version import Version
 
 from pinwheel.index.cooldown import Cooldown, Exemption
+from pinwheel.index.disk import scratch_file, write_all
 from pinwheel.index.policy import Policy
 
 STARTED = "started.json"
@@ -34,9 +35,9 @@ class Started:
             "cooldown_s": self.policy.cooldown.period_s,
             "exceptions": exceptions,
         }
-        partial = folder / "tmp" / STARTED
-        partial.write_text(json.dumps(document) + "\n")
-        partial.replace(folder / STARTED)
+        with scratch_file(folder / "tmp", "started") as file:  # each worker writes it
+            write_all(file, (json.dumps(document) + "\n").encode())
+            Path(file.name).replace(folder / STARTED)
 
 
 def last_start(folder: Path) -> Started | None:
