@@ -8,12 +8,12 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from pinwheel.index.disk import full_disk_told, locked, scratch_file, synced, synced_all, write_all
+from pinwheel.index.disk import full_disk_told, locked, scratch_file, scratch_folder, synced, synced_all, write_all
 from pinwheel.index.entries import CHUNK_BYTES
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -142,6 +142,25 @@ class FolderBlobs:
             with locked(final.parent, fcntl.LOCK_EX):
                 if not needed(sha256):
                     final.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def frozen(self, needed: Callable[[], Iterable[str]]) -> Iterator[dict[str, Path | None]]:
+        """Files with the blobs that are `needed()`, which is asked while no blob can be discarded; None for those that
+        are missing. They stay while the context lasts, whatever is discarded meanwhile. Nobody may write to them."""
+        with scratch_folder(self._temporary, "frozen") as scratch:
+            with full_disk_told(self._folder), contextlib.ExitStack() as locks:
+                for number in range(256):
+                    folder = self._folder / f"{number:02x}"
+                    self._make(folder)
+                    locks.enter_context(locked(folder, fcntl.LOCK_SH))
+                found: dict[str, Path | None] = {}
+                for sha256 in needed():
+                    found[sha256] = scratch / sha256
+                    try:
+                        os.link(self._path(sha256), scratch / sha256)
+                    except FileNotFoundError:
+                        found[sha256] = None
+            yield found
 
     def path(self, sha256: str) -> Path:
         """Where the blob is or would be: for readers that need a file, such as zipfile."""

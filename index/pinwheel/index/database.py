@@ -64,6 +64,16 @@ class Database:
         ):
             yield connection
 
+    def copy_to(self, file: Path) -> None:
+        """Make `file` a copy of one moment, while others read and write. Raises `NoSpace`."""
+        with (
+            _translated(file),
+            contextlib.closing(sqlite3.connect(self.path, timeout=BUSY_S)) as source,
+            contextlib.closing(sqlite3.connect(file)) as copy,
+        ):
+            source.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")  # all of it in the one file
+
     def _prepare(self) -> None:
         with self._engine.connect() as connection:
             found = inspect(connection).has_table("meta")

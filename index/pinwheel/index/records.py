@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, 
 
 from pinwheel.index import event_log
 from pinwheel.index.channels import EVERY_FILE, MAIN
-from pinwheel.index.database import Database, raised
+from pinwheel.index.database import Database, raise_epoch, raised
 from pinwheel.index.entries import (
     CLOSED,
     Act,
@@ -27,6 +27,8 @@ from pinwheel.index.entries import (
 )
 from pinwheel.index.tables import attachments, channel_files, counters, dirty, files, projects, releases
 
+MOST_AT_ONCE = 10_000  # values in one statement; SQLite takes 32,766
+
 
 class Records(Protocol):
     """What the rest of the index needs of a store of records. A contract test runs against each that there is."""
@@ -36,6 +38,10 @@ class Records(Protocol):
 
     def publish_all(self, new: Sequence[NewFile]) -> tuple[Outcome, ...]:
         """The same for many files in one transaction: what becomes of each, in their order. At most 1,000."""
+
+    def begin_epoch(self, now: float) -> None:
+        """After a restore: no serial and no lease's token that was given since the backup is given again, and every
+        page is made again. `now` counts seconds since 1970."""
 
     def project(self, name: str, visible: frozenset[str] = EVERY_FILE) -> Project:
         """The project with this normalised name and its files in one of the channels `visible`. Its serial is 0 when
@@ -113,6 +119,14 @@ class DatabaseRecords:
                 else _outcome(each, taken.get(each.identity) or taken.get(each.entry.filename), closed)
                 for each in new
             )
+
+    def begin_epoch(self, now: float) -> None:
+        with self._database.writing() as connection:
+            raise_epoch(connection, now)
+            every = connection.execute(select(projects.c.name, projects.c.id)).all()
+            serial = raised(connection, "files")
+            for start in range(0, len(every), MOST_AT_ONCE):
+                touch(connection, {row.name: row.id for row in every[start : start + MOST_AT_ONCE]}, serial)
 
     def project(self, name: str, visible: frozenset[str] = EVERY_FILE) -> Project:
         with self._database.reading() as connection:

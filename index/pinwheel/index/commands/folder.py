@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+from typing import TYPE_CHECKING, Any
 
 from invoke import task
 
 from pinwheel.errors import PinwheelError
 from pinwheel.index.commands.options import DATA, DATA_HELP, JSON_HELP
+
+if TYPE_CHECKING:
+    from pinwheel.console import Counted
 
 
 @task(
@@ -37,15 +41,15 @@ def verify(_context: Any, data: str = DATA, repair: bool = False, json: bool = F
 
     index = stored(Path(data))
     try:
-        found = [
-            (fault, repair and repaired(fault, index.blobs, Limits())) for fault in compare(index.records, index.blobs)
-        ]
         checked = len(index.records.blobs())
+        with console.counted("verifying", checked, "blobs") as progress:
+            faults = compare(index.records, index.blobs, lambda _bytes: progress.advance())
+            found = [(fault, repair and repaired(fault, index.blobs, Limits())) for fault in faults]
     finally:
         index.close()
     if json:
-        faults = [{"what": fault.what, "problem": fault.problem, "repaired": done} for fault, done in found]
-        console.document({"checked": checked, "faults": faults})
+        rows = [{"what": fault.what, "problem": fault.problem, "repaired": done} for fault, done in found]
+        console.document({"checked": checked, "faults": rows})
     else:
         for fault, done in found:
             console.data(f"{fault.what}: {fault.problem}{' (repaired)' if done else ''}")
@@ -58,3 +62,123 @@ def verify(_context: Any, data: str = DATA, repair: bool = False, json: bool = F
             "the same bytes replace what is missing or damaged",
         )
     console.say(f"{checked} blobs are as recorded")
+
+
+@task(
+    auto_shortflags=False,
+    positional=["file"],
+    help={"file": "a new file for the backup, a tar", "data": DATA_HELP, "json": JSON_HELP},
+)
+def backup(_context: Any, file: str, data: str = DATA, json: bool = False) -> None:
+    """Write everything that the index is made of to one file. Safe while the server runs.
+
+    The file is for its owner alone. It holds one moment: uploads that come while it is written are in the next one.
+    Not in it: what came from upstreams, the password file, pinwheel.toml, certificates.
+
+    Example:
+        pinwheel index.backup /srv/backups/index-monday.tar --data /srv/index
+    """
+    from pathlib import Path
+
+    from pinwheel import console
+    from pinwheel.index.assembly import now, stored
+    from pinwheel.index.backup import write_backup
+
+    index = stored(Path(data))
+    try:
+        with contextlib.ExitStack() as shown:
+            progress = _Progress(shown, f"writing {file}")
+            done = write_backup(
+                Path(file),
+                database=index.database,
+                blobs=index.blobs,
+                temporary=index.temporary,
+                at=now(),
+                begun=progress.begin,
+                written=progress.advance,
+            )
+    finally:
+        index.close()
+    if json:
+        faults = [{"what": what, "problem": problem} for what, problem in done.faults]
+        console.document({"file": file, "blobs": done.blobs, "size": done.size_bytes, "faults": faults})
+    if done.faults:
+        raise PinwheelError(
+            f"the backup is written, but {len(done.faults)} blobs of the index are missing or damaged",
+            where=data,
+            remedy="`pinwheel index.verify` names the files; upload them again, then make another backup",
+        )
+    console.say(f"wrote {file}: {done.blobs} blobs, {done.size_bytes} bytes")
+
+
+@task(
+    auto_shortflags=False,
+    positional=["file"],
+    iterable=["private"],
+    help={
+        "file": "what `index.backup` wrote",
+        "data": f"the new data folder, empty or not there yet (default: ./{DATA})",
+        "private": "name published after the backup, kept from upstreams (may be repeated; default: none)",
+        "json": JSON_HELP,
+    },
+)
+def restore(_context: Any, file: str, data: str = DATA, private: Any = None, json: bool = False) -> None:
+    """Make a data folder of a backup, on this machine or another.
+
+    Tokens, events and leases come back too. What happened after the backup is lost: names that were published since
+    are not known to be private any more, so give them with --private, or cover them in index.private.
+
+    Example:
+        pinwheel index.restore /srv/backups/index-monday.tar --data /srv/index
+    """
+    import time
+    from pathlib import Path
+
+    from packaging.utils import canonicalize_name
+
+    from pinwheel import console
+    from pinwheel.index.assembly import stamp
+    from pinwheel.index.restoring import restore as make
+
+    now_s = time.time()
+    with contextlib.ExitStack() as shown:
+        progress = _Progress(shown, f"reading {file}")
+        done = make(
+            Path(file),
+            Path(data),
+            now_s=now_s,
+            at=stamp(now_s),
+            private=tuple(map(canonicalize_name, private or ())),
+            begun=progress.begin,
+            read=progress.advance,
+        )
+    if json:
+        console.document(
+            {"data": data, "at": done.manifest.at, "blobs": done.manifest.blobs, "damaged": list(done.damaged)}
+        )
+    if done.damaged:
+        raise PinwheelError(
+            f"the index is restored, but {len(done.damaged)} blobs are damaged in the backup",
+            where=file,
+            remedy="`pinwheel index.verify` names the files; upload them again",
+        )
+    console.say(f"restored {data} as of {done.manifest.at}: {done.manifest.blobs} blobs")
+    console.say("names that were published after that are not known: see --private, or cover them in index.private")
+
+
+class _Progress:
+    """Counted work whose size is known only once it has begun."""
+
+    def __init__(self, shown: contextlib.ExitStack, title: str) -> None:
+        self._shown = shown
+        self._title = title
+        self._counted: Counted | None = None
+
+    def begin(self, total: int) -> None:
+        from pinwheel import console
+
+        self._counted = self._shown.enter_context(console.counted(self._title, total, "blobs"))
+
+    def advance(self) -> None:
+        if self._counted is not None:
+            self._counted.advance()
