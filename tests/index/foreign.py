@@ -52,6 +52,7 @@ class Home:
 
     home: Path
     work: Path
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     def run(
         self, *argv: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
@@ -69,10 +70,10 @@ class Home:
         )
 
     def done(self, *argv: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
-        """What a command that must succeed said."""
+        """The standard output of a command that must succeed."""
         ended = self.run(*argv, env=env, cwd=cwd)
         assert ended.returncode == 0, f"{' '.join(map(str, argv[:3]))}\n{ended.stdout}\n{ended.stderr}"
-        return ended.stdout + ended.stderr
+        return ended.stdout
 
     def environ(self) -> Mapping[str, str]:
         nothing = self.home / "machine"
@@ -85,6 +86,7 @@ class Home:
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
             "PDM_CHECK_UPDATE": "false",
             "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring",
+            **self.variables,
         }
 
 

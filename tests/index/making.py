@@ -6,6 +6,7 @@ import base64
 import gzip
 import hashlib
 import io
+import re
 import tarfile
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -33,6 +34,8 @@ class Made:
 def metadata(name: str, version: str, requires: Sequence[str] = (), requires_python: str = "") -> bytes:
     lines = ["Metadata-Version: 2.4", f"Name: {name}", f"Version: {version}"]
     lines += [f"Requires-Dist: {each}" for each in requires]
+    extras = [match[1] for each in requires if (match := re.search(r"extra == ['\"]([a-z-]+)", each))]
+    lines += [f"Provides-Extra: {each}" for each in dict.fromkeys(extras)]
     if requires_python:
         lines.append(f"Requires-Python: {requires_python}")
     return ("\n".join(lines) + "\n\nMade by hand.\n").encode()

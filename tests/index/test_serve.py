@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from tests.index import running
+from tests.index.certificates import self_signed
 from tests.index.making import wheel
 from tests.index.running import Server, eventually, run_pinwheel
 
@@ -206,7 +207,7 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
 
 def test_it_serves_https_itself(tmp_path: Path) -> None:
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    _self_signed(certificate, key)
+    self_signed(certificate, key)
     flags = ("--tls-cert", str(certificate), "--tls-key", str(key))
     with running.running(tmp_path / "data", *flags) as server:
         assert server.url.startswith("https://")
@@ -220,13 +221,13 @@ def test_a_certificate_that_cannot_be_used_is_told_before_the_start(tmp_path: Pa
     from cryptography.hazmat.primitives import serialization
 
     certificate, key, other = (tmp_path / name for name in ("cert.pem", "key.pem", "other.pem"))
-    _self_signed(certificate, key)
+    self_signed(certificate, key)
     if wrong == "no PEM":
         certificate.write_bytes(b"\x30\x82")
     elif wrong == "key missing":
         key.unlink()
     elif wrong == "key of another":
-        _self_signed(other, key)
+        self_signed(other, key)
     else:
         private = serialization.load_pem_private_key(key.read_bytes(), None)
         secret = serialization.BestAvailableEncryption(b"secret")
@@ -236,37 +237,6 @@ def test_a_certificate_that_cannot_be_used_is_told_before_the_start(tmp_path: Pa
     done = run_pinwheel("index.serve", *flags)
     assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
     assert "--tls-key" in done.stderr
-
-
-def _self_signed(certificate: Path, key: Path) -> None:
-    """A certificate for 127.0.0.1, made with the library that paramiko brings."""
-    import datetime
-    import ipaddress
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    private = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    today = datetime.datetime.now(datetime.UTC)
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(private.public_key())
-        .serial_number(1)
-        .not_valid_before(today - datetime.timedelta(days=1))
-        .not_valid_after(today + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
-        .sign(private, hashes.SHA256())
-    )
-    certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    key.write_bytes(
-        private.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
 
 
 def test_two_workers_answer_alike_right_after_an_upload(server: Server, token: str) -> None:
