@@ -22,6 +22,7 @@ from pinwheel.index.entries import Busy, NoSpace
 from pinwheel.index.tables import SCHEMA_VERSION, counters, meta, schema
 
 BUSY_S = 20
+TURN_S = 0.0005
 COUNTERS = ("files", "access", "events")
 EPOCH_BITS = 20  # so many changes a second fit between two epochs
 
@@ -33,6 +34,7 @@ class Database:
         """Open `path`, which is made when it does not exist. Raises `PinwheelError` for another schema version."""
         self.path = path
         self._engine = _engine(path)
+        self._turn = threading.Lock()
         with _translated(path):
             self._prepare()
         # its numbers mean nothing to another connection, so all threads share this one
@@ -59,6 +61,7 @@ class Database:
         """One transaction that holds the write lock from its beginning. Raises `NoSpace` and `Busy`."""
         with (
             _translated(self.path),
+            self._my_turn(),
             self._engine.connect().execution_options(writes=True) as connection,
             connection.begin(),
         ):
@@ -73,6 +76,16 @@ class Database:
         ):
             source.backup(copy)
             copy.execute("PRAGMA journal_mode = DELETE")  # all of it in the one file
+
+    @contextlib.contextmanager
+    def _my_turn(self) -> Iterator[None]:
+        """One writer of this process at a time asks SQLite for the lock; the others wait without asking."""
+        if not self._turn.acquire(timeout=BUSY_S):
+            raise _busy(self.path)
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     def _prepare(self) -> None:
         with self._engine.connect() as connection:
@@ -135,10 +148,41 @@ def _engine(path: Path) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("writes")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        if connection.get_execution_options().get("writes"):
+            _begin_writing(connection.connection.dbapi_connection)
+        else:
+            connection.exec_driver_sql("BEGIN")
 
     return engine
+
+
+def _begin_writing(connection: Any) -> None:
+    """Wait for the write lock ourselves: SQLite sleeps longer and longer, up to 100 ms, for one that is held for 3."""
+    deadline = time.monotonic() + BUSY_S
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(TURN_S)
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_S * 1000}")
+
+
+def _code(error: object) -> int:
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF  # the rest says more, in dozens of ways
+
+
+def _busy(path: Path) -> Busy:
+    return Busy(
+        f"the index's database is held by another writer for more than {BUSY_S} s",
+        where=str(path),
+        remedy="try again in a moment",
+    )
 
 
 @contextlib.contextmanager
@@ -147,15 +191,11 @@ def _translated(path: Path) -> Iterator[None]:
         yield
     except (DatabaseError, sqlite3.DatabaseError) as error:
         reason = error.orig if isinstance(error, DatabaseError) else error
-        code = getattr(reason, "sqlite_errorcode", 0) & 0xFF  # the rest says more, in dozens of ways
+        code = _code(reason)
         if code == sqlite3.SQLITE_FULL:
             raise NoSpace("the disk is full", where=str(path), remedy="free some space and try again") from error
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            raise Busy(
-                f"the index's database is held by another process for more than {BUSY_S} s",
-                where=str(path),
-                remedy="try again in a moment",
-            ) from error
+            raise _busy(path) from error
         if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
             raise PinwheelError(
                 "the index's database is damaged",

@@ -1,0 +1,72 @@
+"""Writers take turns, in one process and among several; who waits too long is told so."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+
+from pinwheel.index import database
+from pinwheel.index.database import Database, raised
+from pinwheel.index.entries import Busy
+
+
+def test_a_writer_that_waits_for_another_process_in_vain_is_told_that_the_database_is_busy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUSY_S", 0.05)
+    ours = Database(tmp_path / "index.sqlite")
+    theirs = sqlite3.connect(tmp_path / "index.sqlite", isolation_level=None)
+    theirs.execute("BEGIN IMMEDIATE")
+    with pytest.raises(Busy), ours.writing():
+        pass
+    theirs.execute("ROLLBACK")
+    with ours.writing() as connection:
+        raised(connection, "files")
+    theirs.close()
+    ours.close()
+
+
+def test_a_thread_that_waits_for_another_one_in_vain_is_told_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUSY_S", 0.05)
+    ours = Database(tmp_path / "index.sqlite")
+    told: list[str] = []
+
+    def wait() -> None:
+        try:
+            with ours.writing():
+                pass
+        except Busy as error:
+            told.append(error.problem)
+
+    with ours.writing():
+        other = threading.Thread(target=wait)
+        other.start()
+        other.join(timeout=30)
+    assert len(told) == 1
+    ours.close()
+
+
+def test_writers_of_several_threads_and_connections_lose_no_change(tmp_path: Path) -> None:
+    places = [Database(tmp_path / "index.sqlite") for _ in range(2)]
+
+    def write(place: Database) -> None:
+        for _ in range(10):
+            with place.writing() as connection:
+                raised(connection, "files")
+
+    with places[0].writing() as connection:
+        before = raised(connection, "files")
+    writers = [threading.Thread(target=write, args=(place,)) for place in places for _ in range(3)]
+    for each in writers:
+        each.start()
+    for each in writers:
+        each.join(timeout=60)
+    with places[0].writing() as connection:
+        assert raised(connection, "files") == before + 61
+    for place in places:
+        place.close()
