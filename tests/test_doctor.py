@@ -52,6 +52,13 @@ def test_an_index_that_is_away_is_a_fault(tmp_path: Path) -> None:
     assert finding.remedy
 
 
+def test_an_exception_from_the_cool_down_that_has_ended_is_mentioned(tmp_path: Path) -> None:
+    text = '[[index.exceptions]]\nrelease = "{}"\nreason = "fix"\nuntil = {}-12-01\n'
+    findings = look(tmp_path, text.format("a==1", 2020) + text.format("b==1", 2999) + text.format("c", 2999))
+    told = [(one.level, one.subject) for one in findings if "exceptions" in one.subject]
+    assert told == [("advice", "index.exceptions.0"), ("fault", "index.exceptions.2")]
+
+
 def test_hosts_without_known_keys_are_a_fault(tmp_path: Path) -> None:
     text = '[environments.prod]\nknown_hosts = "absent"\n[environments.prod.hosts.web1]\n'
     finding = about(look(tmp_path, text), "environments.prod")

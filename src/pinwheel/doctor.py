@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import stat
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ def examine(start: Path | None = None, environ: Mapping[str, str] = os.environ) 
     return [
         *found,
         *_configuration(loaded),
+        *_exceptions(loaded),
         *_index(loaded, environ),
         *_clients(loaded, start or Path.cwd(), environ),
         *_hosts(loaded),
@@ -116,6 +118,21 @@ def _configuration(loaded: config.Loaded) -> Iterator[Finding]:
                 f"project {released} is not among [projects]",
                 "fine when it is released from elsewhere",
             )
+
+
+def _exceptions(loaded: config.Loaded) -> Iterator[Finding]:
+    """Exceptions from the cool-down that mean nothing, or no longer count."""
+    from pinwheel.index.cooldown import exemption, expired
+
+    for number, one in enumerate(loaded.config.index.exceptions):
+        subject = f"index.exceptions.{number}"
+        try:
+            late = expired([exemption(one.release, one.reason, one.until, subject)], time.time())
+        except PinwheelError as error:
+            yield Finding("fault", subject, error.problem, error.remedy)
+            continue
+        for each in late:
+            yield Finding("advice", subject, f"the exception for {each.release} ended on {each.until}", "remove it")
 
 
 def _index(loaded: config.Loaded, environ: Mapping[str, str]) -> Iterator[Finding]:

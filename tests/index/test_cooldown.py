@@ -30,8 +30,8 @@ from pinwheel.index.cooldown import (
     visible,
 )
 from pinwheel.index.entries import FileEntry
-from pinwheel.index.listing import UpstreamFile
-from pinwheel.index.mirror import Mirror, StillYoung
+from pinwheel.index.listing import Listing, UpstreamFile
+from pinwheel.index.mirror import Mirror, NotOffered
 from pinwheel.index.sightings import Sighting, document, restored, seen
 from pinwheel.index.upstream import UpstreamClient, Upstreams
 
@@ -138,19 +138,21 @@ def test_an_exception_names_a_release_and_a_reason(release: str, reason: str) ->
 
 
 def test_a_page_that_comes_again_makes_no_file_older_and_gives_none_another_hash() -> None:
-    first = seen(None, [sighting(uploaded="2026-05-31T00:00:00Z").file], T0, source="s")
+    first = seen(None, Listing((sighting(uploaded="2026-05-31T00:00:00Z").file,)), T0, source="s")
     entry = dataclasses.replace(first.listed[0].file.entry, upload_time="2020-01-01T00:00:00Z", yanked="bad")
-    (again,) = seen(first, [UpstreamFile(entry, "https://other/")], T0 + 1, source="s").listed
+    (again,) = seen(first, Listing((UpstreamFile(entry, "https://other/"),)), T0 + 1, source="s").listed
     assert (again.first_seen, again.file.entry.upload_time) == (T0, "2026-05-31T00:00:00Z")
     assert (again.file.entry.yanked, again.file.url) == ("bad", "https://other/")
     changed = dataclasses.replace(entry, sha256="b" * 64)
-    (disputed,) = seen(first, [UpstreamFile(changed, "https://evil/")], T0 + 1, source="s").listed
+    (disputed,) = seen(first, Listing((UpstreamFile(changed, "https://evil/"),)), T0 + 1, source="s").listed
     assert (disputed.file, disputed.disputed) == (first.listed[0].file, "b" * 64)
 
 
 @given(SIGHTINGS)
 def test_what_was_seen_is_read_back_as_it_was(found: list[Sighting]) -> None:
-    known = seen(seen(None, [each.file for each in found], T0, source="s", etag="e"), [], T0 + 1)
+    before = seen(None, Listing(tuple(each.file for each in found), "deprecated", "old"), T0, source="s", etag="e")
+    assert restored("p", document(before)) == before
+    known = seen(before, Listing(()), T0 + 1)
     assert restored("p", document(known)) == known
 
 
@@ -195,7 +197,7 @@ def test_a_young_file_is_neither_listed_nor_served_and_matures_by_itself(tmp_pat
         mirror = mirrored(tmp_path, upstream, clock)
         assert made.filename.encode() not in listed(mirror, "public")
         for asked in (mirror.open, mirror.metadata):
-            with pytest.raises(StillYoung, match="2026-06-04"):
+            with pytest.raises(NotOffered, match="2026-06-04"):
                 asked(made.filename, made.sha256)
         clock.now += DAY_S
     clock.now = T0 + 3 * DAY_S
@@ -220,7 +222,7 @@ def test_a_file_that_is_here_already_is_held_back_all_the_same(tmp_path: Path, u
     file.close()
     clock.now += DAY_S
     for mirror in (exempted, mirrored(tmp_path, upstream, clock)):
-        with pytest.raises(StillYoung):
+        with pytest.raises(NotOffered):
             mirror.open(made.filename, made.sha256)
         assert made.filename.encode() not in listed(mirror, "public")
 

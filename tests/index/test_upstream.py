@@ -328,7 +328,7 @@ def test_without_an_upstream_nobody_is_asked(app: Callable[..., Any], token: str
 def test_an_upstreams_own_metadata_is_used_when_it_has_any() -> None:
     digest = hashlib.sha256(b"meta").hexdigest()
     page = f'<a href="/p-1.0-py3-none-any.whl#sha256={"a" * 64}" data-core-metadata="sha256={digest}">x</a>'
-    (file,) = read_page("p", page.encode(), "text/html", "https://host/simple/p/")
+    (file,) = read_page("p", page.encode(), "text/html", "https://host/simple/p/").files
     assert (file.metadata, file.entry.core_metadata) == (digest, digest)
     assert file.url == "https://host/p-1.0-py3-none-any.whl"
 
@@ -343,7 +343,7 @@ def test_a_json_page_is_read_too() -> None:
         "upload-time": "2024-01-01T00:00:00Z",
         "core-metadata": {"sha256": "b" * 64},
     }
-    (file,) = read_page("p", json.dumps({"files": [entry]}).encode(), "application/x+json", "https://h/simple/p/")
+    (file,) = read_page("p", json.dumps({"files": [entry]}).encode(), "application/x+json", "https://h/simple/p/").files
     assert file.url == "https://h/f/p-1.0.tar.gz"
     assert dataclasses.asdict(file.entry) | {"requires_python": ""} == {
         "project": "p",
@@ -364,7 +364,7 @@ def test_a_json_page_is_read_too() -> None:
 )
 def test_files_of_no_use_are_left_out(filename: str) -> None:
     page = f'<a href="https://h/{filename}#sha256={"a" * 64}">x</a>'
-    assert read_page("p", page.encode(), "text/html", "https://h/simple/p/") == ()
+    assert read_page("p", page.encode(), "text/html", "https://h/simple/p/").files == ()
 
 
 @pytest.mark.parametrize("content_type", ["text/html", "application/json"])
@@ -375,7 +375,7 @@ def test_only_a_page_that_is_a_file_may_name_files_of_this_machine(content_type:
         entry = {"filename": name, "url": folder + name, "hashes": {"sha256": "a" * 64}}
         anchor = f'<a href="{folder}{name}#sha256={"a" * 64}">x</a>'
         body = json.dumps({"files": [entry]}) if "json" in content_type else anchor
-        return [file.url for file in read_page("p", body.encode(), content_type, page)]
+        return [file.url for file in read_page("p", body.encode(), content_type, page).files]
 
     for folder in ("file:///etc/passwd?x=/", "file:///etc/", "FILE:///etc/", "ftp://h/", "data:,/"):
         assert listed(folder, "https://h/simple/p/") == [], folder
@@ -406,9 +406,76 @@ def test_a_folder_serves_no_file_from_elsewhere(app: Callable[..., Any], token: 
     assert call(served, "GET", path, token).body == made.content
 
 
-def test_a_page_that_is_no_page_is_an_error() -> None:
-    with pytest.raises(ValueError, match="files"):
-        read_page("p", b"[]", "application/json", "https://h/")
+@pytest.mark.parametrize(
+    "body",
+    [
+        "[]",
+        "{}",
+        "<html>",
+        "[" * 100_000,
+        '{"files": [5]}',
+        '{"files": [{"filename": 5, "url": "u"}]}',
+        '{"files": [], "meta": {"api-version": "2.0"}}',
+        '{"files": [], "meta": 5}',
+    ],
+)
+def test_a_page_that_is_no_page_is_an_error(body: str) -> None:
+    with pytest.raises(ValueError, match=r"page|Expecting"):
+        read_page("p", body.encode(), "application/json", "https://h/")
+
+
+def test_values_of_a_wrong_kind_are_not_passed_on() -> None:
+    about = {"size": "5", "upload-time": 5, "requires-python": ["3"], "yanked": 1, "core-metadata": {"sha256": 5}}
+    file = {"filename": "p-1.0.tar.gz", "url": "/p-1.0.tar.gz", "hashes": {"sha256": "a" * 64}} | about
+    (found,) = read_page("p", json.dumps({"files": [file]}).encode(), "application/json", "https://h/").files
+    entry = found.entry
+    assert (entry.size_bytes, entry.upload_time, entry.requires_python, entry.yanked) == (None, "", "", "")
+
+
+QUARANTINED = (
+    ("text/html", '<meta name="pypi:project-status" content="quarantined">'
+     '<meta name="pypi:project-status-reason" content="malware">'),
+    ("application/json", json.dumps({"files": [], "project-status": {"status": "quarantined", "reason": "malware"}})),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("content_type", "page"), QUARANTINED)
+def test_the_status_of_a_project_is_read(content_type: str, page: str) -> None:
+    listing = read_page("p", page.encode(), content_type, "https://h/")
+    assert (listing.status, listing.reason) == ("quarantined", "malware")
+    unknown = page.replace("quarantined", "strange")
+    assert read_page("p", unknown.encode(), content_type, "https://h/").status == "active"
+
+
+def test_what_an_upstream_puts_into_quarantine_is_not_offered_even_when_it_is_here(
+    cached: Callable[..., Any], token: str, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = wheel("public")
+    upstream.add(made)
+    served, path = cached(), f"/files/{made.sha256}/{made.filename}"
+    assert call(served, "GET", path, token).status == 200
+    upstream.pages["public"] = QUARANTINED[0][1]
+    monkeypatch.setattr(mirror, "FRESH_S", 0.0)
+    for each in (served, cached()):
+        page = call(each, "GET", "/simple/public/", token, headers=JSON).json()
+        assert (page["files"], page["project-status"]) == ([], {"status": "quarantined", "reason": "malware"})
+        for end in ("", ".metadata"):
+            reply = call(each, "GET", path + end, token)
+            assert (reply.status, "quarantine" in reply.text) == (403, True)
+
+
+def test_a_file_is_fetched_from_where_its_page_has_it_now(
+    cached: Callable[..., Any], token: str, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Signed addresses end, and upstreams move."""
+    made = wheel("public")
+    upstream.add(made)
+    served = cached()
+    call(served, "GET", "/simple/public/", token)
+    upstream.pages["public"] = f'<a href="/new/files/{made.filename}#sha256={made.sha256}">x</a>'
+    monkeypatch.setattr(mirror, "FRESH_S", 0.0)
+    assert call(served, "GET", f"/files/{made.sha256}/{made.filename}", token).body == made.content
+    assert upstream.requests[-1] == f"/new/files/{made.filename}"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from pinwheel.index.engine import PRINCIPAL, Engine
 from pinwheel.index.entries import NoSpace
 from pinwheel.index.forwarded import Network, settle
 from pinwheel.index.grants import Denied, Principal, allow
-from pinwheel.index.mirror import StillYoung, TooManyWait
+from pinwheel.index.mirror import NotOffered, TooManyWait
 from pinwheel.index.page_cache import PageCache
 from pinwheel.index.passwords import TooBusy
 from pinwheel.index.rates import TooOften
@@ -78,7 +78,7 @@ class IndexApp:
         except OtherBytes as error:
             print(f"{error.problem} ({error.where})", file=environ["wsgi.errors"], flush=True)
             answer = text(502, f"{error.problem} ({error.where}); {error.remedy}")
-        except StillYoung as error:
+        except NotOffered as error:
             answer = text(403, f"{error.problem}; {error.remedy}")
         except TooOften as error:
             answer = text(429, f"{error.problem}; {error.remedy}", ("Retry-After", str(math.ceil(error.retry_s))))

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urljoin
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from pinwheel.index.entries import FileEntry
+from pinwheel.index.entries import STATUSES, FileEntry, Status
 
 _SDISTS = (".tar.gz", ".zip", ".tar.bz2")  # what installers of our time can use at all
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
@@ -33,19 +33,37 @@ class UpstreamFile:
     metadata: str | bool = False
 
 
-def read_page(project: str, body: bytes, content_type: str, url: str) -> tuple[UpstreamFile, ...]:
-    """The usable files of a project page that was got from `url`, in the page's order.
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A project's page: its usable files in the page's order, and the project's status (PEP 792)."""
+
+    files: tuple[UpstreamFile, ...]
+    status: Status = "active"
+    reason: str = ""
+
+
+def read_page(project: str, body: bytes, content_type: str, url: str) -> Listing:
+    """The page of a project that was got from `url`.
 
     Files without a sha256 are left out, because nothing could be verified; so are those of kinds and versions that
     no installer takes, and those that are not at an http(s) address: only a page that is a file itself may name
     files of this machine. Raises `ValueError` when the page is not a page.
     """
-    if content_type.partition(";")[0].strip().endswith("json"):
-        found = _from_json(project, json.loads(body), url)
-    else:
-        found = _from_html(project, body.decode("utf-8", "replace"), url)
+    try:
+        if content_type.partition(";")[0].strip().endswith("json"):
+            document = json.loads(body)
+            files = list(_from_json(project, document, url))
+            status, reason = _json_status(document)
+        else:
+            parser = _Anchors()
+            parser.feed(body.decode("utf-8", "replace"))
+            files = list(_from_html(project, parser, url))
+            status, reason = parser.status, parser.reason
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"the page is not as the Simple API says: {error!r}") from error
     schemes = ("https://", "http://", "file:") if url.startswith("file:") else ("https://", "http://")
-    return tuple({file.entry.filename: file for file in found if file.url.startswith(schemes)}.values())
+    usable = {file.entry.filename: file for file in files if file.url.startswith(schemes)}
+    return Listing(tuple(usable.values()), next((each for each in STATUSES if each == status), "active"), reason)
 
 
 def readings(filename: str) -> tuple[tuple[str, str], ...]:
@@ -73,6 +91,9 @@ def readings(filename: str) -> tuple[tuple[str, str], ...]:
 def _from_json(project: str, document: Any, url: str) -> Iterator[UpstreamFile]:
     if not isinstance(document, Mapping) or not isinstance(document.get("files"), list):
         raise ValueError("the page has no files")
+    version = str(document.get("meta", {}).get("api-version", "1.0"))
+    if version.partition(".")[0] != "1":
+        raise ValueError(f"the page has version {version} of the Simple API, of which nothing is known")
     for each in document["files"]:
         metadata = each.get("core-metadata", each.get("dist-info-metadata", False))
         if isinstance(metadata, Mapping):
@@ -83,17 +104,24 @@ def _from_json(project: str, document: Any, url: str) -> Iterator[UpstreamFile]:
             each["filename"],
             urljoin(url, each["url"]),
             each.get("hashes", {}).get("sha256", ""),
-            size_bytes=each.get("size"),
+            size_bytes=each["size"] if isinstance(each.get("size"), int) else None,
             metadata=metadata,
-            requires_python=each.get("requires-python") or "",
-            upload_time=each.get("upload-time") or "",
+            requires_python=_text(each.get("requires-python")),
+            upload_time=_text(each.get("upload-time")),
             yanked=yanked if isinstance(yanked, str) else "" if yanked else None,
         )
 
 
-def _from_html(project: str, text: str, url: str) -> Iterator[UpstreamFile]:
-    parser = _Anchors()
-    parser.feed(text)
+def _json_status(document: Any) -> tuple[str, str]:
+    told = document.get("project-status")
+    return (_text(told.get("status")), _text(told.get("reason"))) if isinstance(told, Mapping) else ("", "")
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _from_html(project: str, parser: _Anchors, url: str) -> Iterator[UpstreamFile]:
     for attributes in parser.anchors:
         href, _, fragment = (attributes.get("href") or "").partition("#")
         # most pages give whole addresses, and joining them is what would take the longest here
@@ -115,10 +143,18 @@ class _Anchors(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.anchors: list[dict[str, str | None]] = []
+        self.status = self.reason = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "a":
             self.anchors.append(dict(attrs))
+        elif tag == "meta":
+            about = dict(attrs)
+            match about.get("name"):
+                case "pypi:project-status":
+                    self.status = about.get("content") or ""
+                case "pypi:project-status-reason":
+                    self.reason = about.get("content") or ""
 
 
 def _file(

@@ -29,7 +29,7 @@ from pinwheel.index.cooldown import Cooldown
 from pinwheel.index.disk import full_disk_told, scratch_file, sweep_scratch, synced, write_all
 from pinwheel.index.entries import Project
 from pinwheel.index.flights import Flights
-from pinwheel.index.listing import read_page, readings
+from pinwheel.index.listing import Listing, read_page, readings
 from pinwheel.index.page_cache import FILES_URL
 from pinwheel.index.pages import Page
 from pinwheel.index.recent import Recent
@@ -53,8 +53,8 @@ class TooManyWait(PinwheelError):
     """So many requests wait for upstreams that no other may."""
 
 
-class StillYoung(PinwheelError):
-    """The file is held back by the cool-down."""
+class NotOffered(PinwheelError):
+    """There is such a file, and it is held back: by the cool-down, or by the upstream's quarantine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,7 @@ class Mirror:
         self._waiting = threading.BoundedSemaphore(MOST_WAITING)
         self._known: Recent[str, Sightings] = Recent(MOST_PAGES)
         self._shown: Recent[str, Shown] = Recent(MOST_PAGES)
+        self._showing = threading.Lock()
         self._metadata_of: Recent[str, str] = Recent(MOST_MISSES)
         # who asks for names that nobody has must not fill the disk, nor push out the pages of names that somebody has
         self._missed_at: Recent[str, float] = Recent(MOST_MISSES)
@@ -107,7 +108,7 @@ class Mirror:
     def open(self, filename: str, sha256: str) -> BinaryIO | None:
         """The file, fetched when it is not here yet; None when no upstream lists it.
 
-        Raises `StillYoung`, `UpstreamFailed`, `OtherBytes`, `TooManyWait`, `NoSpace`.
+        Raises `NotOffered`, `UpstreamFailed`, `OtherBytes`, `TooManyWait`, `NoSpace`.
         """
         sighting = self._allowed(filename, sha256)
         if sighting is None:
@@ -115,7 +116,7 @@ class Mirror:
         file = self._blobs.open(sha256)
         if file is None:
             with self._waits():
-                self._fetch(sighting)
+                self._fetch(self._up_to_date(sighting))
             file = self._blobs.open(sha256)
         return file
 
@@ -131,7 +132,8 @@ class Mirror:
             with file:
                 return file.read()
         with self._waits():
-            return self._flights.shared("metadata", sha256, FILE_WAIT_S, lambda: self._made_metadata(sighting))
+            newest = self._up_to_date(sighting)
+            return self._flights.shared("metadata", sha256, FILE_WAIT_S, lambda: self._made_metadata(newest))
 
     def _made_metadata(self, sighting: Sighting) -> bytes | None:
         promised = sighting.file.metadata
@@ -183,9 +185,14 @@ class Mirror:
         sighting = self._found(filename, sha256)
         if sighting is None:
             return None
+        known = self._remembered(sighting.file.entry.project)
+        if known is not None and known.status == "quarantined":
+            raise NotOffered(
+                f"{filename} is of a project that its upstream holds in quarantine", remedy="use another project"
+            )
         judged = cooldown.verdict(sighting, self._now(), self._rules)
         if isinstance(judged, cooldown.HeldBack):
-            raise StillYoung(
+            raise NotOffered(
                 f"{filename} is held back by the cool-down until {cooldown.rfc3339(judged.until)}",
                 remedy="use an older release, or ask for an exception ([[index.exceptions]] in pinwheel.toml)",
             )
@@ -204,6 +211,14 @@ class Mirror:
                 if sighting := _named(known, filename, sha256):
                     return sighting
         return None
+
+    def _up_to_date(self, sighting: Sighting) -> Sighting:
+        """Where the file is now: addresses may end, and an upstream may move."""
+        entry = sighting.file.entry
+        if self._fresh(entry.project) is None and not self._is_missed(entry.project):
+            with contextlib.suppress(UpstreamFailed):
+                self._current(entry.project)
+        return _named(self._known.get(entry.project), entry.filename, entry.sha256) or sighting
 
     def _fresh(self, project: str) -> Sightings | None:
         known = self._known.get(project)
@@ -239,7 +254,7 @@ class Mirror:
             self._missed_at.put(project, now)
         if found is not None or known is not None:
             # also of what has gone: its files may still be asked for by their addresses
-            self._keep(project, found or sightings.seen(known, (), now))
+            self._keep(project, found or sightings.seen(known, Listing(()), now))
         return found
 
     def _asked(self, project: str, known: Sightings | None, now: float, within_s: float) -> Sightings | None:
@@ -249,24 +264,38 @@ class Mirror:
         if fetched.body is None and known is not None:
             return dataclasses.replace(known, fetched_at=now)
         try:
-            files = read_page(project, fetched.body or b"", fetched.content_type, fetched.base)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            listing = read_page(project, fetched.body or b"", fetched.content_type, fetched.base)
+        except ValueError as error:
             raise UpstreamFailed("the upstream's page makes no sense", where=fetched.url) from error
-        found = sightings.seen(known, files, now, source=fetched.url, etag=fetched.etag)
+        found = sightings.seen(known, listing, now, source=fetched.url, etag=fetched.etag)
         for each in found.listed:
             if each.disputed:
                 about = {"filename": each.file.entry.filename, "known": each.file.entry.sha256, "told": each.disputed}
                 self._client.log(json.dumps({"log": "upstream", "url": fetched.url, "changed_digest": about}))
         return found
 
-    def _page_of(self, project: str, known: Sightings) -> Page | None:
-        shown = self._shown.get(project)
-        if shown is None or shown.seen is not known or (shown.until is not None and self._now() >= shown.until):
-            entries, until = cooldown.visible(known.listed, self._now(), self._rules)
-            page = pages.project_page(Project(project, tuple(entries)), FILES_URL) if known.listed else None
-            shown = Shown(known, page, until)
-            self._shown.put(project, shown)
+    def _page_of(self, name: str, known: Sightings) -> Page | None:
+        shown = self._shown.get(name)
+        if shown is None or not self._holds(shown, known):
+            with self._showing:  # of many who ask at once, one makes the page
+                shown = self._shown.get(name)
+                if shown is None or not self._holds(shown, known):
+                    shown = self._made_page(name, known)
+                    self._shown.put(name, shown)
         return shown.page
+
+    def _holds(self, shown: Shown, known: Sightings) -> bool:
+        return shown.seen is known and (shown.until is None or self._now() < shown.until)
+
+    def _made_page(self, name: str, known: Sightings) -> Shown:
+        if known.status == "quarantined":
+            project = Project(name, (), known.status, known.reason)
+            return Shown(known, pages.project_page(project, FILES_URL), None)
+        if not known.listed:
+            return Shown(known, None, None)
+        entries, until = cooldown.visible(known.listed, self._now(), self._rules)
+        project = Project(name, entries, known.status, known.reason)
+        return Shown(known, pages.project_page(project, FILES_URL), until)
 
     def _remembered(self, project: str) -> Sightings | None:
         return self._known.get(project) or self._load(project)

@@ -116,7 +116,11 @@ def explain(
         reason = f"not published here, and the upstream's page {seen.source} has no usable file"
     else:
         reason = f"from the upstream's page {seen.source}"
+    if seen.status != "active":
+        reason += f"; the upstream says that it is {seen.status}" + (f": {seen.reason}" if seen.reason else "")
     told = tuple(_told(each, cooldown, now) for each in seen.files.values())
+    if seen.status == "quarantined":
+        told = tuple(dataclasses.replace(each, offered=False, why="quarantined by the upstream") for each in told)
     return Origin(name, False, reason, told, late)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pinwheel.index.entries import FileEntry
-from pinwheel.index.listing import UpstreamFile
+from pinwheel.index.entries import FileEntry, Status
+from pinwheel.index.listing import Listing, UpstreamFile
 
 FORMAT = 2
 
@@ -29,26 +29,29 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class Sightings:
-    """All that was ever listed of a project, by filename, and what the page at `source` was when it was last read."""
+    """All that was ever listed of a project, by filename, and what the page at `source` was when it was last read.
+
+    `source` is empty when no upstream has the project any more. `status` and `reason` are the upstream's (PEP 792).
+    """
 
     fetched_at: float
     source: str
     etag: str
     files: Mapping[str, Sighting]
+    status: Status = "active"
+    reason: str = ""
 
     @property
     def listed(self) -> tuple[Sighting, ...]:
         return tuple(each for each in self.files.values() if each.listed)
 
 
-def seen(
-    before: Sightings | None, files: Iterable[UpstreamFile], now: float, *, source: str = "", etag: str = ""
-) -> Sightings:
-    """What is known once the page at `source` was read at `now` and had `files`."""
+def seen(before: Sightings | None, listing: Listing, now: float, *, source: str = "", etag: str = "") -> Sightings:
+    """What is known once the page at `source` was read at `now`."""
     old = before.files if before else {}
-    listed = {file.entry.filename: _again(old.get(file.entry.filename), file, now) for file in files}
+    listed = {file.entry.filename: _again(old.get(file.entry.filename), file, now) for file in listing.files}
     gone = {name: dataclasses.replace(each, listed=False) for name, each in old.items() if name not in listed}
-    return Sightings(now, source, etag, listed | gone)
+    return Sightings(now, source, etag, listed | gone, listing.status, listing.reason)
 
 
 def _again(before: Sighting | None, file: UpstreamFile, now: float) -> Sighting:
@@ -69,6 +72,8 @@ def document(sightings: Sightings) -> dict[str, Any]:
         "fetched_at": sightings.fetched_at,
         "source": sightings.source,
         "etag": sightings.etag,
+        "status": sightings.status,
+        "reason": sightings.reason,
         "files": [_file_document(each) for each in sightings.files.values()],
     }
 
@@ -84,6 +89,8 @@ def restored(project: str, document: Any) -> Sightings:
             document["source"],
             document["etag"],
             {each.file.entry.filename: each for each in files},
+            document["status"],
+            document["reason"],
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"this is not what was written: {error}") from error

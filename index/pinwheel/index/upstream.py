@@ -102,9 +102,9 @@ class UpstreamClient:
         for base in self._urls:
             url = f"{base.rstrip('/')}/{quote(project)}/"
             if url.startswith("file:"):
-                file = Path(unquote(urlsplit(url).path)) / "index.html"
-                if file.is_file():
-                    return Fetched(file.read_bytes(), "text/html", "", url, url)
+                body = _local_page(url)
+                if body is not None:
+                    return Fetched(body, "text/html", "", url, url)
                 continue
             headers = {"Accept": ACCEPT, "Accept-Encoding": "gzip"}
             if etag and etag_of == shown(url):
@@ -145,8 +145,8 @@ class UpstreamClient:
             try:
                 with self._local(url).open("rb") as file:
                     yield iter(lambda: file.read(CHUNK_BYTES), b"")
-            except FileNotFoundError as error:
-                raise UpstreamFailed("the upstream's folder has no such file", where=url) from error
+            except OSError as error:
+                raise UpstreamFailed(f"the upstream's file cannot be read: {error.strerror}", where=url) from error
             return
         # the bytes as they are stored: a .tar.gz must not be unpacked on the way
         with self._opened(url, {"Accept-Encoding": "identity"}, within_s) as answer:
@@ -246,6 +246,16 @@ class UpstreamClient:
             yield chunk
             if self._clock() >= until:
                 raise urllib3.exceptions.TimeoutError
+
+
+def _local_page(url: str) -> bytes | None:
+    """The page of a folder, None when it has none. Raises `UpstreamFailed`."""
+    try:
+        return (Path(unquote(urlsplit(url).path)) / "index.html").read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise UpstreamFailed(f"the upstream's page cannot be read: {error.strerror}", where=url) from error
 
 
 def _bounded(chunks: Iterable[bytes], most_bytes: int, url: str) -> Iterator[bytes]:
