@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from tests.index.making import sdist, wheel
-from tests.index.running import JSON, Server, environment, names, run_pinwheel
+from tests.index.running import Server, run_pinwheel
 
 from pinwheel.errors import UsageError
 from pinwheel.index.client_settings import (
@@ -188,79 +186,3 @@ def test_another_folder_can_stand_for_the_home(server: Server, token: str, tmp_p
 @pytest.mark.parametrize("arguments", [("conda",), ("netrc", "--no-credential")])
 def test_wrong_usage_exits_2(server: Server, token: str, tmp_path: Path, arguments: tuple[str, ...]) -> None:
     assert configure(server, token, tmp_path / "home", *arguments).returncode == 2
-
-
-# clients that nobody here wrote, in a home with nothing but what was written
-
-
-def in_home(home: Path, *argv: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
-    known = environment(HOME=str(home), XDG_CONFIG_DIRS=str(home / "machine"), **env)
-    for name in ("PIP_CONFIG_FILE", "UV_NO_CONFIG", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "NETRC"):
-        known.pop(name, None)
-    return subprocess.run(
-        argv,
-        env=known,
-        cwd=cwd or home,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
-def test_pip_installs_with_what_was_written_and_asks_no_other_index(server: Server, token: str, tmp_path: Path) -> None:
-    server.upload(wheel("written-pip"), token)
-    home = tmp_path / "home"
-    assert configure(server, token, home, "pip", "--write").returncode == 0
-    # what an administrator added for everybody: port 9 would refuse, and pip would say so
-    (home / "machine/pip").mkdir(parents=True)
-    (home / "machine/pip/pip.conf").write_text("[global]\nextra-index-url = http://127.0.0.1:9/simple/\n")
-    argv = (sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--no-input", "written-pip")
-    done = in_home(home, *argv)
-    assert done.returncode == 0, done.stderr
-    assert ":9/" not in done.stdout + done.stderr
-    assert token not in done.stdout + done.stderr
-
-
-def test_uv_installs_and_publishes_with_what_was_written(server: Server, token: str, tmp_path: Path) -> None:
-    from uv import find_uv_bin
-
-    home = tmp_path / "home"
-    assert configure(server, token, home, "uv", "--write").returncode == 0
-    made = wheel("written-uv")
-    (home / made.filename).write_bytes(made.content)
-    for told in ("Uploading", "already exists"):
-        done = in_home(
-            home, find_uv_bin(), "publish", "--trusted-publishing", "never", "--index", "pinwheel", made.filename
-        )
-        assert (done.returncode, told in done.stderr) == (0, True), done.stderr
-    argv = (find_uv_bin(), "pip", "install", "--python", sys.executable, "--target", "site", made.project)
-    done = in_home(home, *argv)
-    assert done.returncode == 0, done.stderr
-    assert (home / "site/written_uv.py").exists()
-
-
-def test_uv_takes_the_credential_from_the_environment(server: Server, token: str, tmp_path: Path) -> None:
-    from uv import find_uv_bin
-
-    server.upload(wheel("written-env"), token)
-    home = tmp_path / "home"
-    done = configure(server, token, home, "uv", "--no-credential", "--write", "--json")
-    named = json.loads(done.stdout)["environment"]
-    filled = {name: value.replace("$PINWHEEL_TOKEN", token) for name, value in named.items()}
-    argv = (find_uv_bin(), "pip", "install", "--python", sys.executable, "--target", "site", "written-env")
-    assert in_home(home, *argv).returncode != 0
-    done = in_home(home, *argv, **filled)
-    assert done.returncode == 0, done.stderr
-
-
-def test_twine_publishes_with_what_was_written(server: Server, token: str, tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    assert configure(server, token, home, "twine", "--write").returncode == 0
-    made = sdist("written-twine")
-    (home / made.filename).write_bytes(made.content)
-    argv = (sys.executable, "-P", "-m", "twine", "upload", "--non-interactive", "-r", "pinwheel", made.filename)
-    done = in_home(home, *argv)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert names(server.ask("GET", "/simple/written-twine/", token, headers=JSON)) == [made.filename]

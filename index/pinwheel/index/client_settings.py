@@ -170,7 +170,8 @@ def _twine(where: Where, token: str) -> Settings:
         Table("distutils", {"index-servers": (NAME,)}),
         Table(NAME, {"repository": where.upload, **credential, **trust}),
     )
-    variables = {} if token else _login("TWINE")
+    hatch = {"HATCH_INDEX_USER": USER, "HATCH_INDEX_AUTH": "$PINWHEEL_TOKEN"}
+    variables = {} if token else _login("TWINE") | _login("FLIT") | hatch
     notes = (
         f"publish with `twine upload -r {NAME}` or `flit publish --repository {NAME}`",
         f"hatch reads the same file when it is given the address: `hatch publish -r {where.upload}`",
