@@ -24,6 +24,7 @@ FLAGS = {name: TREE[name].get_arguments() for name in NAMES}
 PROMISED = {
     *("demo", "demo-stop", "doctor", "init"),
     *("index.serve", "index.token-create", "index.token-list", "index.token-revoke", "index.list"),
+    "index.token-rotate",
     *("packaging.plan", "packaging.build", "packaging.check", "packaging.publish", "packaging.release"),
     *("packaging.lock", "packaging.explain"),
     *("deploy.bootstrap", "deploy.plan", "deploy.rollout", "deploy.rollback", "deploy.status", "deploy.history"),

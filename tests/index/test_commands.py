@@ -12,7 +12,7 @@ from tests.index import running
 from tests.index.making import wheel
 from tests.index.running import Server, Upstream, call, make_token, run_pinwheel, upload
 
-from pinwheel.index.assembly import Stored
+from pinwheel.index.assembly import Stored, stored
 from pinwheel.index.policy import Policy
 from pinwheel.index.started import Started
 from pinwheel.index.upstream import Upstreams
@@ -34,8 +34,14 @@ def test_a_token_is_made_listed_used_and_revoked(server: Server) -> None:
     assert "read,upload:cli-*" in run_pinwheel("index.token-list", *data).stdout
     taken = run_pinwheel("index.token-create", "cli", "--scope", "read", *data)
     assert (taken.returncode, "already" in taken.stderr) == (1, True)
+    rotated = run_pinwheel("index.token-rotate", "cli", "--keep", "1h", *data).stdout.strip()
+    assert [server.ask("GET", "/simple/", each).status for each in (token, rotated)] == [200, 200]
+    last = run_pinwheel("index.token-rotate", "cli", *data).stdout.strip()
+    assert [server.ask("GET", "/simple/", each).status for each in (token, rotated, last)] == [401, 401, 200]
+    assert server.ask("GET", "/-/whoami", last).json()["scopes"] == ["read", "upload"]
     assert run_pinwheel("index.token-revoke", "cli", *data).returncode == 0
-    assert server.ask("GET", "/simple/", token).status == 401, "at once, with the server running"
+    assert server.ask("GET", "/simple/", last).status == 401, "at once, with the server running"
+    assert run_pinwheel("index.token-rotate", "cli", *data).returncode == 1
     again = run_pinwheel("index.token-revoke", "cli", *data)
     assert (again.returncode, "token-list" in again.stderr) == (1, True)
 
@@ -56,6 +62,20 @@ def test_a_token_is_made_listed_used_and_revoked(server: Server) -> None:
 )
 def test_a_token_that_makes_no_sense_is_wrong_usage(tmp_path: Path, flags: tuple[str, ...]) -> None:
     assert run_pinwheel("index.token-create", "x", *flags, "--data", str(tmp_path / "data")).returncode == 2
+
+
+def test_when_a_token_was_used_is_known_soon(tmp_path: Path) -> None:
+    with running.running(tmp_path / "data", "--workers", "1") as server:
+        token = server.token("seen", "read")
+        server.token("never", "read")
+        assert server.ask("GET", "/simple/", token).status == 200
+        index = stored(server.folder)
+        try:
+            running.eventually(lambda: any(each.last_used_at for each in index.tokens.every()))
+        finally:
+            index.close()
+        listed = json.loads(run_pinwheel("index.token-list", "--json", "--data", str(server.folder)).stdout)["tokens"]
+        assert {each["name"]: each["last_used_at"] is not None for each in listed} == {"seen": True, "never": False}
 
 
 def test_a_token_for_longer_than_there_are_dates_is_listed(index: Stored) -> None:

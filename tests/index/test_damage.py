@@ -22,6 +22,7 @@ TASKS = [
     ("index.token-create", "new", "--scope", "read"),
     ("index.token-list",),
     ("index.token-revoke", "t"),
+    ("index.token-rotate", "t"),
     ("index.why", "acme"),
     ("index.verify",),
 ]

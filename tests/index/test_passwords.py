@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
+import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -199,3 +202,25 @@ def test_hashes_that_are_not_bcrypt_are_refused_by_name(tmp_path: Path) -> None:
     file.write_text("ann:$apr1$x$y\nben:{SHA}abc\n")
     with pytest.raises(UsageError, match="ann, ben"):
         read_htpasswd(file)
+
+
+@pytest.mark.slow
+def test_an_unknown_user_takes_as_long_as_a_wrong_password(tmp_path: Path) -> None:
+    """Medians of 200, taken in turns; an attempt that others on the machine have spoilt is repeated."""
+    file = tmp_path / "htpasswd"
+    file.write_text(f"ann:{bcrypt.hashpw(b'secret', bcrypt.gensalt(8)).decode()}\n")
+    for _attempt in range(5):
+        people = Passwords(file)
+        took: dict[str, list[float]] = {"ann": [], "nobody": []}
+        for number in range(200):
+            for user, times in took.items():
+                begun = time.perf_counter()
+                assert not people.recognises(user, f"wrong{number}", f"address {number}", 0.0)
+                times.append(time.perf_counter() - begun)
+        wrong, unknown = statistics.median(took["ann"]), statistics.median(took["nobody"])
+        apart = abs(wrong - unknown) / wrong
+        found = f"wrong password {wrong * 1000:.2f} ms, unknown user {unknown * 1000:.2f} ms, {apart:.1%} apart"
+        sys.stderr.write(found + "\n")
+        if apart <= 0.1:
+            return
+    pytest.fail(found)

@@ -149,8 +149,13 @@ def new_token(
     """A fresh token: its text, which exists nowhere else, and what is recorded. Raises `UsageError`."""
     if not name or "," in name or not name.isprintable():
         raise UsageError("a token needs a name of printable characters without a comma")
-    secret = TOKEN_PREFIX + secrets.token_urlsafe(32)
+    secret = new_secret()
     return secret, Token(name, hashed(secret), tuple(grants), created_at, expires_at, parent=parent)
+
+
+def new_secret() -> str:
+    """The text of a token."""
+    return TOKEN_PREFIX + secrets.token_urlsafe(32)
 
 
 def hashed(secret: str) -> str:

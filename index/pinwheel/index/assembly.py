@@ -19,6 +19,7 @@ from pinwheel.index.curating import Curator
 from pinwheel.index.database import Database
 from pinwheel.index.event_log import DatabaseEventLog
 from pinwheel.index.import_records import DatabaseImports
+from pinwheel.index.last_use import LastUse
 from pinwheel.index.leases import DatabaseLeases
 from pinwheel.index.page_cache import PageCache
 from pinwheel.index.policy import Policy
@@ -115,8 +116,15 @@ class Setup:
     policy: Policy = Policy()  # noqa: RUF009 - frozen
 
 
-def application(setup: Setup, log: Callable[[str], None] | None = None) -> object:
-    """The WSGI application of one worker, with connections of its own."""
+def application(
+    setup: Setup,
+    log: Callable[[str], None] | None = None,
+    beside: Callable[[Callable[[], None]], None] = lambda _duty: None,
+) -> object:
+    """The WSGI application of one worker, with connections of its own.
+
+    `beside` gets what is to run beside the requests, each for as long as the worker lives.
+    """
     from pinwheel.index.app import IndexApp
     from pinwheel.index.engine import Engine
     from pinwheel.index.mirror import Mirror
@@ -133,9 +141,11 @@ def application(setup: Setup, log: Callable[[str], None] | None = None) -> objec
     publisher = Publisher(open_folder.records, open_folder.blobs, now, cache.publish)
     curator = Curator(open_folder.releases, open_folder.records, open_folder.blobs, now, cache.publish)
     engine = Engine(open_folder.records, publisher, curator, open_folder.temporary, policy)
+    last_use = LastUse(open_folder.tokens.used, time.time, stamp)
+    beside(last_use.keep_writing)
     return IndexApp(
         cache=cache,
-        access=Access(open_folder.tokens, setup.htpasswd, policy),
+        access=Access(open_folder.tokens, setup.htpasswd, policy, used=last_use.note),
         reading=Reading(cache=cache, blobs=open_folder.blobs, mirror=mirror, policy=policy),
         uploading=Uploading(engine, open_folder.temporary, policy),
         control=Control(

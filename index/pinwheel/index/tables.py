@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 schema = MetaData()
 
@@ -98,6 +98,8 @@ tokens = Table(
     Column("id", Integer, primary_key=True),
     Column("name", String, nullable=False, unique=True),
     Column("hash", String, nullable=False, unique=True),  # sha256 of 256 random bits needs no slow hash
+    Column("old_hash", String, unique=True),  # of what was there before the last rotation, which is valid ...
+    Column("old_until", Float),  # ... until then
     Column("created_at", String, nullable=False),
     Column("expires_at", Float),
     Column("last_used_at", String),

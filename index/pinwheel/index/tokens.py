@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-from sqlalchemy import ColumnElement, Connection, and_, select, true
+from sqlalchemy import ColumnElement, Connection, and_, or_, select, true
 
 from pinwheel.index.database import Database, raised
 from pinwheel.index.grants import Grant
@@ -18,7 +19,8 @@ class Token:
     """An API token as it is recorded: never the token itself, only the sha256 of it.
 
     `expires_at` counts seconds since 1970, None for never; `parent` is the name of the token that minted this one, or
-    empty. The other times are RFC 3339, empty for never.
+    empty; `old_hash` is of the one that this one replaced, which is valid until `old_until`. The other times are RFC
+    3339, empty for never.
     """
 
     name: str
@@ -29,6 +31,8 @@ class Token:
     revoked_at: str = ""
     last_used_at: str = ""
     parent: str = ""
+    old_hash: str = ""
+    old_until: float | None = None
 
 
 class Tokens(Protocol):
@@ -38,13 +42,22 @@ class Tokens(Protocol):
         """Record it; False when the name is taken."""
 
     def find(self, hashed: str) -> Token | None:
-        """The token with this hash, also when it is revoked or expired."""
+        """The token with this hash, also when it is revoked or expired. One that was replaced expires accordingly."""
 
     def every(self) -> list[Token]:
         """All that were ever made and not forgotten, by name."""
 
     def revoke(self, name: str, at: str) -> bool:
         """End the token of that name and all that it has minted. False when there is no such valid token."""
+
+    def rotate(self, name: str, hashed: str, old_until: float) -> bool:
+        """Replace the valid token of that name by another one with this hash; the old one is valid until then.
+
+        False when there is no such token. One that was replaced before ends at once.
+        """
+
+    def used(self, at: Mapping[str, str]) -> None:
+        """Remember when the tokens of these names were used, unless later uses are known."""
 
     def forget_minted(self, expired_before: float) -> None:
         """Drop the rows of minted tokens that ran out before that time."""
@@ -84,7 +97,11 @@ class DatabaseTokens:
 
     def find(self, hashed: str) -> Token | None:
         with self._database.reading() as connection:
-            return next(iter(_tokens(connection, tokens.c.hash == hashed)), None)
+            found = next(iter(_tokens(connection, or_(tokens.c.hash == hashed, tokens.c.old_hash == hashed))), None)
+        if found is None or found.hash == hashed or found.old_until is None:
+            return found
+        ends = [at for at in (found.expires_at, found.old_until) if at is not None]
+        return replace(found, expires_at=min(ends))
 
     def every(self) -> list[Token]:
         with self._database.reading() as connection:
@@ -99,6 +116,24 @@ class DatabaseTokens:
             connection.execute(tokens.update().where(family).values(revoked_at=at))
             raised(connection, "access")
             return True
+
+    def rotate(self, name: str, hashed: str, old_until: float) -> bool:
+        with self._database.writing() as connection:
+            valid = and_(tokens.c.name == name, tokens.c.revoked_at.is_(None))
+            row = connection.execute(select(tokens.c.id, tokens.c.hash).where(valid)).first()
+            if row is None:
+                return False
+            changed = tokens.update().where(tokens.c.id == row.id)
+            connection.execute(changed.values(hash=hashed, old_hash=row.hash, old_until=old_until))
+            raised(connection, "access")
+            return True
+
+    def used(self, at: Mapping[str, str]) -> None:
+        with self._database.writing() as connection:
+            for name, last_used_at in at.items():
+                earlier = or_(tokens.c.last_used_at.is_(None), tokens.c.last_used_at < last_used_at)
+                known = and_(tokens.c.name == name, earlier)
+                connection.execute(tokens.update().where(known).values(last_used_at=last_used_at))
 
     def forget_minted(self, expired_before: float) -> None:
         with self._database.writing() as connection:
@@ -124,6 +159,8 @@ def _tokens(connection: Connection, which: ColumnElement[bool]) -> list[Token]:
                 first.revoked_at or "",
                 first.last_used_at or "",
                 first.parent,
+                first.old_hash or "",
+                first.old_until,
             )
         )
     return found

@@ -9,13 +9,13 @@ from pinwheel.index.commands.folder import backup, restore, verify
 from pinwheel.index.commands.projects import list_, why
 from pinwheel.index.commands.serving import serve
 from pinwheel.index.commands.takeover import import_
-from pinwheel.index.commands.tokens import token_create, token_list, token_revoke
+from pinwheel.index.commands.tokens import token_create, token_list, token_revoke, token_rotate
 
 
 def collection() -> Collection:
     """The tasks named `index.…`."""
     return Collection(
         *("index", serve, client, list_, why),
-        *(token_create, token_list, token_revoke),
+        *(token_create, token_list, token_revoke, token_rotate),
         *(verify, import_, backup, restore),
     )

@@ -102,11 +102,13 @@ def serve(
     tls = (Path(tls_cert), Path(tls_key)) if tls_cert else None
 
     def worker(given: Given) -> None:
+        import threading
+
         from pinwheel.index.watching import Watched
         from pinwheel.index.worker import work
 
         def made() -> object:
-            app = application(setup)
+            app = application(setup, beside=lambda duty: threading.Thread(target=duty, daemon=True).start())
             started.write(folder)  # the configuration may be another than when the first workers started
             return app
 

@@ -71,7 +71,7 @@ def token_create(
 
 @task(auto_shortflags=False, help={"data": DATA_HELP, "json": JSON_HELP})
 def token_list(_context: Any, data: str = DATA, json: bool = False) -> None:
-    """List the API tokens: what each may do and until when.
+    """List the API tokens: what each may do, until when, and when it was used last (to the minute).
 
     Example:
         pinwheel index.token-list --data /srv/index
@@ -100,6 +100,7 @@ def token_list(_context: Any, data: str = DATA, json: bool = False) -> None:
             "grants": [grant.document() for grant in token.grants],
             "created_at": token.created_at,
             "expires_at": stamp(token.expires_at) if token.expires_at is not None else None,
+            "last_used_at": token.last_used_at or None,
         }
         for token in found
     ]
@@ -107,12 +108,52 @@ def token_list(_context: Any, data: str = DATA, json: bool = False) -> None:
         console.document({"tokens": rows})
     else:
         console.table(
-            ("name", "state", "grants", "expires_at"),
+            ("name", "state", "grants", "expires_at", "last_used_at"),
             [
-                [row["name"], row["state"], ",".join(map(str, token.grants)), row["expires_at"] or "never"]
+                [
+                    *(token.name, row["state"], ",".join(map(str, token.grants))),
+                    *(row["expires_at"] or "never", row["last_used_at"] or "never"),
+                ]
                 for row, token in zip(rows, found, strict=True)
             ],
         )
+
+
+@task(
+    auto_shortflags=False,
+    positional=["name"],
+    help={
+        "name": "the token's name",
+        "keep": "how long the old one stays valid beside the new one: 1h, 7d (default: it ends at once)",
+        "data": DATA_HELP,
+    },
+)
+def token_rotate(_context: Any, name: str, keep: str = "", data: str = DATA) -> None:
+    """Replace an API token by a new one that may do the same; it is printed once, alone on stdout.
+
+    With --keep the old one stays valid for a while, so that its users can change over one by one. The tokens that it
+    has minted stay valid.
+
+    Example:
+        pinwheel index.token-rotate ci --keep 1h
+    """
+    import time
+    from pathlib import Path
+
+    from pinwheel import console
+    from pinwheel.index.access import hashed, new_secret
+    from pinwheel.index.assembly import stored
+
+    secret = new_secret()
+    old_until = time.time() + (duration_s(keep, "--keep") if keep else 0.0)
+    index = stored(Path(data))
+    try:
+        done = index.tokens.rotate(name, hashed(secret), old_until)
+    finally:
+        index.close()
+    if not done:
+        raise _no_such_token(name, data)
+    console.data(secret)
 
 
 @task(auto_shortflags=False, positional=["name"], help={"name": "the token's name", "data": DATA_HELP})
@@ -133,7 +174,11 @@ def token_revoke(_context: Any, name: str, data: str = DATA) -> None:
     finally:
         index.close()
     if not done:
-        raise PinwheelError(
-            f"there is no valid token named {name}", where=data, remedy="`pinwheel index.token-list` shows the names"
-        )
+        raise _no_such_token(name, data)
     say(f"revoked {name}")
+
+
+def _no_such_token(name: str, data: str) -> PinwheelError:
+    return PinwheelError(
+        f"there is no valid token named {name}", where=data, remedy="`pinwheel index.token-list` shows the names"
+    )
