@@ -298,6 +298,13 @@ def test_a_host_is_asked_again_by_one_after_a_pause_that_grows() -> None:
     assert [host.wait_s(now) for _ in range(3)] == [0, 0, 0]
 
 
+def test_a_hundred_requests_that_fail_together_count_as_few() -> None:
+    host = Breaker()
+    for _ in range(100):
+        host.failed(0)
+    assert host.wait_s(0) == breaker.SHORTEST_S
+
+
 def test_one_failure_among_answers_closes_nothing() -> None:
     host = Breaker()
     for _ in range(10):

@@ -17,6 +17,7 @@ class Breaker:
         self._lock = threading.Lock()
         self._failures = 0
         self._closed_until = 0.0
+        self._probing = False
 
     def wait_s(self, now: float) -> float:
         """0 when the host may be asked now, else for how long not. Who is let through tells how it went."""
@@ -26,10 +27,14 @@ class Breaker:
             if now < self._closed_until:
                 return self._closed_until - now
             self._closed_until = now + PROBE_S  # the others wait for what this one finds
+            self._probing = True
             return 0.0
 
     def failed(self, now: float) -> None:
         with self._lock:
+            if self._failures >= OPEN_AFTER and not self._probing:
+                return  # one of those that were under way when it closed: nothing new
+            self._probing = False
             self._failures += 1
             if self._failures >= OPEN_AFTER:
                 pause_s = SHORTEST_S * 2 ** min(self._failures - OPEN_AFTER, 10)
