@@ -29,6 +29,18 @@ PIP = f"{JSON_V1}, {HTML_V1};q=0.1, {TEXT_HTML};q=0.01"
         (JSON_V1, "format=text/html", TEXT_HTML),
         (JSON_V1, "format=nonsense", JSON_V1),
         (f"{JSON_V1};q=nonsense, text/html", "", TEXT_HTML),
+        (f"{JSON_V1};q=0.5, */*;q=0.8", "", TEXT_HTML),
+        (f"{JSON_V1}, */*;q=0.8", "", JSON_V1),
+        (f"{JSON_V1};q=0.8, text/*;q=0.5, */*", "", HTML_V1),
+        ("text/html;q=0, */*", "", HTML_V1),
+        ("text/html;q=0, text/*", "", TEXT_HTML),
+        ("text/*", "", TEXT_HTML),
+        ("application/*", "", HTML_V1),
+        ("application/json", "", TEXT_HTML),
+        (f"{HTML_V1};q=0.5, {TEXT_HTML};q=0.5", "", HTML_V1),
+        (f"{JSON_V1} ; q=0.2 , {HTML_V1} ; Q=0.3", "", HTML_V1),
+        (", ;,;q=1", "", TEXT_HTML),
+        ("", "format=application/vnd.pypi.simple.latest%2Bjson&x=1", JSON_V1),
     ],
 )
 def test_the_best_acceptable_form_is_sent(accept: str, query: str, answer: str) -> None:
@@ -37,7 +49,10 @@ def test_the_best_acceptable_form_is_sent(accept: str, query: str, answer: str) 
 
 @pytest.mark.parametrize(
     ("header", "zipped"),
-    [("", False), ("gzip", True), ("br, gzip;q=0.5", True), ("gzip;q=0", False), ("*", True), ("identity", False)],
+    [
+        *(("", False), ("gzip", True), ("br, gzip;q=0.5", True), ("gzip;q=0", False), ("*", True), ("identity", False)),
+        *(("gzip;q=0, *", False), ("*;q=0", False), ("*;q=0, gzip", True), ("x-gzip", True), ("br, *;q=0.1", True)),
+    ],
 )
 def test_gzip_is_sent_to_those_who_take_it(header: str, zipped: bool) -> None:
     assert takes_gzip(header) is zipped
@@ -57,6 +72,7 @@ def test_an_etag_is_known_again() -> None:
         ("bytes=0-9", (0, 9)),
         ("bytes=90-", (90, 99)),
         ("bytes=-10", (90, 99)),
+        ("Bytes = 0-9", (0, 9)),
         ("bytes=-1000", (0, 99)),
         ("bytes=50-1000", (50, 99)),
         ("bytes=0-1,3-4", None),

@@ -14,8 +14,9 @@ _ACCEPTABLE = {
     "application/vnd.pypi.simple.latest+json": JSON_V1,
     "application/vnd.pypi.simple.latest+html": HTML_V1,
 }
-_PREFERENCE = (JSON_V1, HTML_V1, TEXT_HTML)
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_NAMED_FIRST = (JSON_V1, HTML_V1, TEXT_HTML)  # whoever names several alike has it easiest with the first
+_UNNAMED_FIRST = (TEXT_HTML, HTML_V1, JSON_V1)  # whoever takes anything may be a browser
+_RANGE = re.compile(r"bytes=([0-9]*)-([0-9]*)", re.IGNORECASE)
 
 
 @functools.lru_cache(maxsize=256)
@@ -26,19 +27,29 @@ def media_type(accept: str, query: str) -> str:
         value = value.replace("%2B", "+").replace("%2b", "+").replace("%2F", "/").replace("%2f", "/")
         if key == "format" and value in _ACCEPTABLE:
             return _ACCEPTABLE[value]
-    weights: dict[str, float] = {}
-    for part in accept.split(","):
-        name, quality = _weighted(part)
+    wanted = [_weighted(part) for part in accept.split(",")]
+    named: dict[str, float] = {}
+    for name, weight in wanted:
         if name in _ACCEPTABLE:
-            weights[_ACCEPTABLE[name]] = max(quality, weights.get(_ACCEPTABLE[name], 0.0))
-    best = max(weights.values(), default=0.0)
-    return next((each for each in _PREFERENCE if best and weights.get(each) == best), TEXT_HTML)
+            named[_ACCEPTABLE[name]] = max(weight, named.get(_ACCEPTABLE[name], 0.0))
+    ranges = dict(wanted)
+    # what a range says counts for the forms that are not named; the narrower range first (RFC 9110, 12.5.1)
+    unnamed = {
+        kind: ranges.get(kind.partition("/")[0] + "/*", ranges.get("*/*", 0.0))
+        for kind in _UNNAMED_FIRST
+        if kind not in named
+    }
+    weights = named | unnamed
+    best = max(weights.values())
+    order = [kind for kind in _NAMED_FIRST if kind in named] + [kind for kind in _UNNAMED_FIRST if kind in unnamed]
+    return next((kind for kind in order if best and weights[kind] == best), TEXT_HTML)
 
 
 @functools.lru_cache(maxsize=256)
 def takes_gzip(accept_encoding: str) -> bool:
-    """Whether gzip is named (or `*`) with a weight above 0."""
-    return any(name in ("gzip", "*") and quality > 0 for name, quality in map(_weighted, accept_encoding.split(",")))
+    """Whether gzip has a weight above 0; `*` counts when it is not named."""
+    wanted = dict(_weighted(part) for part in accept_encoding.split(","))
+    return wanted.get("gzip", wanted.get("x-gzip", wanted.get("*", 0.0))) > 0
 
 
 def has_it(if_none_match: str, etag: str) -> bool:
