@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PORTIONS = {name: ROOT / name / "pinwheel" for name in ("src", "index", "packaging", "deploy")}
 
-CORE = {"errors", "events", "pin", "ledger", "config", "console", "process", "archive", "scaffold"}
+CORE = {"errors", "events", "pin", "ledger", "config", "console", "process", "archive", "tarball", "scaffold"}
 TOP = {"cli", "__main__", "demo", "stage", "doctor"}
 
 STORES = {

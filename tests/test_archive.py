@@ -215,10 +215,11 @@ def test_members_are_counted_before_they_are_held_in_memory(
         (tmp_path / WHEEL).write_bytes(content[: end + 8] + b"\1\0\1\0" + content[end + 12 :])
     made: list[str] = []
     real = zipfile.ZipInfo
-    monkeypatch.setattr(zipfile, "ZipInfo", lambda *given: made.append("") or real(*given))  # type: ignore[func-returns-value]
-    assert reasons(tmp_path / WHEEL, WHEEL, Limits(members=200)) == ("the archive has more than 200 members",)
+    with monkeypatch.context() as patched:
+        patched.setattr(zipfile, "ZipInfo", lambda *given: made.append("") or real(*given))
+        assert reasons(tmp_path / WHEEL, WHEEL, Limits(members=200)) == ("the archive has more than 200 members",)
+        assert archive.wheel_metadata(tmp_path / WHEEL, Limits(members=200)) is None
     assert not made
-    assert archive.wheel_metadata(tmp_path / WHEEL, Limits(members=200)) is None
     assert any("METADATA" in each for each in reasons(tmp_path / WHEEL, WHEEL, Limits(members=300)))
 
 
@@ -257,7 +258,7 @@ def test_a_huge_header_about_a_header_is_not_read_into_memory(tmp_path: Path) ->
     with gzip.open(tmp_path / SDIST, "wb") as file:
         file.write(member("acme_greet-1.0.0/x", size=2**25, kind=tarfile.XHDTYPE).tobuf(tarfile.GNU_FORMAT))
         file.write(bytes(2**25))
-    assert reasons(tmp_path / SDIST, SDIST) == ("a member's header is larger than 1 MiB",)
+    assert any("a member's header is larger than 1 MiB" in each for each in reasons(tmp_path / SDIST, SDIST))
 
 
 def test_huge_metadata_is_refused(tmp_path: Path) -> None:
@@ -273,3 +274,132 @@ def test_what_old_and_new_backends_write_is_accepted(tmp_path: Path) -> None:
     assert archive.read(sdist(tmp_path / SDIST, metadata=new), SDIST).metadata_is_reliable
     for nonsense in (b"2.x", b"2.", b"two"):
         assert reasons(wheel(tmp_path / WHEEL, metadata=METADATA.replace(b"2.4", nonsense)), WHEEL)
+
+
+def packed(at: Path, tar: bytes) -> Path:
+    at.write_bytes(gzip.compress(tar, 1, mtime=0))
+    return at
+
+
+def tar_of(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
+    """A tar as it would be written by somebody who means harm: each header is followed by just these bytes."""
+    blocks = [info.tobuf(tarfile.GNU_FORMAT) + body + bytes(-len(body) % 512) for info, body in members]
+    return b"".join(blocks) + bytes(1024)
+
+
+def pax(text: bytes, kind: bytes = tarfile.XHDTYPE) -> tuple[tarfile.TarInfo, bytes]:
+    return member("pax", size=len(text), kind=kind), text
+
+
+def record(text: str) -> bytes:
+    length = len(text) + 3
+    return f"{length + len(str(length)) - 1} {text}\n".encode()
+
+
+INFO = (member("acme_greet-1.0.0/PKG-INFO", size=len(METADATA)), METADATA)
+
+
+@pytest.mark.parametrize(
+    ("tar", "reason"),
+    [
+        (tar_of(pax(b"1" * 2**20)), "makes no sense"),  # tarfile would look at it for a quarter of an hour
+        (tar_of(*[pax(b"1000000 a=" + b"x" * 2**15)] * 3), "makes no sense"),
+        (tar_of(*[(member("n", size=9, kind=tarfile.GNUTYPE_LONGNAME), b"x/PKG-INFO")] * 2000), "two names"),
+        (tar_of(*[pax(record("comment=" + "x" * 2**19), tarfile.XGLTYPE)] * 40), "names are longer"),
+        (tar_of(pax(record("path=x/y"), tarfile.XGLTYPE), INFO), "renames all"),
+        (tar_of(pax(record("GNU.sparse.map=0,1")), INFO), "sparse"),
+        (tar_of((member("x/y", kind=tarfile.GNUTYPE_SPARSE), b"")), "sparse"),
+        (tar_of(pax(record("size=-1")), INFO), "no number"),
+        (tar_of(INFO)[:600], "within"),
+        (tar_of(INFO)[:1024] + b"x" * 512 + bytes(1024), "damaged"),
+        (b"", "no PKG-INFO"),
+    ],
+    ids=lambda each: each if isinstance(each, str) else "",
+)
+def test_headers_that_mean_harm_are_refused_at_once(tmp_path: Path, tar: bytes, reason: str) -> None:
+    told = reasons(packed(tmp_path / SDIST, tar), SDIST)
+    assert any(reason in each for each in told), told
+
+
+def test_what_follows_the_end_of_a_tar_counts_too(tmp_path: Path) -> None:
+    path = packed(tmp_path / SDIST, tar_of(INFO) + bytes(2**21))
+    assert any("MiB" in each for each in reasons(path, SDIST, Limits(unpacked_bytes=2**20)))
+
+
+def test_a_gzip_file_may_have_several_parts_and_zeros_behind_them(tmp_path: Path) -> None:
+    tar = tar_of(INFO)
+    parts = b"".join(gzip.compress(tar[start : start + 700]) for start in range(0, len(tar), 700))
+    (tmp_path / SDIST).write_bytes(parts + bytes(5000))
+    assert archive.read(tmp_path / SDIST, SDIST).core_metadata == METADATA
+    (tmp_path / SDIST).write_bytes(parts + b"garbage")
+    assert reasons(tmp_path / SDIST, SDIST)
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_every_format_of_tar_is_read_as_python_reads_it(tmp_path: Path, form: int) -> None:
+    with tarfile.open(tmp_path / SDIST, "w:gz", format=form) as file:
+        for name in ("PKG-INFO", "long/" * 20 + "x" * 80, "ä.py" if form != tarfile.USTAR_FORMAT else "a.py", "empty"):
+            info = member(f"acme_greet-1.0.0/{name}", size=0 if name == "empty" else len(METADATA))
+            info.mtime = 1.5 if form == tarfile.PAX_FORMAT else 1
+            file.addfile(info, io.BytesIO(METADATA))
+        file.addfile(member("acme_greet-1.0.0/folder", kind=tarfile.DIRTYPE))
+        file.addfile(
+            member(
+                "acme_greet-1.0.0/link",
+                kind=tarfile.SYMTYPE,
+                target="long/" * (15 if form == tarfile.USTAR_FORMAT else 30),
+            )
+        )
+    with tarfile.open(tmp_path / SDIST) as file:
+        wanted = [(each.name, each.size) for each in file if each.isfile()]
+    found = archive.read(tmp_path / SDIST, SDIST)
+    assert [(each.path, each.size_bytes) for each in found.members] == wanted
+
+
+def test_a_thousand_faults_are_told_as_a_few_and_a_number(tmp_path: Path) -> None:
+    bad = [member(f"acme_greet-1.0.0/{number}", kind=tarfile.FIFOTYPE) for number in range(1000)]
+    told = reasons(sdist(tmp_path / SDIST, *bad, metadata=METADATA.replace(b"1.0.0", b"2.0")), SDIST)
+    assert len(told) < 30
+    assert any("980 more" in each for each in told)
+    assert any("2.0" in each for each in told), "what is wrong otherwise is not lost among them"
+
+
+def test_many_metadata_files_are_not_held_in_memory(tmp_path: Path) -> None:
+    many = [member(f"top{number}/PKG-INFO", size=1000) for number in range(100)]
+    assert any("2 PKG-INFO" in each for each in reasons(sdist(tmp_path / SDIST, *many), SDIST))
+
+
+def test_a_wheel_with_a_damaged_member_is_refused(tmp_path: Path) -> None:
+    """It lists well, and nobody could install it; nor could its version be published again."""
+    with zipfile.ZipFile(wheel(tmp_path / WHEEL), "a") as file:
+        file.writestr("acme_greet/data.bin", b"0123456789" * 10)
+    content = (tmp_path / WHEEL).read_bytes()
+    (tmp_path / WHEEL).write_bytes(content.replace(b"0123456789", b"0123X56789", 1))
+    assert any("acme_greet/data.bin" in each and "damaged" in each for each in reasons(tmp_path / WHEEL, WHEEL))
+
+
+def test_a_wheel_with_two_dist_info_folders_is_refused(tmp_path: Path) -> None:
+    path = wheel(tmp_path / WHEEL, {"other-1.0.dist-info/entry_points.txt": b""})
+    assert any("more than one .dist-info" in each for each in reasons(path, WHEEL))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"Version: " + b"1" * 5000,
+        b"Requires-Dist: a; " + b"(" * 5000 + b"python_version>'3'" + b")" * 5000,
+        b"Requires-Python: >=" + b"1" * 5000,
+        b"License-Expression: " + b"(" * 5000 + b"MIT" + b")" * 5000,
+        b"Content-Type: message/rfc822\n\n" * 3000,
+        b'Content-Type: text/plain; charset="a\0b"',
+        b"Dynamic: Name",
+        b"Project-URL: one\nProject-URL: one",
+    ],
+    ids=lambda line: line.partition(b":")[0].decode(),
+)
+def test_metadata_that_means_harm_is_at_most_a_reason(tmp_path: Path, line: bytes) -> None:
+    bad = METADATA.replace(
+        b"Version: 1.0.0\n", line + b"\n" if line.startswith(b"Version") else b"Version: 1.0.0\n" + line + b"\n"
+    )
+    with contextlib.suppress(BadArchive):
+        archive.read(wheel(tmp_path / WHEEL, metadata=bad), WHEEL)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import gzip
-import io
 import lzma
 import posixpath
 import re
@@ -25,8 +23,9 @@ from typing import IO, Literal
 
 from packaging.metadata import InvalidMetadata, Metadata, parse_email
 from packaging.utils import canonicalize_name, canonicalize_version, parse_sdist_filename, parse_wheel_filename
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
+from pinwheel import tarball
 from pinwheel.errors import PinwheelError
 
 MEBIBYTE = 1024 * 1024
@@ -40,13 +39,12 @@ _BROKEN_ZIP = (
 )
 _METADATA_2 = re.compile(r"2\.[0-9]{1,3}")
 _FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*")
-_HEADERS_ABOUT_HEADERS = (
-    tarfile.XHDTYPE,
-    tarfile.XGLTYPE,
-    tarfile.SOLARIS_XHDTYPE,
-    tarfile.GNUTYPE_LONGNAME,
-    tarfile.GNUTYPE_LONGLINK,
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_BROKEN_METADATA = (
+    *(ValueError, LookupError, TypeError, AttributeError, AssertionError),  # email's parser and packaging's
+    *(RecursionError, MemoryError),  # a marker or a licence of a thousand parentheses
 )
+MOST_ALIKE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +185,11 @@ def _wheel(path: Path, named: Named, limits: Limits, reasons: list[str]) -> tupl
         ]
         found = [each for each in infos if _in_dist_info(each.filename, "METADATA")]
         reasons += [_other_folder(each.filename, named) for each in found if not _fits(each.filename, named)]
+        folders = {each.filename.partition("/")[0] for each in infos if ".dist-info/" in each.filename}
+        if sum(folder.endswith(".dist-info") for folder in folders) > 1:
+            reasons.append("the wheel has more than one .dist-info folder")
         documents = [_contents(wheel, each, limits) for each in found[:2]]
+        reasons += _damaged(wheel, infos)
         return [Member(each.filename, each.file_size) for each in infos if not each.filename.endswith("/")], documents
 
 
@@ -254,7 +256,7 @@ def _fits(member: str, named: Named) -> bool:
     name, _, version = member.partition(".dist-info/")[0].partition("-")
     try:
         return canonicalize_name(name) == named.name and Version(version) == named.version
-    except InvalidVersion:
+    except ValueError:
         return False
 
 
@@ -263,15 +265,30 @@ def _other_folder(member: str, named: Named) -> str:
 
 
 def _contents(wheel: zipfile.ZipFile, info: zipfile.ZipInfo, limits: Limits) -> bytes:
-    with wheel.open(info) as file:
-        return _bounded(file, printable(info.filename), limits)
-
-
-def _bounded(file: IO[bytes], name: str, limits: Limits) -> bytes:
-    data = file.read(limits.metadata_bytes + 1)
+    with _member(wheel, info) as file:
+        data = file.read(limits.metadata_bytes + 1)
     if len(data) > limits.metadata_bytes:
-        raise _Unreadable(f"{name} is larger than {limits.metadata_bytes} bytes")
+        raise _Unreadable(f"{printable(info.filename)} is larger than {limits.metadata_bytes} bytes")
     return data
+
+
+def _member(wheel: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
+    if info.compress_type not in _METHODS:
+        # not every installer knows others, and LZMA's may ask for 4 GiB of memory
+        raise _Unreadable(f"the member {printable(info.filename)!r} is compressed otherwise than by deflate")
+    return wheel.open(info)
+
+
+def _damaged(wheel: zipfile.ZipFile, infos: Iterable[zipfile.ZipInfo]) -> list[str]:
+    """The first member that nobody could unpack: a checksum is wrong, or it does not begin where it is said to."""
+    for info in infos:
+        try:
+            with _member(wheel, info) as file:
+                while file.read(MEBIBYTE):
+                    pass
+        except (*_BROKEN_ZIP, _Unreadable) as error:
+            return [f"the member {printable(info.filename)!r} is damaged: {error}"]
+    return []
 
 
 def _check_volume(unpacked: int, packed: int, limits: Limits) -> None:
@@ -281,62 +298,32 @@ def _check_volume(unpacked: int, packed: int, limits: Limits) -> None:
         raise _Unreadable(f"the archive unpacks to more than {limits.ratio} times its size")
 
 
-class _Inflated(io.RawIOBase):
-    """The decompressed stream of a gzip file, which stops with `_Unreadable` where `limits` end."""
-
-    def __init__(self, file: gzip.GzipFile, packed: int, limits: Limits) -> None:
-        self._file = file
-        self._packed = packed
-        self._limits = limits
-        self._unpacked = 0
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._file.read(size if size >= 0 else MEBIBYTE)
-        self._unpacked += len(data)
-        _check_volume(self._unpacked, self._packed, self._limits)
-        return data
-
-
-class _Header(tarfile.TarInfo):
-    """A tar header that refuses to read a huge header about a header: tarfile would hold all of it in memory."""
-
-    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
-        if self.type in _HEADERS_ABOUT_HEADERS and self.size > MEBIBYTE:
-            raise _Unreadable("a member's header is larger than 1 MiB")
-        return super()._proc_member(archive)  # type: ignore[misc, no-any-return]
-
-
 def _sdist(path: Path, limits: Limits, reasons: list[str]) -> tuple[list[Member], list[bytes]]:
     members: list[Member] = []
     documents: list[bytes] = []
+    faults: list[str] = []
     tops: set[str] = set()
+    packed = path.stat().st_size
     try:
-        with (
-            gzip.open(path) as inflating,
-            tarfile.open(
-                fileobj=_Inflated(inflating, path.stat().st_size, limits),
-                mode="r|",
-                tarinfo=_Header,
-                errorlevel=2,
-            ) as archive,
-        ):
-            for count, info in enumerate(archive, 1):
+        with path.open("rb", buffering=0) as file:
+            stream = tarball.Inflated(file, lambda unpacked: _check_volume(unpacked, packed, limits))
+            for count, info in enumerate(tarball.members(stream), 1):
                 if count > limits.members:
                     raise _Unreadable(f"the archive has more than {limits.members} members")
-                archive.members = []  # type: ignore[attr-defined] # or tarfile keeps every header
                 tops.add(info.name.lstrip("/").partition("/")[0])
-                reasons += _faults_of_member(info)
+                faults += _faults_of_member(info)
                 if not info.isfile():
                     continue
                 members.append(Member(info.name, info.size))
                 if info.name.count("/") == 1 and info.name.endswith("/PKG-INFO"):
-                    file = archive.extractfile(info)
-                    if file is not None:
-                        documents.append(_bounded(file, printable(info.name), limits))
-            while inflating.read(MEBIBYTE):
-                pass  # to the end, for gzip's own checksum: a cut file must not pass
-    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, UnicodeError) as error:
+                    if info.size > limits.metadata_bytes:
+                        raise _Unreadable(f"{printable(info.name)} is larger than {limits.metadata_bytes} bytes")
+                    if len(documents) < 2:
+                        documents.append(stream.read(info.size))
+    except tarball.BadTarball as error:
         raise _Unreadable(f"this is not a readable .tar.gz archive: {error}") from error
+    finally:
+        reasons += few(faults)
     if len(tops) > 1:
         reasons.append("the sdist has more than one folder at its top")
     return members, documents
@@ -366,7 +353,16 @@ def _faults_of_paths(members: Iterable[Member]) -> list[str]:
         if not path or path.startswith("/") or "\\" in path or "\0" in path or ".." in path.split("/")
     ]
     faults += [f"the member {printable(path)!r} is there twice" for path, times in Counter(paths).items() if times > 1]
-    return faults if len(faults) <= 20 else [*faults[:20], f"and {len(faults) - 20} more like that"]
+    return few(faults)
+
+
+def few(faults: list[str]) -> list[str]:
+    """So many of them as a person reads, and how many more there are."""
+    return (
+        faults
+        if len(faults) <= MOST_ALIKE
+        else [*faults[:MOST_ALIKE], f"and {len(faults) - MOST_ALIKE} more like that"]
+    )
 
 
 def _metadata(document: bytes, named: Named, reasons: list[str]) -> Metadata | None:
@@ -375,19 +371,26 @@ def _metadata(document: bytes, named: Named, reasons: list[str]) -> Metadata | N
     Lenient where installers are: a field that is newer than the stated metadata version is no fault (setuptools
     wrote License-File into 2.1 for years), nor is a metadata version 2.x newer than `packaging` knows.
     """
-    raw, unparsed = parse_email(document)
+    try:
+        raw, unparsed = parse_email(document)
+    except _BROKEN_METADATA as error:
+        reasons.append(f"the metadata cannot be read: {type(error).__name__}")
+        return None
     metadata = Metadata.from_raw(raw, validate=False)
-    faults: dict[str, str] = {}
-    for key in ("metadata_version", "name", "version", *raw, *unparsed):
-        attribute = key.replace("-", "_")
+    faults = {
+        key: f"the metadata's {key} cannot be read"
+        for key in ("name", "version", "metadata-version", "requires-dist", "requires-python")
+        if key in unparsed
+    }
+    for attribute in ("metadata_version", "name", "version", *raw):
         if attribute == "metadata_version" and _METADATA_2.fullmatch(raw.get("metadata_version", "")):
             continue
-        if key in unparsed and key in ("name", "version", "metadata-version", "requires-dist", "requires-python"):
-            faults[attribute] = f"the metadata's {key} cannot be read"
         try:
-            getattr(metadata, attribute, None)
+            getattr(metadata, attribute)
         except InvalidMetadata as error:
-            faults.setdefault(attribute, f"the metadata is invalid: {error}")
+            faults.setdefault(attribute.replace("_", "-"), f"the metadata is invalid: {error}")
+        except _BROKEN_METADATA:
+            faults.setdefault(attribute.replace("_", "-"), f"the metadata's {attribute} makes no sense")
     reasons += faults.values()
     if "name" not in faults and canonicalize_name(metadata.name) != named.name:
         reasons.append(f"the filename says {named.name}, the metadata {printable(metadata.name)}")
