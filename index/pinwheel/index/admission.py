@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from pinwheel import archive
 from pinwheel.archive import BadArchive, Distribution, Limits, Named
 from pinwheel.errors import PinwheelError
 from pinwheel.index.entries import FileEntry, NewFile
-from pinwheel.index.upload import Received
+from pinwheel.index.upload import CONTENT, Received
 
 _FILETYPES = {"bdist_wheel": "wheel", "sdist": "sdist"}
 
@@ -61,11 +61,11 @@ class Admitted:
 
 def judge(form: Received, limits: Limits) -> Admitted:
     """Let the upload in or raise `Rejected`."""
-    reasons = list(form.faults)
+    reasons = archive.few(form.faults)
     if form.path is None:
-        raise Rejected("", [*reasons, "the form has no file in its field 'content'"])
+        raise Rejected("", [*reasons, f"the form has no file in its field {CONTENT!r}"])
     reasons += [
-        f"the form says {name} {stated}, the file has {found}"
+        f"the form says {name} {archive.printable(stated)}, the file has {found}"
         for name, found in form.digests.items()
         if (stated := form.field(name).lower()) and stated != found
     ]
@@ -100,7 +100,7 @@ def _disagreements(form: Received, named: Named) -> list[str]:
         try:
             if Version(version) != named.version:
                 reasons.append(f"the form says version {archive.printable(version)}, the filename {named.version}")
-        except InvalidVersion:
+        except ValueError:  # also for a number of more than 4,300 digits, which is no InvalidVersion
             reasons.append(f"the form's version {archive.printable(version)} is no version")
     if filetype and _FILETYPES.get(filetype) != named.kind:
         reasons.append(f"the form says filetype {archive.printable(filetype)}, the filename is that of a {named.kind}")

@@ -17,6 +17,7 @@ from multipart import (  # type: ignore[import-untyped]
     parse_options_header,
 )
 
+from pinwheel.archive import printable
 from pinwheel.index.answers import Environ, Stop, text
 from pinwheel.index.disk import full_disk_told, scratch_file, write_all
 from pinwheel.index.entries import CHUNK_BYTES
@@ -64,7 +65,7 @@ def content_length(environ: Environ) -> int:
     announced = environ.get("CONTENT_LENGTH") or environ.get("HTTP_CONTENT_LENGTH") or ""
     if not announced:
         return -1
-    if not (announced.isascii() and announced.isdigit()):
+    if not (announced.isascii() and announced.isdigit() and len(announced) < 20):
         raise Stop(text(400, "Content-Length is not a number"))
     return int(announced)
 
@@ -91,9 +92,20 @@ def _read(source: Any, boundary: str, length: int, partial: BinaryIO, largest_by
         "md5_digest": hashlib.md5(usedforsecurity=False),
     }
     segment: MultipartSegment | None = None
+    body_bytes = 0
+
+    def piece(size: int) -> bytes:
+        nonlocal body_bytes
+        found: bytes = source.read(size)
+        body_bytes += len(found)
+        if body_bytes > largest_bytes + FORM_BYTES:
+            raise Stop(too_large(largest_bytes))
+        return found
+
     try:
-        parser = PushMultipartParser(boundary, content_length=length, max_segment_count=MOST_SEGMENTS, strict=True)
-        for event in parser.parse_blocking(source.read, CHUNK_BYTES):
+        # not strict: that refuses the line end behind the last boundary when it comes in a piece of its own
+        parser = PushMultipartParser(boundary, content_length=length, max_segment_count=MOST_SEGMENTS)
+        for event in parser.parse_blocking(piece, CHUNK_BYTES):
             if isinstance(event, MultipartSegment):
                 segment = event
                 if event.name == CONTENT and event.filename is not None:
@@ -127,6 +139,6 @@ def _read(source: Any, boundary: str, length: int, partial: BinaryIO, largest_by
         try:
             form.fields.setdefault(name, []).append(value.decode())
         except UnicodeDecodeError:
-            form.faults.append(f"the form's field {name!r} is not UTF-8")
+            form.faults.append(f"the form's field {printable(name)!r} is not UTF-8")
     form.digests = {name: digest.hexdigest() for name, digest in digests.items()}
     return form
