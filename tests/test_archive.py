@@ -216,7 +216,7 @@ def test_members_are_counted_before_they_are_held_in_memory(
     made: list[str] = []
     real = zipfile.ZipInfo
     with monkeypatch.context() as patched:
-        patched.setattr(zipfile, "ZipInfo", lambda *given: made.append("") or real(*given))
+        patched.setattr(zipfile, "ZipInfo", lambda *given: made.append("") or real(*given))  # type: ignore[func-returns-value]
         assert reasons(tmp_path / WHEEL, WHEEL, Limits(members=200)) == ("the archive has more than 200 members",)
         assert archive.wheel_metadata(tmp_path / WHEEL, Limits(members=200)) is None
     assert not made

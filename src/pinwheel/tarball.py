@@ -89,10 +89,10 @@ def members(stream: Inflated) -> Iterator[tarfile.TarInfo]:
     names_bytes = 0
     said: dict[str, str] = {}
     while block := stream.read(tarfile.BLOCKSIZE):
+        if not any(block):
+            break  # the end of the archive
         try:
             info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-        except tarfile.EOFHeaderError:
-            break
         except tarfile.HeaderError as error:
             raise BadTarball(f"a header is damaged: {error}") from error
         if info.size < 0:
