@@ -180,7 +180,7 @@ def _clients(loaded: config.Loaded, start: Path, environ: Mapping[str, str]) -> 
     for fault in faults:
         yield Finding("fault" if fault.grave else "advice", "clients", f"{fault.where}: {fault.problem}", fault.remedy)
     if not any(fault.grave for fault in faults):
-        yield Finding("good", "clients", "no other index is asked beside the configured one")
+        yield Finding("good", "clients", "no client here asks anybody else's index beside the configured one")
 
 
 def _repositories(loaded: config.Loaded, start: Path) -> list[Path]:

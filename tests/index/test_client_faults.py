@@ -54,6 +54,14 @@ def test_a_folder_of_this_machine_is_milder() -> None:
     assert [fault.grave for fault in pip("[global]\nfind-links = /opt/wheels\n  file:///opt/pypi")] == [False, False]
 
 
+def test_another_index_in_place_of_ours_is_mentioned() -> None:
+    (fault,) = pip("[global]\nindex-url = https://u:secret@pypi.org/simple\n")
+    assert (fault.grave, "secret" in fault.problem) == (False, False)
+    assert pip(f"[global]\nindex-url = {BASE}/c/prod/simple/\n") == []
+    (fault,) = pip("", PIP_INDEX_URL="https://pypi.org/simple")
+    assert fault.remedy == "unset PIP_INDEX_URL"
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import shutil
 import subprocess
 import zipfile
 from collections.abc import Callable
@@ -172,6 +173,21 @@ def test_uv_checks_what_is_there_before_it_uploads(tools: Tools, home: Home, ser
         assert ("Uploading" in done.stderr) is once
     done = home.run(program, *argv, *check, *written(home, second), env=login)
     assert (done.returncode != 0, "Uploading" in done.stderr) == (True, False), done.stderr
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["measured", "chunked"])
+def test_curl_uploads_with_and_without_a_length(home: Home, server: Server, token: str, chunked: bool) -> None:
+    """Three MiB, for which curl first asks whether they are wanted (Expect: 100-continue)."""
+    curl = shutil.which("curl") or pytest.skip("curl is not installed")
+    made = wheel(f"curled-{'chunked' if chunked else 'measured'}", padding=3 * 2**20)
+    (file,) = written(home, made)
+    (home.home / ".netrc").write_text(f"machine 127.0.0.1 login __token__ password {token}\n")
+    fields = {":action": "file_upload", "name": made.project, "version": made.version}
+    form = [word for key, value in fields.items() for word in ("-F", f"{key}={value}")]
+    for _ in range(2):
+        argv = (curl, "--silent", "--show-error", "--fail-with-body", "--netrc", *form, "-F", f"content=@{file}")
+        home.done(*argv, *(("-H", "Transfer-Encoding: chunked") if chunked else ()), f"{server.url}legacy/")
+    assert names(server.ask("GET", f"/simple/{made.project}/", token, headers=JSON)) == [made.filename]
 
 
 @pytest.mark.parametrize("version", ["2.1", "2.2", "2.3", "2.4", "2.5", "2.6", "2.9"])

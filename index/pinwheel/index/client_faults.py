@@ -51,7 +51,7 @@ def pip_faults(files: Iterable[Text], environ: Mapping[str, str], base: str) -> 
         for section, values in sections.items():
             for key, value in values.items():
                 said[section, key.replace("_", "-")] = (value, file.where)
-    for rule in (*RULES, "trusted-host"):
+    for rule in (*RULES, "trusted-host", "index-url"):
         variable = f"PIP_{rule.upper().replace('-', '_')}"
         if environ.get(variable):  # an empty one leaves the files as they are
             said = {key: value for key, value in said.items() if key[1] != rule}
@@ -62,6 +62,8 @@ def pip_faults(files: Iterable[Text], environ: Mapping[str, str], base: str) -> 
         if key in RULES:
             for address in value.split():
                 yield from _other(address, base, where, f"pip's {named}", remedy)
+        if key == "index-url" and value and not _is(value, base):
+            yield ClientFault(where, f"pip's {named} is {_shown(value)}, not the index", remedy, grave=False)
         if key == "trusted-host" and _host(base) in {word.partition(":")[0] for word in value.split()}:
             yield ClientFault(where, f"pip's {named} switches off the check of the index's certificate", "take it out")
 
