@@ -26,6 +26,7 @@ HOMES = {
     "pypiserver": {"index.engine"},
     "granian": {"index.worker"},
     "sqlalchemy": {"index.tables", "index.database", *STORES},
+    "prometheus_client": {"index.metrics"},
     "multipart": {"index.upload"},
     "bcrypt": {"index.passwords"},
     "urllib3": {"index.client", "index.upstream"},
@@ -53,7 +54,7 @@ NOUNS = {
     ),
     *(f"index.{name}" for name in ("entries", "pages", "listing", "negotiation", "answers", "policy", "tables")),
     *("index.client_settings", "index.client_faults"),
-    *(f"index.{name}" for name in ("routes", "grants", "forwarded")),
+    *(f"index.{name}" for name in ("routes", "grants", "forwarded", "observer")),
 }
 """Modules of values and pure functions: no clock, no chance, no file, no network."""
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pinwheel.errors import PinwheelError
 from pinwheel.index.access import Access
@@ -21,6 +23,7 @@ from pinwheel.index.event_log import DatabaseEventLog
 from pinwheel.index.import_records import DatabaseImports
 from pinwheel.index.last_use import LastUse
 from pinwheel.index.leases import DatabaseLeases
+from pinwheel.index.observer import Nobody, Observer
 from pinwheel.index.page_cache import PageCache
 from pinwheel.index.policy import Policy
 from pinwheel.index.publishing import Publisher
@@ -29,6 +32,11 @@ from pinwheel.index.releases import DatabaseReleases
 from pinwheel.index.tokens import DatabaseTokens
 from pinwheel.index.upstream import Upstreams
 
+if TYPE_CHECKING:
+    from pinwheel.index.app import IndexApp
+    from pinwheel.index.watching import Watched
+
+METRICS = "metrics"
 DATABASE = "index.sqlite"
 LAST_S = 253402300799.0  # the end of the year 9999, after which RFC 3339 has no dates
 
@@ -116,15 +124,44 @@ class Setup:
     policy: Policy = Policy()  # noqa: RUF009 - frozen
 
 
-def application(
-    setup: Setup,
-    log: Callable[[str], None] | None = None,
-    beside: Callable[[Callable[[], None]], None] = lambda _duty: None,
-) -> object:
-    """The WSGI application of one worker, with connections of its own.
+Beside = Callable[[Callable[[], None]], None]
+
+
+def watched(setup: Setup, access_log: str, beside: Beside) -> Watched:
+    """What one worker answers with: the application, counted, and logged to the file `access_log` if it has a name.
 
     `beside` gets what is to run beside the requests, each for as long as the worker lives.
     """
+    from pinwheel.index.access_log import AccessLog
+    from pinwheel.index.metrics import Facts, Metrics
+    from pinwheel.index.watching import Watched
+
+    open_folder = stored(setup.folder)
+
+    def facts() -> Facts:
+        totals = open_folder.records.totals()
+        room = os.statvfs(setup.folder / "blobs")
+        held = open_folder.leases.held(time.time())
+        return Facts(totals.projects, totals.files, totals.size_bytes, room.f_bavail * room.f_frsize, held)
+
+    metrics = Metrics(setup.folder / METRICS, facts)
+    log = AccessLog(access_log, now) if access_log else None
+    return Watched(_application(open_folder, setup, to_stderr, beside, metrics, metrics.text), metrics, log)
+
+
+def application(setup: Setup, log: Callable[[str], None] | None = None) -> IndexApp:
+    """The WSGI application, with connections of its own; nothing is counted."""
+    return _application(stored(setup.folder), setup, log or to_stderr, lambda _duty: None, Nobody(), None)
+
+
+def _application(
+    open_folder: Stored,
+    setup: Setup,
+    log: Callable[[str], None],
+    beside: Beside,
+    observer: Observer,
+    metrics: Callable[[], bytes] | None,
+) -> IndexApp:
     from pinwheel.index.app import IndexApp
     from pinwheel.index.engine import Engine
     from pinwheel.index.mirror import Mirror
@@ -132,12 +169,12 @@ def application(
     from pinwheel.index.uploading import Uploading
     from pinwheel.index.upstream import UpstreamClient
 
-    open_folder = stored(setup.folder)
     cache = PageCache(open_folder.records)
     policy = setup.policy
     mirror = None
     if setup.upstreams is not None:
-        mirror = Mirror(setup.folder / "upstream", UpstreamClient(setup.upstreams, log or to_stderr), policy.cooldown)
+        client = UpstreamClient(setup.upstreams, log, observer=observer)
+        mirror = Mirror(setup.folder / "upstream", client, policy.cooldown, observer=observer)
     publisher = Publisher(open_folder.records, open_folder.blobs, now, cache.publish)
     curator = Curator(open_folder.releases, open_folder.records, open_folder.blobs, now, cache.publish)
     engine = Engine(open_folder.records, publisher, curator, open_folder.temporary, policy)
@@ -157,6 +194,7 @@ def application(
             attachments=open_folder.attachments,
             now=time.time,
             stamp=stamp,
+            metrics=metrics,
         ),
         engine=engine,
         trusted_proxies=policy.trusted_proxies,

@@ -32,6 +32,7 @@ MOST_JSON_BYTES = 16 * 1024 * 1024
 MOST_ATTACHMENT_BYTES = 8 * 1024 * 1024
 LONGEST_LEASE_S = 3600.0
 LONGEST_MINTED_S = 24 * 3600.0
+METRICS_TYPE = ("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 FILES_URL = "../../files/"  # as seen from /-/projects/NAME
 DEPLOYED = ("bootstrapped", "prepared", "activated", "reverted", "failed", "rollout-started", "rollout-finished")
 _ATTACHMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,299}")
@@ -52,6 +53,7 @@ class Control:
         attachments: Attachments,
         now: Callable[[], float],
         stamp: Callable[[float], str],
+        metrics: Callable[[], bytes] | None = None,
     ) -> None:
         self._records = records
         self._blobs = blobs
@@ -61,6 +63,7 @@ class Control:
         self._attachments = attachments
         self._now = now
         self._stamp = stamp
+        self._metrics = metrics
 
     def answer(self, environ: Environ, principal: Principal, path: str) -> Answer:
         """Answer `path`, which is what follows `/-/`. Raises `Stop`, `Denied`."""
@@ -69,6 +72,10 @@ class Control:
         match method, head:
             case "GET", "whoami" if not rest:
                 return self._whoami(principal)
+            case "GET", "metrics" if not rest and self._metrics is not None:
+                if not principal.sees_everything:
+                    raise Denied("the metrics are about all projects, and need the scope read for them", unnamed=False)
+                return Answer(200, (METRICS_TYPE, ("Cache-Control", "no-store")), self._metrics())
             case "GET", "projects" if rest and "/" not in rest:
                 return self._project(principal, canonicalize_name(rest))
             case "POST", "events" if not rest:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, Row, and_, select
+from sqlalchemy import Connection, Row, and_, func, select
 
 from pinwheel.index.database import Database, epoch
 from pinwheel.index.tables import leases
@@ -37,6 +37,9 @@ class Leases(Protocol):
 
     def holder(self, environment: str, now: float) -> HeldLease | None:
         """Who has the environment now."""
+
+    def held(self, now: float) -> int:
+        """How many environments somebody has now."""
 
 
 class DatabaseLeases:
@@ -88,6 +91,10 @@ class DatabaseLeases:
         with self._database.reading() as connection:
             row = _lease_row(connection, environment)
             return _lease(row) if row is not None and row.expires_at > now else None
+
+    def held(self, now: float) -> int:
+        with self._database.reading() as connection:
+            return connection.execute(select(func.count()).where(leases.c.expires_at > now)).scalar_one()
 
 
 def _lease_row(connection: Connection, environment: str) -> Row[Any] | None:

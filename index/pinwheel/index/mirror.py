@@ -30,6 +30,7 @@ from pinwheel.index.disk import full_disk_told, scratch_file, sweep_scratch, syn
 from pinwheel.index.entries import Project
 from pinwheel.index.flights import Flights
 from pinwheel.index.listing import Listing, read_page, readings
+from pinwheel.index.observer import Nobody, Observer
 from pinwheel.index.page_cache import FILES_URL
 from pinwheel.index.pages import Page
 from pinwheel.index.recent import Recent
@@ -75,7 +76,9 @@ class Mirror:
         client: UpstreamClient,
         rules: Cooldown = Cooldown(),  # noqa: B008 - frozen
         now: Callable[[], float] = time.time,
+        observer: Observer = Nobody(),  # noqa: B008 - has no state
     ) -> None:
+        self._observer = observer
         self._pages = folder / "pages"
         self._temporary = folder / "tmp"
         self._client = client
@@ -100,6 +103,7 @@ class Mirror:
         Raises `UpstreamFailed` when that is not known, `TooManyWait`, `NoSpace`.
         """
         known = self._fresh(project)
+        self._observer.looked_up("page", kept=known is not None)
         if known is None and not self._is_missed(project):
             with self._waits():
                 known = self._current(project)
@@ -114,6 +118,7 @@ class Mirror:
         if sighting is None:
             return None
         file = self._blobs.open(sha256)
+        self._observer.looked_up("file", kept=file is not None)
         if file is None:
             with self._waits():
                 self._fetch(self._up_to_date(sighting))

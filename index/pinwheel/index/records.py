@@ -71,6 +71,9 @@ class Records(Protocol):
     def needs(self, sha256: str) -> bool:
         """Whether a record needs this blob. Costs the same however many records there are."""
 
+    def totals(self) -> Totals:
+        """How much is published."""
+
     def stamp(self) -> int:
         """A number that differs whenever anything may have changed since it was last asked. Must be very cheap."""
 
@@ -90,6 +93,15 @@ class Serials:
 
     files: int
     access: int
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Projects that have files, and their files."""
+
+    projects: int
+    files: int
+    size_bytes: int
 
 
 class DatabaseRecords:
@@ -187,6 +199,12 @@ class DatabaseRecords:
         )
         with self._database.reading() as connection:
             return any(connection.execute(each.limit(1)).first() is not None for each in wanted)
+
+    def totals(self) -> Totals:
+        counted = (func.count(files.c.project_id.distinct()), func.count(), func.sum(files.c.size_bytes))
+        with self._database.reading() as connection:
+            row = connection.execute(select(*counted).where(files.c.removed_at.is_(None))).one()
+            return Totals(row[0], row[1], int(row[2] or 0))
 
     def stamp(self) -> int:
         return self._database.stamp()

@@ -23,6 +23,7 @@ from pinwheel.errors import PinwheelError, UsageError
 from pinwheel.index.breaker import Breaker
 from pinwheel.index.disk import write_all
 from pinwheel.index.entries import CHUNK_BYTES
+from pinwheel.index.observer import Nobody, Observer
 from pinwheel.index.recent import Recent
 
 ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
@@ -83,8 +84,13 @@ class UpstreamClient:
     """
 
     def __init__(
-        self, upstreams: Upstreams, log: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+        self,
+        upstreams: Upstreams,
+        log: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+        observer: Observer = Nobody(),  # noqa: B008 - has no state
     ) -> None:
+        self._observer = observer
         self._urls = upstreams.urls
         self._credentials = {_origin(url): credential for url in reversed(self._urls) if (credential := _apart(url)[1])}
         self.log = log
@@ -175,6 +181,7 @@ class UpstreamClient:
         breaker = self._breaker(clean)
         wait_s = breaker.wait_s(self._clock())
         if wait_s > 0:
+            self._observer.kept_from_upstream(urlsplit(clean).netloc)
             raise UpstreamFailed(f"the upstream keeps failing and is not asked for {wait_s:.0f} s", where=clean)
         started, until, status = time.time(), self._clock() + within_s, 0
         try:
@@ -200,6 +207,7 @@ class UpstreamClient:
             seconds = round(time.time() - started, 4)
             line = {"log": "upstream", "url": clean, "started": started, "seconds": seconds, "status": status}
             self.log(json.dumps(line))
+            self._observer.asked_upstream(urlsplit(clean).netloc, status, seconds)
 
     def _breaker(self, url: str) -> Breaker:
         origin = _origin(url)

@@ -12,9 +12,9 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from granian import Granian
 from granian.constants import Interfaces
@@ -27,9 +27,19 @@ LOG_TO_STDERR = {"formatter": "generic", "class": "logging.StreamHandler", "stre
 _PR_SET_PDEATHSIG = 1
 
 
+class Leaving(Protocol):
+    """A WSGI application that can be told that its worker is to leave."""
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]: ...
+
+    def leave(self) -> None: ...
+
+    def end(self) -> None:
+        """The last request was answered."""
+
+
 def work(
-    make: Callable[[], object],
-    leaving: Callable[[], None],
+    make: Callable[[], Leaving],
     *,
     listening: int,
     ready: int,
@@ -38,8 +48,8 @@ def work(
 ) -> None:
     """Answer requests with what `make` makes until SIGTERM, then finish those that have begun.
 
-    `leaving` runs on SIGUSR1. Something is written to `ready` once connections to `listening` are taken. The worker
-    dies with `parent`, also when that is killed with SIGKILL.
+    On SIGUSR1 it is told to leave, and no more connections are taken. Something is written to `ready` once connections
+    to `listening` are taken. The worker dies with `parent`, also when that is killed with SIGKILL.
     """
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
@@ -51,17 +61,19 @@ def work(
     for number in numbers:
         signal.signal(number, signal.SIG_DFL)  # until granian has its own
 
+    made: list[Leaving] = []
+
     def leave() -> None:
-        leaving()
+        made[0].leave()
         _accept_no_more(listening)
 
     threading.Thread(target=_heed, args=(leave,), daemon=True).start()
-    made = make()
+    made.append(make())
 
-    def loaded() -> object:
+    def loaded() -> Leaving:
         os.write(ready, b".")
         os.close(ready)
-        return made
+        return made[0]
 
     server = _InThisProcess(
         target="pinwheel.index",
@@ -74,6 +86,7 @@ def work(
     )
     server.listening = listening
     server.serve(target_loader=loaded, wrap_loader=False)
+    made[0].end()
 
 
 class _InThisProcess(Granian):  # type: ignore[misc, valid-type]

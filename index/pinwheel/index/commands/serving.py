@@ -31,6 +31,8 @@ if TYPE_CHECKING:
         "cooldown": "how old a public file must be to be offered, as in 3d or 12h; 0d for any age (default: "
         "index.cooldown of pinwheel.toml, else any age)",
         "anonymous_read": "let everybody read (default: who has a credential)",
+        "access_log": "file that gets one line of JSON for each request, or - for standard output; written anew under "
+        "its name after SIGHUP (default: none)",
         "tls_cert": "certificate chain to serve https with, PEM (default: serve http)",
         "tls_key": "its key, PEM (default: none)",
     },
@@ -48,6 +50,7 @@ def serve(
     private: Any = None,
     cooldown: str = "",
     anonymous_read: bool = False,
+    access_log: str = "",
     tls_cert: str = "",
     tls_key: str = "",
 ) -> None:
@@ -66,7 +69,8 @@ def serve(
     from pathlib import Path
 
     from pinwheel import config
-    from pinwheel.index.assembly import Setup, application, stored
+    from pinwheel.index.access_log import STDOUT, AccessLog
+    from pinwheel.index.assembly import Setup, now, stored, watched
     from pinwheel.index.passwords import read_htpasswd
     from pinwheel.index.serve import Given, working
     from pinwheel.index.serve import serve as run
@@ -99,6 +103,9 @@ def serve(
     def prepare() -> None:
         _prepare(folder, Path(packages) if packages else None)
 
+    if access_log and access_log != STDOUT:
+        access_log = str(Path(access_log).absolute())
+        AccessLog(access_log, now).close()  # what cannot be written is told before anybody is served
     tls = (Path(tls_cert), Path(tls_key)) if tls_cert else None
 
     def worker(given: Given) -> None:
@@ -107,20 +114,12 @@ def serve(
         from pinwheel.index.watching import Watched
         from pinwheel.index.worker import work
 
-        def made() -> object:
-            app = application(setup, beside=lambda duty: threading.Thread(target=duty, daemon=True).start())
+        def made() -> Watched:
+            app = watched(setup, access_log, lambda duty: threading.Thread(target=duty, daemon=True).start())
             started.write(folder)  # the configuration may be another than when the first workers started
             return app
 
-        watched = Watched(made)
-        work(
-            watched.made,
-            watched.leave,
-            listening=given.listening,
-            ready=given.ready,
-            parent=given.parent,
-            tls=tls,
-        )
+        work(made, listening=given.listening, ready=given.ready, parent=given.parent, tls=tls)
 
     given = working()
     if given is not None:
@@ -134,12 +133,14 @@ def _prepare(folder: Path, packages: Path | None) -> None:
     """What is done before the first request, while nobody else writes: sweep, then take over."""
     import time
 
-    from pinwheel.index.assembly import stored
+    from pinwheel.index.assembly import METRICS, stored
     from pinwheel.index.commands.takeover import take_over
+    from pinwheel.index.metrics import emptied
     from pinwheel.index.sweeping import sweep
 
     index = stored(folder)
     try:
+        emptied(folder / METRICS)
         sweep(index.records, index.blobs, index.temporary)
         index.tokens.forget_minted(expired_before=time.time())
         if packages is not None:
