@@ -53,6 +53,7 @@ NOUNS = {
         for name in ("fleet", "facts", "plan", "steps", "gate", "wish", "template", "present", "supervisor_file")
     ),
     *(f"index.{name}" for name in ("entries", "pages", "listing", "negotiation", "answers", "policy", "tables")),
+    "index.retention",
     *("index.client_settings", "index.client_faults"),
     *(f"index.{name}" for name in ("routes", "grants", "forwarded", "observer")),
 }

@@ -50,6 +50,15 @@ class CooldownException:
 
 
 @section
+class Retention:
+    """What `index.prune` leaves: 0 sets no limit."""
+
+    keep_releases: Amount = 0
+    keep_days: Amount = 0
+    development_days: Amount = 0
+
+
+@section
 class Index:
     """Where the private index is and what belongs to it alone."""
 
@@ -61,6 +70,7 @@ class Index:
     trusted_proxies: tuple[str, ...] = ()
     cooldown: str = ""
     exceptions: tuple[CooldownException, ...] = ()
+    retention: Retention = field(default_factory=Retention)
 
 
 @section

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,6 +30,9 @@ class Attachments(Protocol):
 
     def beside(self, project: str, version: str, name: str = "") -> list[StoredAttachment]:
         """All that were ever stored beside the version, newest first; with `name`, only those of that name."""
+
+    def named(self, names: Collection[str]) -> Iterator[tuple[str, str, StoredAttachment]]:
+        """All that were ever stored under one of these names, each with its project and version."""
 
 
 class DatabaseAttachments:
@@ -66,3 +70,9 @@ class DatabaseAttachments:
         with self._database.reading() as connection:
             rows = connection.execute(wanted.order_by(attachments.c.id.desc()))
             return [StoredAttachment(row.name, row.sha256, row.size_bytes, row.at) for row in rows]
+
+    def named(self, names: Collection[str]) -> Iterator[tuple[str, str, StoredAttachment]]:
+        with self._database.reading() as connection:
+            wanted = select(attachments).where(attachments.c.name.in_(names)).order_by(attachments.c.id)
+            for row in connection.execution_options(yield_per=1000).execute(wanted):
+                yield row.project, row.version, StoredAttachment(row.name, row.sha256, row.size_bytes, row.at)

@@ -39,15 +39,22 @@ class Curator:
 
     def remove(self, project: str, version: str, actor: str) -> Curated:
         """Take the release away: no file of it is there any more, or, killed before the commit, all of them are."""
-        outcome = self._told(project, self._releases.remove(project, version, self._act(actor)))
+        return self._dropped(project, self._releases.remove(project, version, self._act(actor)))
+
+    def prune(self, project: str, version: str, actor: str) -> Curated:
+        """The same, unless it is in a channel."""
+        return self._dropped(project, self._releases.prune(project, version, self._act(actor)))
+
+    def set_status(self, project: str, status: Status, reason: str, actor: str) -> Curated:
+        return self._told(project, self._releases.set_status(project, status, reason, self._act(actor)))
+
+    def _dropped(self, project: str, outcome: Curated) -> Curated:
+        self._told(project, outcome)
         if isinstance(outcome, Changed):
             for entry in outcome.files:
                 metadata = [entry.core_metadata] if isinstance(entry.core_metadata, str) else []
                 drop(self._records, self._blobs, entry.sha256, *metadata)
         return outcome
-
-    def set_status(self, project: str, status: Status, reason: str, actor: str) -> Curated:
-        return self._told(project, self._releases.set_status(project, status, reason, self._act(actor)))
 
     def _act(self, actor: str) -> Act:
         return Act(self._now(), actor)

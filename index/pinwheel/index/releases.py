@@ -56,6 +56,9 @@ class Releases(Protocol):
     def remove(self, project: str, version: str, act: Act) -> Curated:
         """Take all files of the release away for good; their names stay taken."""
 
+    def prune(self, project: str, version: str, act: Act) -> Curated:
+        """The same, but nothing changes when one of them is in a channel."""
+
     def set_status(self, project: str, status: Status, reason: str, act: Act) -> Curated:
         """Say how the project stands (PEP 792)."""
 
@@ -133,10 +136,19 @@ class DatabaseReleases:
             return found.changed(connection, "demoted", act, channel=channel)
 
     def remove(self, project: str, version: str, act: Act) -> Curated:
+        return self._remove(project, version, act, promoted_too=True)
+
+    def prune(self, project: str, version: str, act: Act) -> Curated:
+        return self._remove(project, version, act, promoted_too=False)
+
+    def _remove(self, project: str, version: str, act: Act, *, promoted_too: bool) -> Curated:
         with self._database.writing() as connection:
             found = _Found.look(connection, project, version)
             if found is None:
                 return NotThere()
+            in_channels = select(channel_files.c.file_id).where(channel_files.c.file_id.in_(found.file_ids))
+            if not promoted_too and connection.execute(in_channels).first() is not None:
+                return AsBefore()
             connection.execute(channel_files.delete().where(channel_files.c.file_id.in_(found.file_ids)))
             ours = files.update().where(files.c.id.in_(found.file_ids))
             connection.execute(ours.values(removed_at=act.at, removed_by=act.actor))

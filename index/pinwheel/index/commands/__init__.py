@@ -5,7 +5,7 @@ from __future__ import annotations
 from invoke import Collection
 
 from pinwheel.index.commands.clients import client
-from pinwheel.index.commands.folder import backup, restore, verify
+from pinwheel.index.commands.folder import backup, prune, restore, verify
 from pinwheel.index.commands.projects import list_, why
 from pinwheel.index.commands.serving import serve
 from pinwheel.index.commands.takeover import import_
@@ -17,5 +17,5 @@ def collection() -> Collection:
     return Collection(
         *("index", serve, client, list_, why),
         *(token_create, token_list, token_revoke, token_rotate),
-        *(verify, import_, backup, restore),
+        *(verify, import_, backup, restore, prune),
     )

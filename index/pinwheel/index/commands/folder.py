@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from invoke import task
+from invoke import Exit, task
 
 from pinwheel.errors import PinwheelError
 from pinwheel.index.commands.options import DATA, DATA_HELP, JSON_HELP
 
 if TYPE_CHECKING:
     from pinwheel.console import Counted
+
+CHANGES = 4
+"""The exit code of a plan that has changes."""
 
 
 @task(
@@ -164,6 +167,76 @@ def restore(_context: Any, file: str, data: str = DATA, private: Any = None, jso
         )
     console.say(f"restored {data} as of {done.manifest.at}: {done.manifest.blobs} blobs")
     console.say("names that were published after that are not known: see --private, or cover them in index.private")
+
+
+@task(
+    auto_shortflags=False,
+    help={
+        "data": DATA_HELP,
+        "dry_run": "only say what would go; exit 4 if anything (default: no)",
+        "json": JSON_HELP,
+    },
+)
+def prune(_context: Any, data: str = DATA, dry_run: bool = False, json: bool = False) -> None:
+    """Remove the releases that the rules in `index.retention` of pinwheel.toml do not keep. Safe while the server runs.
+
+    Never goes: the newest release of a project, what is promoted to a channel, what runs in an environment or ran
+    before that (by the deploy events that this index has), and what a lock of these pins. Names of removed files stay
+    taken.
+
+    Example:
+        pinwheel index.prune --dry-run --data /srv/index
+    """
+    import time
+    from pathlib import Path
+
+    from pinwheel import config, console
+    from pinwheel.errors import UsageError
+    from pinwheel.index.assembly import now, stored
+    from pinwheel.index.curating import Curator
+    from pinwheel.index.pruning import Ground, plan
+    from pinwheel.index.pruning import prune as carry_out
+    from pinwheel.index.retention import Rules
+
+    loaded = config.load()
+    retention = loaded.config.index.retention
+    rules = Rules(retention.keep_releases, retention.keep_days, retention.development_days)
+    if not rules.limits:
+        raise UsageError(
+            "there is no rule by which anything may go",
+            where=f"{loaded.file or 'pinwheel.toml'}: index.retention",
+            remedy="set keep_releases or development_days; examples/pinwheel.toml explains them",
+        )
+    index = stored(Path(data))
+    try:
+        ground = Ground(index.records, index.releases, index.events, index.attachments, index.blobs, time.time)
+        made = plan(ground, rules)
+        removed = list(made.remove)
+        if not dry_run:
+            curator = Curator(index.releases, index.records, index.blobs, now, lambda _project: None)
+            with console.counted("pruning", len(removed), "releases") as progress:
+                removed = []
+                for each in carry_out(ground, curator, rules):
+                    removed.append(each)
+                    progress.advance()
+    finally:
+        index.close()
+    if json:
+        console.document(
+            {
+                "dry_run": dry_run,
+                "removed": [{"name": each.project, "version": each.version} for each in removed],
+                "spared": [{"name": one.project, "version": one.version, "reason": why} for one, why in made.spared],
+            }
+        )
+    else:
+        for each in removed:
+            console.data(f"{each.project} {each.version}")
+        for spared, why in made.spared:
+            console.say(f"kept {spared.project} {spared.version}: {why}")
+    console.say(f"{len(removed)} releases {'would go' if dry_run else 'removed'}, {len(made.spared)} spared")
+    if dry_run and removed:
+        raise Exit(code=CHANGES)
 
 
 class _Progress:
