@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from pinwheel import pin
 from pinwheel.errors import UsageError
@@ -74,7 +74,11 @@ def verdict(sighting: Sighting, now: float, cooldown: Cooldown) -> Verdict:
         return Offered()
     entry = sighting.file.entry
     for exemption in cooldown.exemptions:
-        if exemption.project == entry.project and now < exemption.ends_at and exemption.version == _version(entry):
+        if (
+            exemption.project == entry.project
+            and now < exemption.ends_at
+            and exemption.version == Version(entry.version)
+        ):
             return Exempted(until, exemption)
     return HeldBack(until)
 
@@ -123,7 +127,7 @@ def rfc3339(seconds: float) -> str:
 def _last_exempted(sighting: Sighting, cooldown: Cooldown) -> float:
     entry = sighting.file.entry
     mine = (each for each in cooldown.exemptions if each.project == entry.project)
-    return max((each.ends_at for each in mine if each.version == _version(entry)), default=0.0)
+    return max((each.ends_at for each in mine if each.version == Version(entry.version)), default=0.0)
 
 
 def _born(sighting: Sighting) -> float:
@@ -133,10 +137,3 @@ def _born(sighting: Sighting) -> float:
         return (told if told.tzinfo else told.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return sighting.first_seen
-
-
-def _version(entry: FileEntry) -> Version | None:
-    try:
-        return Version(entry.version)
-    except InvalidVersion:
-        return None

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from pinwheel.index.cooldown import Cooldown, Exempted, Exemption, HeldBack, Offered, expired, rfc3339, verdict
 from pinwheel.index.entries import FileEntry
@@ -118,7 +118,8 @@ def explain(
         reason = f"from the upstream's page {seen.source}"
     if seen.status != "active":
         reason += f"; the upstream says that it is {seen.status}" + (f": {seen.reason}" if seen.reason else "")
-    told = tuple(_told(each, cooldown, now) for each in seen.files.values())
+    ordered = sorted(seen.files.values(), key=lambda each: (Version(each.file.entry.version), each.file.entry.filename))
+    told = tuple(_told(each, cooldown, now) for each in ordered)
     if seen.status == "quarantined":
         told = tuple(dataclasses.replace(each, offered=False, why="quarantined by the upstream") for each in told)
     return Origin(name, False, reason, told, late)
@@ -126,7 +127,7 @@ def explain(
 
 def of_version(origin: Origin, version: Version) -> Origin:
     """The same for one version."""
-    files = tuple(each for each in origin.files if _version(each.version) == version)
+    files = tuple(each for each in origin.files if Version(each.version) == version)
     late = tuple(each for each in origin.expired if each.version == version)
     return dataclasses.replace(origin, files=files, expired=late)
 
@@ -152,10 +153,3 @@ def _told(sighting: Sighting, cooldown: Cooldown, now: float) -> FileOrigin:
 
 def _own_words(entry: FileEntry) -> str:
     return "published here" if entry.yanked is None else f"published here; yanked: {entry.yanked or 'no reason given'}"
-
-
-def _version(text: str) -> Version | None:
-    try:
-        return Version(text)
-    except InvalidVersion:
-        return None

@@ -107,8 +107,8 @@ def why(_context: Any, release: str, data: str = DATA, json: bool = False) -> No
         return
     console.data(f"{origin.name}: {origin.reason}")
     if origin.files:
-        columns = ("filename", "from", "why")
-        console.table(columns, [[each.filename, each.source, each.why] for each in origin.files])
+        columns = ("filename", "why", "from")
+        console.table(columns, [[each.filename, each.why, each.source] for each in origin.files])
     elif version is not None:
         console.data(f"no file of version {version} is known")
     for each in origin.expired:
