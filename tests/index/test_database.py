@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,26 @@ def test_writers_of_several_threads_and_connections_lose_no_change(tmp_path: Pat
         assert raised(connection, "files") == before + 61
     for place in places:
         place.close()
+
+
+def test_a_commit_is_seen_at_once_by_every_other_place(tmp_path: Path) -> None:
+    ours, theirs = (Database(tmp_path / "index.sqlite") for _ in range(2))
+    seen = ours.stamp()
+    assert ours.stamp() == seen
+    with theirs.writing() as connection:
+        raised(connection, "files")
+    assert ours.stamp() != seen
+    ours.close()
+    theirs.close()
+
+
+def test_a_commit_of_somebody_who_died_before_telling_of_it_is_seen_soon(tmp_path: Path) -> None:
+    ours = Database(tmp_path / "index.sqlite")
+    theirs = sqlite3.connect(tmp_path / "index.sqlite", isolation_level=None)
+    seen = ours.stamp()
+    theirs.execute("UPDATE counters SET value = value + 1")
+    deadline = time.monotonic() + 30
+    while ours.stamp() == seen:
+        assert time.monotonic() < deadline
+    theirs.close()
+    ours.close()

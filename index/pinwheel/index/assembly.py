@@ -77,7 +77,7 @@ def stored(folder: Path, *, create: bool = False) -> Stored:
     with writable_told(folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         blobs = FolderBlobs(folder / "blobs", folder / "tmp")
-    database = Database(folder / DATABASE)
+        database = Database(folder / DATABASE)
     return Stored(
         folder,
         database,

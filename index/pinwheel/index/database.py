@@ -18,11 +18,13 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, s
 from sqlalchemy.exc import DatabaseError
 
 from pinwheel.errors import PinwheelError
+from pinwheel.index.changes import Changes
 from pinwheel.index.entries import Busy, NoSpace
 from pinwheel.index.tables import SCHEMA_VERSION, counters, meta, schema
 
 BUSY_S = 20
 TURN_S = 0.0005
+ASK_S = 0.05
 COUNTERS = ("files", "access", "events")
 EPOCH_BITS = 20  # so many changes a second fit between two epochs
 
@@ -35,20 +37,35 @@ class Database:
         self.path = path
         self._engine = _engine(path)
         self._turn = threading.Lock()
+        self._changes = Changes(path.with_suffix(".changes"))
         with _translated(path):
             self._prepare()
         # its numbers mean nothing to another connection, so all threads share this one
         self._watcher = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         self._watching = threading.Lock()
+        self._stamp = (b"", 0)
+        self._asked_at = 0.0
 
     def close(self) -> None:
         self._watcher.close()
+        self._changes.close()
         self._engine.dispose()
 
-    def stamp(self) -> int:
-        """A number that differs whenever anybody else may have committed since it was last asked. Very cheap."""
-        with _translated(self.path), self._watching:
-            return int(self._watcher.execute("PRAGMA data_version").fetchone()[0])
+    def stamp(self) -> object:
+        """A value that differs from the last one whenever anybody may have committed in between. Very cheap.
+
+        Whoever commits tells so before it says anything to a client. Of somebody who was killed in between, and of
+        writers that are not this program, SQLite itself knows; it is asked every `ASK_S`.
+        """
+        seen = self._changes.seen()
+        now = time.monotonic()
+        if seen != self._stamp[0] or now - self._asked_at > ASK_S:
+            with _translated(self.path), self._watching:
+                version = int(self._watcher.execute("PRAGMA data_version").fetchone()[0])
+                if (seen, version) != self._stamp:
+                    self._stamp = (seen, version)
+                self._asked_at = now
+        return self._stamp
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -66,6 +83,7 @@ class Database:
             connection.begin(),
         ):
             yield connection
+        self._changes.tell()
 
     def copy_to(self, file: Path) -> None:
         """Make `file` a copy of one moment, while others read and write. Raises `NoSpace`."""

@@ -28,7 +28,7 @@ class PageCache:
         self._records = records
         self._visible = {each: channels.visible(each) for each in (MAIN, *channels.promotable)}
         self._lock = threading.Lock()
-        self._stamp: int | None = None
+        self._stamp: object = None
         self._files_serial = -1
         self._access_serial = -1
         self._standings: dict[str, frozenset[str]] = {}
@@ -47,7 +47,7 @@ class PageCache:
     def refresh(self) -> None:
         """Forget what has changed since the last call. Cheap when nothing has. Raises `Busy`."""
         stamp = self._records.stamp()
-        if stamp == self._stamp:
+        if stamp is self._stamp or stamp == self._stamp:
             return
         with self._lock:
             # read the serials after the stamp: a change in between raises the stamp again
