@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.index import running
+from tests.index.certificates import self_signed
 from tests.index.foreign import Home, Tools
 from tests.index.running import Server, Upstream
 
@@ -27,6 +28,22 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def token(server: Server) -> str:
     """A token of the shared server that may read, upload and deploy."""
     return server.token("everything", "read", "upload", "deploy")
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for 127.0.0.1 that only its holder vouches for; its key is `key.pem` beside it."""
+    folder = tmp_path_factory.mktemp("tls")
+    self_signed(folder / "cert.pem", folder / "key.pem")
+    return folder / "cert.pem"
+
+
+@pytest.fixture(scope="session")
+def secure_server(tmp_path_factory: pytest.TempPathFactory, certificate: Path) -> Iterator[Server]:
+    """A server that speaks https with `certificate`; shared as the other one is."""
+    flags = ("--tls-cert", str(certificate), "--tls-key", str(certificate.with_name("key.pem")))
+    with running.running(tmp_path_factory.mktemp("secure") / "data", *flags) as found:
+        yield found
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 from tests.index.running import Server, run_pinwheel
 
 from pinwheel.errors import UsageError
+from pinwheel.index.client_files import destination
 from pinwheel.index.client_settings import (
     CLIENTS,
     ClientFile,
@@ -120,6 +121,19 @@ def test_authorities_of_ones_own_are_named_to_every_client() -> None:
     for client in ("pip", "poetry", "pdm", "twine"):
         assert any("/srv/ca.pem" in file.text for file in settings(client, where, TOKEN).files), client
     assert settings("uv", where, TOKEN).environment == {"SSL_CERT_FILE": "/srv/ca.pem"}
+
+
+def test_files_lie_where_this_users_clients_look() -> None:
+    (conf, netrc) = settings("pip", WHERE, TOKEN).files
+    plain = {"HOME": "/home/anna"}
+    assert destination(conf, None, plain) == Path("/home/anna/.config/pip/pip.conf")
+    assert destination(netrc, None, plain) == Path("/home/anna/.netrc")
+    moved = plain | {"XDG_CONFIG_HOME": "/else", "NETRC": "/else/netrc"}
+    assert destination(conf, None, moved) == Path("/else/pip/pip.conf")
+    assert destination(netrc, None, moved) == Path("/else/netrc")
+    assert destination(netrc, Path("/image"), moved) == Path("/image/.netrc")
+    with pytest.raises(UsageError):
+        destination(conf, None, {})
 
 
 # the task

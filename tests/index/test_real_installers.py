@@ -10,16 +10,16 @@ import io
 import json
 import shutil
 import subprocess
+import sys
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.index.certificates import self_signed
 from tests.index.foreign import Home, Tools
 from tests.index.making import Made, metadata, wheel
-from tests.index.running import JSON, Server, run_pinwheel, running
+from tests.index.running import JSON, Server, run_pinwheel
 
 from pinwheel.index.client import IndexClient
 
@@ -51,22 +51,13 @@ INSTALLERS = pytest.mark.parametrize(
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tls")
-    self_signed(folder / "cert.pem", folder / "key.pem")
-    return folder / "cert.pem"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, certificate: Path) -> Iterator[Server]:
-    flags = ("--tls-cert", str(certificate), "--tls-key", str(certificate.with_name("key.pem")))
-    with running(tmp_path_factory.mktemp("index") / "data", *flags) as found:
-        yield found
+def server(secure_server: Server) -> Server:
+    return secure_server
 
 
 @pytest.fixture(scope="module")
 def token(server: Server) -> str:
-    return server.token("everything", "read", "upload")
+    return server.token("installers", "read", "upload")
 
 
 @pytest.fixture
@@ -202,11 +193,16 @@ def test_what_was_published_later_can_be_left_out(
 
 
 @pytest.fixture
-def configured(home: Home, server: Server, certificate: Path, token: str) -> Callable[[str], None]:
-    def configure(client: str) -> None:
+def configured(home: Home, server: Server, certificate: Path, token: str) -> Callable[[str], dict[str, str]]:
+    """Write a client's configuration; the variables that it wants besides."""
+
+    def configure(client: str) -> dict[str, str]:
         (home.home / "pinwheel.toml").write_text(f'[index]\nurl = "{server.url}"\nca_file = "{certificate}"\n')
-        done = run_pinwheel("index.client", client, "--write", ".", cwd=home.home, PINWHEEL_TOKEN=token)
+        argv = ("index.client", client, "--write", ".", "--json")
+        done = run_pinwheel(*argv, cwd=home.home, PINWHEEL_TOKEN=token)
         assert done.returncode == 0, done.stderr
+        environment: dict[str, str] = json.loads(done.stdout)["environment"]
+        return environment
 
     return configure
 
@@ -223,19 +219,19 @@ def in_project(home: Home) -> set[str]:
     return {info.name.removesuffix(".dist-info") for info in home.work.glob(".venv/lib/*/site-packages/*.dist-info")}
 
 
-@pytest.mark.parametrize("by", ["poetry", "pdm"])
+@pytest.mark.parametrize("by", ["poetry", "pdm", "uv"])
 def test_a_project_is_locked_with_hashes_installed_and_brought_up_to_date(
-    tools: Tools, home: Home, server: Server, token: str, configured: Callable[[str], None], by: str
+    tools: Tools, home: Home, server: Server, token: str, configured: Callable[[str], dict[str, str]], by: str
 ) -> None:
-    configured(by)
     home = replace(home, variables={})  # whom to trust stands in what was written
     name, lock = f"locked-{by}", home.work / f"{by}.lock"
     first, second = wheel(name, "1.0", requires=[f"{name}-more; extra == 'fast'"]), wheel(name, "1.1")
     source = buildable(f"{name}-source")
     publish(server, token, first, wheel(f"{name}-more"), source)
     project(home, f"{name}[fast]>=1", source.project)
-    program = tools.bin("poetry>=2" if by == "poetry" else "pdm[locked]>=2") / by
-    known = {"POETRY_VIRTUALENVS_IN_PROJECT": "true", "POETRY_NO_INTERACTION": "1"}
+    program = tools.bin({"poetry": "poetry>=2", "pdm": "pdm[locked]>=2", "uv": "uv"}[by]) / by
+    known = {"POETRY_VIRTUALENVS_IN_PROJECT": "true", "POETRY_NO_INTERACTION": "1", "UV_PYTHON": sys.executable}
+    known |= configured(by)
     if by == "poetry":
         source_of = ("source", "add", "--priority", "primary", "pinwheel", f"{server.url}simple/")
         home.done(program, *source_of, env=known)
@@ -245,7 +241,7 @@ def test_a_project_is_locked_with_hashes_installed_and_brought_up_to_date(
     assert token not in lock.read_text()
 
     def sync() -> Done:
-        return home.run(program, "sync", env=known)
+        return home.run(program, "sync", *(["--frozen"] if by == "uv" else []), env=known)
 
     done = sync()
     assert done.returncode == 0, done.stdout + done.stderr
@@ -253,7 +249,7 @@ def test_a_project_is_locked_with_hashes_installed_and_brought_up_to_date(
     assert {f"{under}-1.0", f"{under}_more-1.0.0", f"{under}_source-1.0.0"} <= in_project(home)
 
     publish(server, token, second)
-    home.done(program, "update", env=known)
+    home.done(program, *(("sync", "--upgrade") if by == "uv" else ("update",)), env=known)
     assert f"{under}-1.1" in in_project(home), "with the caches warm"
 
     lock.write_text(lock.read_text().replace(second.sha256, "0" * 64))

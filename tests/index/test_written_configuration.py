@@ -25,8 +25,8 @@ PUBLISH = ("publish", "--trusted-publishing", "never", "--index", "pinwheel")
 def configure(home: Home, server: Server, token: str) -> Configure:
     """Run `index.client … --write` for the shared server; what it printed as JSON."""
 
-    def run(*arguments: str) -> Any:
-        known = {"PINWHEEL_INDEX_URL": server.url, "PINWHEEL_TOKEN": token, "HOME": str(home.home)}
+    def run(*arguments: str, url: str = server.url, token: str = token) -> Any:
+        known = {"PINWHEEL_INDEX_URL": url, "PINWHEEL_TOKEN": token, "HOME": str(home.home)}
         argv = ("index.client", *arguments, "--write", "--json")
         done = run_pinwheel(*argv, cwd=home.work, XDG_CONFIG_HOME="", NETRC="", **known)
         assert done.returncode == 0, done.stderr
@@ -133,14 +133,15 @@ build-backend = "{backend}"
 @pytest.mark.parametrize(
     ("client", "requirement", "argv", "requires", "backend"),
     [
+        ("twine", "twine>=7", ("twine", "upload", "--non-interactive", "-r", "pinwheel", "{wheel}"), "hatchling", "-"),
         ("twine", "flit", ("flit", "publish", "--repository", "pinwheel"), "flit_core", "flit_core.buildapi"),
         ("twine", "hatch", ("hatch", "publish", "--no-prompt", "-r", "{upload}"), "hatchling", "hatchling.build"),
         ("poetry", "poetry>=2", ("poetry", "publish", "-r", "pinwheel"), "poetry-core", "poetry.core.masonry.api"),
         ("pdm", "pdm[locked]>=2", ("pdm", "publish", "--no-build", "-r", "pinwheel"), "pdm-backend", "pdm.backend"),
     ],
-    ids=["flit", "hatch", "poetry", "pdm"],
+    ids=["twine", "flit", "hatch", "poetry", "pdm"],
 )
-@pytest.mark.parametrize("credential", ["file", "environment"])
+@pytest.mark.parametrize("credential", ["file", "environment", "file, over https"])
 def test_the_other_programs_publish(
     tools: Tools,
     server: Server,
@@ -153,15 +154,21 @@ def test_the_other_programs_publish(
     requires: str,
     backend: str,
     credential: str,
+    secure_server: Server,
+    certificate: Path,
 ) -> None:
-    name = f"written-{argv[0]}-{credential}"
-    named = configure(client, *(() if credential == "file" else ("--no-credential",)))["environment"]
+    name = f"written-{argv[0]}-{credential.split()[-1]}"
+    if credential == "file, over https":
+        server, token = secure_server, secure_server.token(name, "read", "upload")
+        (home.work / "pinwheel.toml").write_text(f'[index]\nurl = "{server.url}"\nca_file = "{certificate}"\n')
+    flags = ("--no-credential",) if credential == "environment" else ()
+    named = configure(client, *flags, url=server.url, token=token)["environment"]
     login = {variable: value.replace("$PINWHEEL_TOKEN", token) for variable, value in named.items()}
     (home.work / "pyproject.toml").write_text(PROJECT.format(name=name, requires=requires, backend=backend))
     (home.work / f"{name.replace('-', '_')}.py").write_text('"""made for a test"""\n')
-    put(home, wheel(name))
+    (file,) = put(home, wheel(name))
     program, *words = argv
-    filled = [word.format(upload=f"{server.url}legacy/") for word in words]
+    filled = [word.format(upload=f"{server.url}legacy/", wheel=file) for word in words]
     done = home.run(tools.bin(requirement) / program, *filled, env=login | {"PDM_USE_VENV": "false"})
     assert done.returncode == 0, done.stdout + done.stderr
     assert token not in done.stdout + done.stderr

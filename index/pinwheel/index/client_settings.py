@@ -172,6 +172,9 @@ def _twine(where: Where, token: str) -> Settings:
     )
     hatch = {"HATCH_INDEX_USER": USER, "HATCH_INDEX_AUTH": "$PINWHEEL_TOKEN"}
     variables = {} if token else _login("TWINE") | _login("FLIT") | hatch
+    if where.ca_file:
+        # hatch and flit look for it nowhere else
+        variables |= {"HATCH_INDEX_CA_CERT": where.ca_file, "REQUESTS_CA_BUNDLE": where.ca_file}
     notes = (
         f"publish with `twine upload -r {NAME}` or `flit publish --repository {NAME}`",
         f"hatch reads the same file when it is given the address: `hatch publish -r {where.upload}`",
