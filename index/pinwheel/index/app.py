@@ -12,7 +12,7 @@ from pinwheel.index.admission import Rejected
 from pinwheel.index.answers import Answer, Environ, StartResponse, Stop, challenge, document, moved, text
 from pinwheel.index.control import Control, health
 from pinwheel.index.engine import PRINCIPAL, Engine
-from pinwheel.index.entries import NoSpace
+from pinwheel.index.entries import Busy, NoSpace
 from pinwheel.index.forwarded import Network, settle
 from pinwheel.index.grants import Denied, Principal, allow
 from pinwheel.index.mirror import NotOffered, TooManyWait
@@ -64,30 +64,12 @@ class IndexApp:
         settle(environ, self._trusted_proxies)
         try:
             answer = self._answer(environ)
+            if answer is None:
+                return self._engine(environ, start_response)
+        except (PinwheelError, Rejected, Denied) as error:
+            answer = _told(error, environ)
         except Stop as stop:
             answer = stop.answer
-        except Denied as error:
-            answer = _refused(error, environ["PATH_INFO"].startswith("/-/"))
-        except Rejected as error:
-            answer = text(400, "\n".join(error.reasons))
-        except NoSpace as error:
-            answer = text(507, f"{error.problem}: {error.remedy}")
-        except UpstreamFailed as error:
-            # not 404: that would say that there is no such thing
-            answer = text(502, f"{error.problem} ({error.where})", ("Retry-After", "5"))
-        except OtherBytes as error:
-            print(f"{error.problem} ({error.where})", file=environ["wsgi.errors"], flush=True)
-            answer = text(502, f"{error.problem} ({error.where}); {error.remedy}")
-        except NotOffered as error:
-            answer = text(403, f"{error.problem}; {error.remedy}")
-        except TooOften as error:
-            answer = text(429, f"{error.problem}; {error.remedy}", ("Retry-After", str(math.ceil(error.retry_s))))
-        except (TooBusy, TooManyWait) as error:
-            answer = text(503, f"{error.problem}; {error.remedy}", ("Retry-After", "1"))
-        except PinwheelError as error:
-            answer = text(500, f"{error.problem}; {error.remedy}")
-        if answer is None:
-            return self._engine(environ, start_response)
         return answer.send(environ, start_response)
 
     def _answer(self, environ: Environ) -> Answer | None:
@@ -147,7 +129,28 @@ class IndexApp:
         return text(204, "")
 
 
-def _refused(denied: Denied, document_wanted: bool) -> Answer:
-    if denied.unnamed:
-        return challenge(denied.reason)
-    return document(403, {"error": denied.reason}) if document_wanted else text(403, denied.reason)
+def _told(error: PinwheelError | Rejected | Denied, environ: Environ) -> Answer:
+    """What the client hears of an error."""
+    match error:
+        case Denied(unnamed=True):
+            return challenge(error.reason)
+        case Denied():
+            is_document = environ["PATH_INFO"].startswith("/-/")
+            return document(403, {"error": error.reason}) if is_document else text(403, error.reason)
+        case Rejected():
+            return text(400, "\n".join(error.reasons))
+        case NoSpace():
+            return text(507, f"{error.problem}: nothing was published, {error.remedy}")
+        case UpstreamFailed():
+            # not 404: that would say that there is no such thing
+            return text(502, f"{error.problem} ({error.where})", ("Retry-After", "5"))
+        case OtherBytes():
+            print(f"{error.problem} ({error.where})", file=environ["wsgi.errors"], flush=True)
+            return text(502, f"{error.problem} ({error.where}); {error.remedy}")
+        case NotOffered():
+            return text(403, f"{error.problem}; {error.remedy}")
+        case TooOften():
+            return text(429, f"{error.problem}; {error.remedy}", ("Retry-After", str(math.ceil(error.retry_s))))
+        case TooBusy() | TooManyWait() | Busy():
+            return text(503, f"{error.problem}; {error.remedy}", ("Retry-After", "1"))
+    return text(500, f"{error.problem}; {error.remedy}")

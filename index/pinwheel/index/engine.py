@@ -18,7 +18,7 @@ from pypiserver.core import PkgFile
 from pinwheel.index.admission import Admitted
 from pinwheel.index.answers import Answer, Environ, StartResponse
 from pinwheel.index.curating import Curator
-from pinwheel.index.entries import AlreadyThere, Closed, FileEntry, NoSpace, Outcome, Published, Taken
+from pinwheel.index.entries import AlreadyThere, Closed, FileEntry, Outcome, Published, Taken
 from pinwheel.index.grants import Principal
 from pinwheel.index.policy import Policy
 from pinwheel.index.publishing import Publisher
@@ -75,10 +75,7 @@ class RecordsBackend(Backend):
         if not isinstance(stream, AdmittedFile):
             raise TypeError("only admitted files can be published")
         principal: Principal = request.environ[PRINCIPAL]
-        try:
-            outcome = stream.outcome = self._publisher.publish(stream.admitted, principal.name)
-        except NoSpace as error:
-            raise plain(507, f"{error.problem}: nothing was published, {error.remedy}") from error
+        outcome = stream.outcome = self._publisher.publish(stream.admitted, principal.name)
         if isinstance(outcome, Closed):
             raise plain(403, outcome.refusal(filename, stream.admitted.sha256))
         if isinstance(outcome, Taken):
@@ -110,6 +107,7 @@ class Engine:
         )
         config.backend = BackendProxy(RecordsBackend(config, records, publisher, curator))
         self._app: Any = setup_routes_from_config(app_from_config(config), config)
+        self._app.catchall = False  # what our Backend raises is for the caller to tell
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         answer: Iterable[bytes] = self._app(environ, start_response)
