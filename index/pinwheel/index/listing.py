@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from typing import Any
-from urllib.parse import unquote, urljoin
+from urllib.parse import unquote, urljoin, urlsplit
 
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
@@ -62,7 +62,7 @@ def read_page(project: str, body: bytes, content_type: str, url: str) -> Listing
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"the page is not as the Simple API says: {error!r}") from error
     schemes = ("https://", "http://", "file:") if url.startswith("file:") else ("https://", "http://")
-    usable = {file.entry.filename: file for file in files if file.url.startswith(schemes)}
+    usable = {file.entry.filename: file for file in files if file.url.startswith(schemes) and _is_address(file.url)}
     return Listing(tuple(usable.values()), next((each for each in STATUSES if each == status), "active"), reason)
 
 
@@ -102,13 +102,13 @@ def _from_json(project: str, document: Any, url: str) -> Iterator[UpstreamFile]:
         yield from _file(
             project,
             each["filename"],
-            urljoin(url, each["url"]),
+            _joined(url, _text(each["url"])),
             each.get("hashes", {}).get("sha256", ""),
-            size_bytes=each["size"] if isinstance(each.get("size"), int) else None,
+            size_bytes=_size(each.get("size")),
             metadata=metadata,
             requires_python=_text(each.get("requires-python")),
             upload_time=_text(each.get("upload-time")),
-            yanked=yanked if isinstance(yanked, str) else "" if yanked else None,
+            yanked=_text(yanked) if yanked else None,
         )
 
 
@@ -118,14 +118,34 @@ def _json_status(document: Any) -> tuple[str, str]:
 
 
 def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
+    """A text that can be written: JSON can say half of a character."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
+
+
+def _size(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _joined(base: str, href: str) -> str:
+    """The whole address, empty when that makes no sense."""
+    try:
+        return urljoin(base, href)
+    except ValueError:
+        return ""
+
+
+def _is_address(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False
 
 
 def _from_html(project: str, parser: _Anchors, url: str) -> Iterator[UpstreamFile]:
     for attributes in parser.anchors:
         href, _, fragment = (attributes.get("href") or "").partition("#")
         # most pages give whole addresses, and joining them is what would take the longest here
-        target = href if href.startswith(("https://", "http://")) else urljoin(url, href)
+        target = href if href.startswith(("https://", "http://")) else _joined(url, href)
         metadata = attributes.get("data-core-metadata", attributes.get("data-dist-info-metadata"))
         yield from _file(
             project,
