@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import subprocess
@@ -13,10 +14,10 @@ from typing import Any
 import pytest
 from tests.index import running
 from tests.index.making import wheel
-from tests.index.running import Server, call, make_token, upload
+from tests.index.running import Server, call, make_token, run_pinwheel, upload
 
 from pinwheel.index.assembly import Stored, stored
-from pinwheel.index.attachments import DatabaseAttachments
+from pinwheel.index.attachments import DatabaseAttachments, StoredAttachment
 from pinwheel.index.entries import NoSpace
 from pinwheel.index.records import DatabaseRecords
 from pinwheel.index.storing import recording
@@ -178,3 +179,42 @@ def test_a_disk_that_is_really_full_is_free_again_at_once_wherever_it_was_full(d
             assert server.ask("GET", f"/files/{made.sha256}/{made.filename}", token).body == made.content
         assert server.process.poll() is None
     assert (statuses[0], statuses[-1]) == (507, 200)
+
+
+@pytest.mark.root
+def test_an_import_that_fills_the_disk_leaves_it_as_it_was_and_goes_on_once_there_is_room(
+    disk: Path, tmp_path: Path
+) -> None:
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    for number in range(24):
+        made = wheel("acme", f"1.{number}", padding=1024 * 1024)
+        (packages / made.filename).write_bytes(made.content)
+    data = ("--data", str(disk / "data"))
+    stored(disk / "data", create=True).close()
+    done = run_pinwheel("index.import", str(packages), *data)
+    assert (done.returncode, "the disk is full" in done.stderr) == (1, True), done.stderr
+    with contextlib.closing(stored(disk / "data")) as index:
+        assert (list(index.blobs.every()), list(index.temporary.iterdir())) == ([], [])
+        assert index.records.names() == ()
+    subprocess.run(("mount", "-o", "remount,size=64m", str(disk)), check=True)
+    done = run_pinwheel("index.import", str(packages), *data)
+    assert (done.returncode, "24 published" in done.stderr) == (0, True), done.stderr
+    assert run_pinwheel("index.verify", *data).returncode == 0
+
+
+@pytest.mark.root
+def test_a_backup_that_fills_the_disk_leaves_it_as_it_was(disk: Path, index: Stored) -> None:
+    body = bytes(20 * 1024 * 1024)
+    sha256 = hashlib.sha256(body).hexdigest()
+    with recording(index.records, index.blobs, sha256):
+        index.blobs.put(body, sha256)
+        index.attachments.add("acme", "1", StoredAttachment("zeros", sha256, len(body), "2024"), "ann")
+    before = free_bytes(disk)
+    done = run_pinwheel("index.backup", str(disk / "backup.tar"), "--data", str(index.folder))
+    assert (done.returncode, "the disk is full" in done.stderr) == (1, True), done.stderr
+    assert (list(disk.iterdir()), free_bytes(disk)) == ([], before)
+    assert run_pinwheel("index.backup", str(index.folder.parent / "b.tar"), "--data", str(index.folder)).returncode == 0
+    done = run_pinwheel("index.restore", str(index.folder.parent / "b.tar"), "--data", str(disk / "data"))
+    assert (done.returncode, "the disk is full" in done.stderr) == (1, True), done.stderr
+    assert not (disk / "data" / "index.sqlite").exists()
