@@ -16,12 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pinwheel.index.disk import full_disk_told
+
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 FLUSH_S = 0.5
 MOST_HOSTS = 100  # a page may name any number of them
+FILE_BYTES = 1024 * 1024  # as large as prometheus_client makes them
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
@@ -42,12 +45,21 @@ def emptied(folder: Path) -> None:
     folder.mkdir(mode=0o700)
 
 
+def _reserve(folder: Path) -> None:
+    """Take the space of this process's files before they are mapped: to write where a full disk has no page for it
+    would kill the process. Raises `NoSpace`."""
+    for kind in ("counter", "histogram"):
+        with full_disk_told(folder), (folder / f"{kind}_{os.getpid()}.db").open("ab") as file:
+            os.posix_fallocate(file.fileno(), 0, FILE_BYTES)
+
+
 class Metrics:
     """An `Observer` whose counts can be shown; `facts` are asked for when they are. One in each process."""
 
     def __init__(self, folder: Path, facts: Callable[[], Facts]) -> None:
         # read once, when it is imported for the first time
         os.environ[_FOLDER] = str(folder)
+        _reserve(folder)
         from prometheus_client import CollectorRegistry, Counter, Histogram
 
         class Summed(Histogram):
