@@ -59,6 +59,13 @@ class Retention:
 
 
 @section
+class Channel:
+    """A part of the index for those who want only what was promoted to it."""
+
+    inherits: tuple[str, ...] = ()
+
+
+@section
 class Index:
     """Where the private index is and what belongs to it alone."""
 
@@ -71,6 +78,7 @@ class Index:
     cooldown: str = ""
     exceptions: tuple[CooldownException, ...] = ()
     retention: Retention = field(default_factory=Retention)
+    channels: Mapping[str, Channel] = field(default_factory=dict)
 
 
 @section

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.index.running import Reply, call, make_token
 
-from pinwheel.events import KINDS, Event
+from pinwheel.events import KINDS, OF_THE_INDEX, Event
 from pinwheel.index.assembly import Stored
 from pinwheel.index.leases import Leases
 
@@ -186,7 +186,7 @@ def test_nobody_speaks_for_what_is_not_his(ask: Callable[..., Reply], index: Sto
     for kind in ("released", "locked"):
         assert told(upload, kind=kind) == 200
     for kind in KINDS:
-        if kind not in ("published", "released", "locked"):
+        if kind not in (*OF_THE_INDEX, "released", "locked"):
             assert told(upload, kind=kind) == 403, kind
     assert told(some, subject="Acme_Shop") == 200
     assert told(some, subject="", kind="bootstrapped") == 200

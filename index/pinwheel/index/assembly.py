@@ -19,6 +19,7 @@ from pinwheel.index.blobs import FolderBlobs
 from pinwheel.index.control import Control
 from pinwheel.index.curating import Curator
 from pinwheel.index.database import Database
+from pinwheel.index.deciding import Deciding
 from pinwheel.index.event_log import DatabaseEventLog
 from pinwheel.index.import_records import DatabaseImports
 from pinwheel.index.last_use import LastUse
@@ -169,8 +170,8 @@ def _application(
     from pinwheel.index.uploading import Uploading
     from pinwheel.index.upstream import UpstreamClient
 
-    cache = PageCache(open_folder.records)
     policy = setup.policy
+    cache = PageCache(open_folder.records, policy.channels)
     mirror = None
     if setup.upstreams is not None:
         client = UpstreamClient(setup.upstreams, log, observer=observer)
@@ -192,6 +193,7 @@ def _application(
             leases=open_folder.leases,
             events=open_folder.events,
             attachments=open_folder.attachments,
+            deciding=Deciding(open_folder.releases, curator, policy.channels),
             now=time.time,
             stamp=stamp,
             metrics=metrics,

@@ -21,6 +21,7 @@ from packaging.utils import canonicalize_name
 from pinwheel import config
 from pinwheel.errors import PinwheelError, UsageError
 from pinwheel.events import Event
+from pinwheel.index.channels import MAIN
 from pinwheel.index.client_values import (
     Attachment,
     Damaged,
@@ -31,15 +32,20 @@ from pinwheel.index.client_values import (
     IndexUnreachable,
     Lease,
     LeaseHeld,
+    NoSuchRelease,
+    Release,
     WrongCredential,
     file_of,
     holder_of,
     identity_of,
     lease_of,
+    release_of,
 )
+from pinwheel.index.entries import STATUSES
 from pinwheel.ledger import SinkRefused
 
 __all__ = [
+    "STATUSES",
     "Attachment",
     "Damaged",
     "Fenced",
@@ -50,12 +56,13 @@ __all__ = [
     "IndexUnreachable",
     "Lease",
     "LeaseHeld",
+    "NoSuchRelease",
+    "Release",
     "WrongCredential",
     "from_config",
 ]
 
 JSON_V1 = "application/vnd.pypi.simple.v1+json"
-MAIN = "main"
 ROOT = "simple/"
 CONTROL = "-/"
 CHUNK_BYTES = 256 * 1024
@@ -86,11 +93,11 @@ class IndexClient:
         """The address that an installer needs, without a credential."""
         return self.url + ("simple/" if channel == MAIN else f"c/{quote(channel, safe='')}/simple/")
 
-    def credentialed_simple_url(self) -> str:
+    def credentialed_simple_url(self, channel: str = MAIN) -> str:
         """The same with the credential in it: for a child's environment only, never argv, never a log."""
         if not self._token:
-            return self.simple_url()
-        scheme, rest = self.simple_url().split("://", 1)
+            return self.simple_url(channel)
+        scheme, rest = self.simple_url(channel).split("://", 1)
         return f"{scheme}://__token__:{quote(self._token, safe='')}@{rest}"
 
     def health(self) -> dict[str, Any]:
@@ -103,18 +110,19 @@ class IndexClient:
 
     # files
 
-    def projects(self) -> tuple[str, ...]:
-        """The names of the projects that are published in the index (not those of its upstream), sorted."""
-        page = self._parsed(self._request("GET", ROOT, headers={"Accept": JSON_V1}), ROOT)
+    def projects(self, channel: str = MAIN) -> tuple[str, ...]:
+        """The names of the projects that have files of the index's own in the channel, sorted."""
+        path = self.simple_url(channel).removeprefix(self.url)
+        page = self._parsed(self._request("GET", path, headers={"Accept": JSON_V1}), path)
         return tuple(each["name"] for each in page.get("projects", ()))
 
-    def files(self, project: str) -> tuple[IndexFile, ...]:
-        """Every file of `project` in the main channel, in the page's order; () when it does not exist.
+    def files(self, project: str, channel: str = MAIN) -> tuple[IndexFile, ...]:
+        """Every file of `project` in the channel, in the page's order; () when it does not exist.
 
         For third parties' projects: an upstream hears the name when nothing of it was published here.
         """
         name = canonicalize_name(project)
-        path = f"simple/{quote(name, safe='')}/"
+        path = f"{self.simple_url(channel).removeprefix(self.url)}{quote(name, safe='')}/"
         answer = self._request("GET", path, headers={"Accept": JSON_V1}, slow=True)
         if answer.status == 404:
             return ()
@@ -157,6 +165,50 @@ class IndexClient:
         if file.core_metadata_sha256 and hashlib.sha256(body).hexdigest() != file.core_metadata_sha256:
             raise Damaged(f"the metadata of {file.filename} has another sha256 than promised", where=file.url)
         return body
+
+    # releases
+
+    def releases(self, project: str) -> tuple[Release, ...]:
+        """The releases of `project` that have files here, the oldest version first."""
+        path = f"-/releases/{quote(canonicalize_name(project), safe='')}"
+        return tuple(release_of(entry) for entry in self._json("GET", path)["releases"])
+
+    def yank(self, project: str, version: str, reason: str) -> bool:
+        """Let installers choose the release only by its version. False when it was yanked so before.
+
+        This and the following raise `NoSuchRelease`.
+        """
+        return self._decided(project, version, "yank", {"reason": reason})
+
+    def unyank(self, project: str, version: str) -> bool:
+        """Take the yank back. False when there was none."""
+        return self._decided(project, version, "unyank", {})
+
+    def promote(self, project: str, version: str, channel: str) -> bool:
+        """Show the release's files in the channel. False when they all were there before."""
+        return self._decided(project, version, "promote", {"channel": channel})
+
+    def demote(self, project: str, version: str, channel: str) -> bool:
+        """Show none of them there. False when none was there before."""
+        return self._decided(project, version, "demote", {"channel": channel})
+
+    def set_status(self, project: str, status: str, reason: str) -> bool:
+        """Say how the project stands: one of `STATUSES`. False when it was so before."""
+        path = f"-/projects/{quote(canonicalize_name(project), safe='')}/status"
+        return self._changed("PUT", path, {"status": status, "reason": reason})
+
+    def _decided(self, project: str, version: str, act: str, sent: Mapping[str, Any]) -> bool:
+        name = quote(canonicalize_name(project), safe="")
+        return self._changed("POST", f"-/releases/{name}/{quote(version, safe='')}/{act}", sent)
+
+    def _changed(self, method: str, path: str, sent: Mapping[str, Any]) -> bool:
+        # deciding the same again changes nothing
+        answer = self._request(method, path, body=sent, repeatable=True)
+        if answer.status == 404 and _is_ours(answer.data):
+            raise NoSuchRelease(
+                _reason(answer.data), where=self.url, remedy="`pinwheel index.list --name NAME` shows what there is"
+            )
+        return bool(self._parsed(answer, path)["changed"])
 
     # events
 

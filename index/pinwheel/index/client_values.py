@@ -31,6 +31,10 @@ class Damaged(PinwheelError):
     """What arrived is not what the index promised: another sha256."""
 
 
+class NoSuchRelease(PinwheelError):
+    """The index has no such release, or nothing was ever published under the name."""
+
+
 class LeaseHeld(Refused):
     """Somebody else holds the environment's lease; `holder` says who."""
 
@@ -61,6 +65,17 @@ class IndexFile:
     requires_python: str = ""
     yanked: str | None = None
     upload_time: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One version and the names of its files. `yanked` is the reason, None when it is not yanked; `channels` are
+    those in which one of its files is."""
+
+    version: str
+    yanked: str | None
+    channels: tuple[str, ...]
+    files: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +174,11 @@ def identity_of(document: Mapping[str, Any]) -> Identity:
         tuple(map(grant_of, document["grants"])),
         document["expires_at"] or "",
     )
+
+
+def release_of(entry: Mapping[str, Any]) -> Release:
+    """A release from the index's answer."""
+    return Release(entry["version"], entry["yanked"], tuple(entry["channels"]), tuple(entry["files"]))
 
 
 def lease_of(environment: str, document: Mapping[str, Any]) -> Lease:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import re
 from collections.abc import Callable
 from importlib.metadata import version
@@ -16,25 +15,31 @@ from packaging.version import InvalidVersion, Version
 from pinwheel.errors import UsageError
 from pinwheel.events import from_document
 from pinwheel.index.access import new_token
-from pinwheel.index.answers import Answer, Environ, Stop, document, query_of
+from pinwheel.index.answers import Answer, Environ, document, query_of
 from pinwheel.index.attachments import Attachments, StoredAttachment
 from pinwheel.index.blobs import Blobs
+from pinwheel.index.body import bad, bytes_of, json_of
+from pinwheel.index.deciding import Deciding
 from pinwheel.index.event_log import EventLog
 from pinwheel.index.grants import SCOPES, Denied, Grant, Principal, need
 from pinwheel.index.leases import HeldLease, Leases
-from pinwheel.index.pages import file_document
+from pinwheel.index.pages import file_document, status_document
 from pinwheel.index.records import Records
 from pinwheel.index.storing import recording
 from pinwheel.index.tokens import Tokens
-from pinwheel.index.upload import content_length
 
-MOST_JSON_BYTES = 16 * 1024 * 1024
 MOST_ATTACHMENT_BYTES = 8 * 1024 * 1024
 LONGEST_LEASE_S = 3600.0
 LONGEST_MINTED_S = 24 * 3600.0
 METRICS_TYPE = ("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 FILES_URL = "../../files/"  # as seen from /-/projects/NAME
-DEPLOYED = ("bootstrapped", "prepared", "activated", "reverted", "failed", "rollout-started", "rollout-finished")
+SCOPE_OF_EVENTS = {
+    **dict.fromkeys(("released", "locked"), "upload"),
+    **dict.fromkeys(
+        ("bootstrapped", "prepared", "activated", "reverted", "failed", "rollout-started", "rollout-finished"), "deploy"
+    ),
+}
+"""Who may say what happened. What happens in the index it says itself, and takes from nobody."""
 _ATTACHMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,299}")
 _ENVIRONMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -51,6 +56,7 @@ class Control:
         leases: Leases,
         events: EventLog,
         attachments: Attachments,
+        deciding: Deciding,
         now: Callable[[], float],
         stamp: Callable[[float], str],
         metrics: Callable[[], bytes] | None = None,
@@ -61,6 +67,7 @@ class Control:
         self._leases = leases
         self._event_log = events
         self._attachments = attachments
+        self._deciding = deciding
         self._now = now
         self._stamp = stamp
         self._metrics = metrics
@@ -78,6 +85,13 @@ class Control:
                 return Answer(200, (METRICS_TYPE, ("Cache-Control", "no-store")), self._metrics())
             case "GET", "projects" if rest and "/" not in rest:
                 return self._project(principal, canonicalize_name(rest))
+            case "PUT", "projects" if rest.count("/") == 1 and rest.endswith("/status"):
+                return self._deciding.status(environ, principal, rest.removesuffix("/status"))
+            case "GET", "releases" if rest and "/" not in rest:
+                return self._deciding.listed(principal, rest)
+            case "POST", "releases" if rest.count("/") == 2:
+                project, release, act = rest.split("/")
+                return self._deciding.release(environ, principal, project, release, act)
             case "POST", "events" if not rest:
                 return self._add_events(environ, principal)
             case "GET", "events" if not rest:
@@ -108,23 +122,26 @@ class Control:
         Not 404: a client must be able to tell a project that is missing from an index that is.
         """
         need(principal, "read", project=name)
-        files = [file_document(entry, FILES_URL) for entry in self._records.project(name).files]
-        return document(200, {"name": name, "files": files})
+        project = self._records.project(name)
+        files = [file_document(entry, FILES_URL) for entry in project.files]
+        return document(200, {"name": name, "status": status_document(project), "files": files})
 
     def _add_events(self, environ: Environ, principal: Principal) -> Answer:
         need(principal, "upload", "deploy")
-        sent = _json(environ).get("events")
+        sent = json_of(environ).get("events")
         if not isinstance(sent, list):
-            raise _bad("events is not a list")
+            raise bad("events is not a list")
         try:
             events = [from_document(each) for each in sent if isinstance(each, dict)]
         except (ValueError, KeyError) as error:
-            raise _bad(str(error)) from error
+            raise bad(str(error)) from error
         if len(events) != len(sent):
-            raise _bad("an event is not an object")
+            raise bad("an event is not an object")
         for event in events:
-            scopes = ("deploy",) if event.kind in DEPLOYED else ("upload", "deploy")
-            need(principal, *scopes, project=canonicalize_name(event.subject), environment=event.environment)
+            scope = SCOPE_OF_EVENTS.get(event.kind)
+            if scope is None:
+                raise bad(f"an event {event.kind} is for the index alone to record")
+            need(principal, scope, project=canonicalize_name(event.subject), environment=event.environment)
         documents = (event.document() for event in events)
         return document(200, {"recorded": self._event_log.add(documents, principal.name)})
 
@@ -137,7 +154,7 @@ class Control:
         try:
             after, limit = int(query.get("after", "0")), int(query.get("limit", "1000"))
         except ValueError as error:
-            raise _bad("after and limit are numbers") from error
+            raise bad("after and limit are numbers") from error
         equal = {key: query.get(key, "") for key in ("kind", "subject", "environment")}
         visible = functools.partial(_concerns, principal, ("read", "deploy"))
         events, last = self._event_log.after(after, max(limit, 0), visible, **equal)
@@ -156,7 +173,7 @@ class Control:
             token = query_of(environ).get("token", "")
             released = token.isascii() and token.isdigit() and self._leases.release(environment, int(token), now)
             return document(200, {"released": bool(released)})
-        sent = _json(environ)
+        sent = json_of(environ)
         ttl_s = _seconds(sent, LONGEST_LEASE_S)
         if method == "PUT":
             fencing = sent.get("token")
@@ -166,7 +183,7 @@ class Control:
             return document(200, self._leased(renewed, now))
         owner, rollout = sent.get("owner"), sent.get("rollout")
         if not (isinstance(owner, str) and owner and isinstance(rollout, str) and rollout):
-            raise _bad("owner and rollout are needed")
+            raise bad("owner and rollout are needed")
         ours, held = self._leases.acquire(environment, owner, rollout, now, ttl_s)
         if not ours:
             return document(409, {"error": f"{environment} is held", "holder": self._holder(held, now)})
@@ -186,10 +203,10 @@ class Control:
 
     def _mint(self, environ: Environ, principal: Principal) -> Answer:
         need(principal, "deploy")
-        sent = _json(environ)
+        sent = json_of(environ)
         name, scopes = sent.get("name"), sent.get("scopes")
         if not isinstance(name, str) or scopes != ["read"]:
-            raise _bad('a minted token has a name and the scopes ["read"]')
+            raise bad('a minted token has a name and the scopes ["read"]')
         now = self._now()
         expires_at = now + _seconds(sent, LONGEST_MINTED_S)
         if principal.expires_at is not None:
@@ -205,7 +222,7 @@ class Control:
                 parent=principal.name,
             )
         except UsageError as error:
-            raise _bad(error.problem) from error
+            raise bad(error.problem) from error
         if not self._tokens.add(token):
             return document(409, {"error": "try again"})
         return document(200, {"token": secret, "expires_at": self._stamp(expires_at)})
@@ -220,11 +237,11 @@ class Control:
         try:
             release = canonicalize_version(Version(release))
         except InvalidVersion as error:
-            raise _bad(f"{release!r} is no version") from error
+            raise bad(f"{release!r} is no version") from error
         need(principal, scope, project=project)
         if method == "PUT":
             if not name:
-                raise _bad("the attachment needs a name")
+                raise bad("the attachment needs a name")
             return self._attach(environ, principal, (project, release, name))
         stored = self._attachments.beside(project, release, name)
         if not name:
@@ -242,7 +259,7 @@ class Control:
         return Answer(200, (kind, ("ETag", f'"{found.sha256}"'), ("Cache-Control", "no-cache")), body)
 
     def _attach(self, environ: Environ, principal: Principal, beside: tuple[str, str, str]) -> Answer:
-        body = _body(environ, MOST_ATTACHMENT_BYTES)
+        body = bytes_of(environ, MOST_ATTACHMENT_BYTES)
         sha256 = hashlib.sha256(body).hexdigest()
         project, release, name = beside
         stored = StoredAttachment(name, sha256, len(body), self._stamp(self._now()))
@@ -269,36 +286,5 @@ def _listed(stored: StoredAttachment) -> dict[str, Any]:
 def _seconds(sent: dict[str, Any], most: float) -> float:
     ttl_s = sent.get("ttl_s")
     if isinstance(ttl_s, bool) or not isinstance(ttl_s, int | float) or not 0 < ttl_s <= most:
-        raise _bad(f"ttl_s is a number of seconds, at most {most:g}")
+        raise bad(f"ttl_s is a number of seconds, at most {most:g}")
     return float(ttl_s)
-
-
-def _json(environ: Environ) -> dict[str, Any]:
-    try:
-        sent = json.loads(_body(environ, MOST_JSON_BYTES))
-    except ValueError as error:
-        raise _bad("the body is not JSON") from error
-    if not isinstance(sent, dict):
-        raise _bad("the body is not a JSON object")
-    return sent
-
-
-def _body(environ: Environ, most_bytes: int) -> bytes:
-    """The whole body. Raises `Stop` when it is too large or was cut."""
-    announced = content_length(environ)
-    if announced > most_bytes:
-        raise Stop(document(413, {"error": f"the body is larger than {most_bytes} bytes"}))
-    chunks: list[bytes] = []
-    size = 0
-    while chunk := environ["wsgi.input"].read(most_bytes + 1 - size):
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > most_bytes:
-            raise Stop(document(413, {"error": f"the body is larger than {most_bytes} bytes"}))
-    if announced >= 0 and size != announced:
-        raise _bad("the body was cut")
-    return b"".join(chunks)
-
-
-def _bad(reason: str) -> Stop:
-    return Stop(document(400, {"error": reason}))

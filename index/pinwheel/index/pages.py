@@ -91,11 +91,16 @@ def project_json(project: Project, files_url: str) -> bytes:
     document = {
         "meta": {"api-version": API_VERSION},
         "name": project.name,
-        "project-status": {"status": project.status} | ({"reason": project.reason} if project.reason else {}),
+        "project-status": status_document(project),
         "versions": versions(project.files),
         "files": [file_document(entry, files_url) for entry in project.files],
     }
     return _compact(document)
+
+
+def status_document(project: Project) -> dict[str, str]:
+    """How the project stands, as PEP 792 describes it."""
+    return {"status": project.status} | ({"reason": project.reason} if project.reason else {})
 
 
 def versions(entries: Iterable[FileEntry]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pinwheel.archive import Limits
+from pinwheel.index.channels import Channels
 from pinwheel.index.cooldown import Cooldown
 from pinwheel.index.forwarded import Network
 from pinwheel.index.globs import matching
@@ -26,6 +27,7 @@ class Policy:
     anonymous_read: bool = False
     trusted_proxies: tuple[Network, ...] = ()
     largest_file_bytes: int = LARGEST_FILE_BYTES
+    channels: Channels = Channels()  # noqa: RUF009 - frozen
     limits: Limits = Limits()  # noqa: RUF009 - frozen
 
     def open_to_all(self, project: str) -> bool:

@@ -9,6 +9,7 @@ from typing import BinaryIO
 from pinwheel.index import pages
 from pinwheel.index.answers import Answer, Environ, text
 from pinwheel.index.blobs import Blobs
+from pinwheel.index.channels import MAIN
 from pinwheel.index.globs import matching
 from pinwheel.index.grants import About, Principal
 from pinwheel.index.listing import readings
@@ -19,7 +20,7 @@ from pinwheel.index.page_cache import PageCache
 from pinwheel.index.pages import Page
 from pinwheel.index.policy import Policy
 from pinwheel.index.recent import Recent
-from pinwheel.index.routes import MAIN, File, Package, Project, Root, Route
+from pinwheel.index.routes import File, Package, Project, Root, Route
 
 WHOLE_BYTES = 4 * 1024 * 1024  # a file up to here is sent in one piece, which is the fastest way through granian
 PIECE_BYTES = 1024 * 1024
@@ -69,17 +70,17 @@ class Reading:
     # pages
 
     def root(self, environ: Environ, principal: Principal, route: Root) -> Answer:
-        if route.channel != MAIN:
-            return text(404, f"there is no channel {route.channel}")
+        if route.channel not in self._policy.channels:
+            return _no_channel(route.channel)
         if principal.sees_everything:
             everybody = self._policy.anonymous_read and not self._policy.protected
-            return self._page(environ, self._cache.root(), open_to_all=everybody)
-        return self._page(environ, self._filtered_root(principal), open_to_all=False)
+            return self._page(environ, self._cache.root(route.channel), open_to_all=everybody)
+        return self._page(environ, self._filtered_root(principal, route.channel), open_to_all=False)
 
-    def _filtered_root(self, principal: Principal) -> Page:
+    def _filtered_root(self, principal: Principal, channel: str) -> Page:
         """The page of the projects that this one may read, kept for all who may read the same."""
-        names = self._cache.names()
-        key = (principal.hidden, *(grant.projects for grant in principal.reads))
+        names = self._cache.names(channel)
+        key = ((channel,), principal.hidden, *(grant.projects for grant in principal.reads))
         kept = self._roots.get(key)
         if kept is None or kept[0] != names:
             page = pages.root_page([name for name in names if principal.may("read", project=name)])
@@ -88,9 +89,17 @@ class Reading:
         return kept[1]
 
     def project(self, environ: Environ, route: Project) -> Answer:
-        name = route.name
-        page = self._cache.project(name) if route.channel == MAIN else None
+        name, channel = route.name, route.channel
+        if channel not in self._policy.channels:
+            return _no_channel(channel)
+        page = self._cache.project(name, channel)
         if page is None and self._mirror is not None and not self._is_private(name):
+            if channel != MAIN:
+                # every channel has the same public projects, and one page of each is enough; not for ever, because the
+                # name may become one of ours
+                query = environ.get("QUERY_STRING", "")
+                location = f"../../../../simple/{name}/" + (f"?{query}" if query else "")
+                return text(307, "public projects are in main", ("Location", location))
             page = self._mirror.page(name)
         if page is None:
             return text(404, f"there is no project {name}")
@@ -184,6 +193,10 @@ class Reading:
         with file:
             file.seek(first)
             return Answer(status, headers, file.read(length))
+
+
+def _no_channel(channel: str) -> Answer:
+    return text(404, f"there is no channel {channel}")
 
 
 def _pieces(file: BinaryIO, first: int, length: int) -> Iterator[bytes]:

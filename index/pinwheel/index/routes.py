@@ -9,7 +9,8 @@ from urllib.parse import quote
 
 from packaging.utils import canonicalize_name
 
-MAIN = "main"
+from pinwheel.index.channels import MAIN
+
 READS = ("GET", "HEAD")
 UPLOADS = ("/", "/legacy/", "/legacy", "/simple/", "/simple")
 METADATA = ".metadata"

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pinwheel.config import Loaded
+    from pinwheel.index.channels import Channels
     from pinwheel.index.cooldown import Cooldown
     from pinwheel.index.policy import Policy
 
@@ -41,8 +42,17 @@ def policy_of(loaded: Loaded, private: Iterable[str], young: str, *, anonymous_r
         protected=checked(index.protected, f"{loaded.file}: index.protected"),
         cooldown=cooldown(loaded, young),
         anonymous_read=anonymous_read,
+        channels=channels_of(loaded),
         trusted_proxies=networks(index.trusted_proxies, f"{loaded.file}: index.trusted_proxies"),
     )
+
+
+def channels_of(loaded: Loaded) -> Channels:
+    """The channels of pinwheel.toml. Raises `UsageError`."""
+    from pinwheel.index.channels import declared
+
+    declarations = {name: channel.inherits for name, channel in loaded.config.index.channels.items()}
+    return declared(declarations, f"{loaded.file}: index.channels")
 
 
 def listed(text: str) -> list[str]:

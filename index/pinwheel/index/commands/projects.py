@@ -12,10 +12,14 @@ from pinwheel.index.commands.options import DATA, DATA_HELP, JSON_HELP, private_
 
 @task(
     auto_shortflags=False,
-    help={"name": "only this project: its files (default: the names of all projects)", "json": JSON_HELP},
+    help={
+        "name": "only this project: its files (default: the names of all projects)",
+        "channel": "what is visible in this channel (default: main)",
+        "json": JSON_HELP,
+    },
     name="list",
 )
-def list_(_context: Any, name: str = "", json: bool = False) -> None:
+def list_(_context: Any, name: str = "", channel: str = "main", json: bool = False) -> None:
     """List what the configured index holds: its projects, or the files of one.
 
     Example:
@@ -26,14 +30,14 @@ def list_(_context: Any, name: str = "", json: bool = False) -> None:
 
     client = from_config(config.load())
     if not name:
-        names = client.projects()
+        names = client.projects(channel)
         if json:
             console.document({"projects": list(names)})
         else:
             for each in names:
                 console.data(each)
         return
-    files = client.files(name)
+    files = client.files(name, channel)
     rows = [
         {
             "filename": file.filename,
