@@ -14,6 +14,8 @@ from pathlib import Path
 
 import bcrypt
 import pytest
+from packaging.utils import canonicalize_name
+from pypiserver.pkg_helpers import guess_pkgname_and_version
 from tests.index import running
 from tests.index.making import Made, sdist, wheel
 from tests.index.running import JSON, environment, eventually, names, run_pinwheel
@@ -24,7 +26,7 @@ from pinwheel.index.admission import Admitted, judge_file
 from pinwheel.index.assembly import Stored, now, stored
 from pinwheel.index.blobs import FolderBlobs
 from pinwheel.index.entries import Act, NewFile, NoSpace, Outcome
-from pinwheel.index.importing import Imported, Seen, batches, distributions, import_all
+from pinwheel.index.importing import Imported, Seen, batches, distributions, import_all, project_of
 from pinwheel.index.records import DatabaseRecords
 from pinwheel.index.sweeping import sweep
 from pinwheel.index.verifying import verify
@@ -136,6 +138,33 @@ def test_a_file_that_was_removed_here_stays_away(index: Stored, packages: Path) 
     assert index.records.file(wheel("acme").filename) is None
     sweep(index.records, index.blobs, index.temporary)
     assert set(index.blobs.every()) == index.records.blobs()
+
+
+def test_a_project_of_which_every_file_was_refused_is_private_all_the_same(index: Stored, packages: Path) -> None:
+    """pypiserver gave it to its users, who must not be given a stranger's of the same name now."""
+    take_over(index, packages)
+    assert index.records.names() == ("acme",)
+    assert [name for name in ("acme", "broken", "old", "README", "hidden") if index.records.is_private(name)] == [
+        *("acme", "broken", "old")
+    ]
+
+
+@pytest.mark.parametrize(
+    "filename",
+    [
+        *("Foo_Bar-1.0-py3-none-any.whl", "foo.bar-1.0.tar.gz", "foo-bar-1.0.zip", "foo-2to3-1.0.tar.bz2"),
+        *("foo_bar-1.0-py2.7.egg", "foo-bar-latest.zip", "nothing.zip", "foo-1.0-beta-2.tar.gz", "a-b-1!2.0.zip"),
+    ],
+)
+def test_a_refused_file_belongs_to_the_project_under_which_pypiserver_lists_it(filename: str) -> None:
+    guessed = guess_pkgname_and_version(filename)
+    assert guessed is not None
+    assert project_of(filename) == canonicalize_name(guessed[0])
+
+
+@pytest.mark.parametrize("filename", ["-1.0.zip", "\u00fcn\u00efcode-1.0.zip", "a b-1.0.zip"])
+def test_what_is_no_name_of_a_project_is_none(filename: str) -> None:
+    assert project_of(filename) == ""
 
 
 def test_one_name_twice_in_the_folder_is_published_once(index: Stored, packages: Path) -> None:

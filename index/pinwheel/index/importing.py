@@ -6,12 +6,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
+
+from packaging.utils import canonicalize_name
 
 from pinwheel.archive import Limits
 from pinwheel.errors import PinwheelError
@@ -25,7 +28,9 @@ READERS = 2
 BATCH_FILES = 500
 BATCH_BYTES = 1024 * 1024 * 1024
 ACTOR = "import"
-SUFFIXES = (".whl", ".tar.gz", ".zip", ".tar.bz2", ".egg")
+SUFFIXES = (".whl", ".tar.gz", ".tgz", ".zip", ".tar.bz2", ".tar.xz", ".egg")
+_BEFORE_VERSION = re.compile(r"-\d+[a-z_.!+]", re.IGNORECASE)
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,9 @@ class Publishing(Needing, Protocol):
 
     def publish_all(self, new: Sequence[NewFile]) -> tuple[Outcome, ...]:
         """Make the files exist in one transaction. Raises `NoSpace`."""
+
+    def reserve(self, names: Sequence[str], at: str) -> None:
+        """Let these normalised names be private, as if something had been published."""
 
 
 class Memory(Protocol):
@@ -131,8 +139,23 @@ def import_all(
                 copy.unlink()
             outcomes = dict(zip(admitted, stored, strict=True))
             memory.remember((seen, admitted[seen].sha256) for seen, outcome in outcomes.items() if _is_known(outcome))
-            for seen, each in zip(batch, judged, strict=True):
-                yield _told(seen.path, each, outcomes.get(seen))
+            told = [_told(seen.path, each, outcomes.get(seen)) for seen, each in zip(batch, judged, strict=True)]
+            # whoever asked pypiserver for them must not be given a stranger's files now
+            if names := {project_of(each.path.name) for each in told if each.became == "refused"} - {""}:
+                records.reserve(sorted(names), now())
+            yield from told
+
+
+def project_of(filename: str) -> str:
+    """The normalised name under which pypiserver lists the file; empty when that is no name of a project."""
+    stem = next((filename.removesuffix(each) for each in SUFFIXES if filename.endswith(each)), filename)
+    if filename.endswith(".whl") or stem.count("-") == 1:
+        name = stem.partition("-")[0]
+    elif "." in stem:
+        name = _BEFORE_VERSION.split(stem)[0]
+    else:
+        name = stem.rpartition("-")[0] or stem
+    return str(canonicalize_name(name)) if _NAME.fullmatch(name) else ""
 
 
 def batches(found: Iterable[Seen]) -> Iterator[list[Seen]]:
