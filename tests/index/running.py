@@ -282,6 +282,15 @@ class Upstream:
         return f'<a href="{href}"{python}{date}>{made.filename}</a><br/>\n'
 
 
+class _Patient(ThreadingHTTPServer):
+    """Takes many connections at once, and says nothing when one is hung up."""
+
+    request_queue_size = 512
+
+    def handle_error(self, *_: object) -> None:
+        pass
+
+
 @contextmanager
 def upstream() -> Iterator[Upstream]:
     """Serve an `Upstream` on loopback."""
@@ -316,7 +325,7 @@ def upstream() -> Iterator[Upstream]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = _Patient(("127.0.0.1", 0), Handler)
     state.url = f"http://127.0.0.1:{server.server_address[1]}/simple/"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()

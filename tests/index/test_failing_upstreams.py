@@ -72,20 +72,47 @@ def test_private_packages_are_served_while_every_request_to_the_upstream_hangs(
 ) -> None:
     """As many as may wait do, one more is told to come again, and none of them matters to a private name."""
     monkeypatch.setattr(mirror, "MOST_WAITING", 4)
-    upstream.add(*(wheel(f"public{number}") for number in range(4)))
-    upstream.slow_s = 60
+    known = wheel("known")
+    upstream.add(known, *(wheel(f"public{number}") for number in range(4)))
     served, own = cached(), wheel("own")
     upload(served, own, token)
+    assert call(served, "GET", "/simple/known/", token).status == 200
+    monkeypatch.setattr(mirror, "FRESH_S", 0.0)
+    upstream.seen.clear()
+    upstream.slow_s = 60
     with ThreadPoolExecutor(4) as pool:
         hanging = [pool.submit(call, served, "GET", f"/simple/public{n}/", token) for n in range(4)]
         eventually(lambda: len(upstream.seen) == 4)
         refused = call(served, "GET", "/simple/public9/", token)
         assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+        assert names(call(served, "GET", "/simple/known/", token, headers=JSON)) == [known.filename], (
+            "an old page will do"
+        )
         assert names(call(served, "GET", "/simple/own/", token, headers=JSON)) == [own.filename]
         assert call(served, "GET", f"/files/{own.sha256}/{own.filename}", token).body == own.content
         assert not any(each.done() for each in hanging)
         upstream.closing.set()
         assert [each.result().status for each in hanging] == [200] * 4
+
+
+@pytest.mark.slow
+def test_a_worker_serves_private_packages_while_more_requests_hang_than_a_burst_of_installs(
+    upstream: Upstream, tmp_path: Path
+) -> None:
+    many, own = 300, wheel("own")
+    with running.running(tmp_path / "data", "--upstream", upstream.url, "--workers", "1") as server:
+        token = server.token("t", "read", "upload")
+        assert server.upload(own, token).status == 200
+        upstream.slow_s = 60
+        with ThreadPoolExecutor(many) as pool:
+            hanging = [pool.submit(server.ask, "GET", f"/simple/public{n}/", token) for n in range(many)]
+            eventually(lambda: len(upstream.seen) > many // 2)
+            for _ in range(20):
+                assert server.ask("GET", "/simple/own/", token).status == 200
+                assert server.ask("GET", f"/files/{own.sha256}/{own.filename}", token).body == own.content
+            assert not any(each.done() for each in hanging)
+            upstream.closing.set()
+            assert {each.result().status for each in hanging} == {404}
 
 
 def test_a_worker_has_threads_that_never_wait_for_upstreams() -> None:

@@ -105,8 +105,13 @@ class Mirror:
         known = self._fresh(project)
         self._observer.looked_up("page", kept=known is not None)
         if known is None and not self._is_missed(project):
-            with self._waits():
-                known = self._current(project)
+            try:
+                with self._waits():
+                    known = self._current(project)
+            except (TooManyWait, UpstreamFailed):
+                known = self._remembered(project)
+                if known is None or not known.source:
+                    raise
         return self._page_of(project, known) if known else None
 
     def open(self, filename: str, sha256: str) -> BinaryIO | None:
