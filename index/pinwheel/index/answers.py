@@ -18,12 +18,13 @@ _PHRASES = {status.value: f"{status.value} {status.phrase}" for status in HTTPSt
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A finished answer. `body` is sent as it is, in one piece when it is bytes; `length` is the length of the
-    body, also when it is not sent (HEAD)."""
+    body, also when it is not sent (HEAD). `lasting` is one that stays true until the next commit."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes | Iterable[bytes] = b""
     length: int = -1
+    lasting: bool = False
 
     def send(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         body = self.body

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable
 from urllib.parse import unquote
 
@@ -15,6 +16,7 @@ from pinwheel.index.engine import PRINCIPAL, Engine
 from pinwheel.index.entries import Busy, NoSpace
 from pinwheel.index.forwarded import Network, settle
 from pinwheel.index.grants import Denied, Principal, allow
+from pinwheel.index.kept import KeptAnswers, keep, key_of
 from pinwheel.index.mirror import NotOffered, TooManyWait
 from pinwheel.index.page_cache import PageCache
 from pinwheel.index.passwords import TooBusy
@@ -36,6 +38,8 @@ from pinwheel.index.routes import (
 )
 from pinwheel.index.uploading import Uploading
 from pinwheel.index.upstream import OtherBytes, UpstreamFailed
+
+PAGES = ("/simple/", "/c/")
 
 
 class IndexApp:
@@ -59,13 +63,24 @@ class IndexApp:
         self._control = control
         self._engine = engine
         self._trusted_proxies = trusted_proxies
+        self._kept = KeptAnswers(cache.stamp)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         settle(environ, self._trusted_proxies)
         try:
+            # whether the process lives must be told without asking the database anything
+            current = self._kept.current() if environ["PATH_INFO"].startswith(PAGES) else {}
+            key = key_of(environ)
+            kept = current.get(key)
+            if kept is not None and time.monotonic() < kept.until:
+                environ[PRINCIPAL] = kept.principal
+                start_response(kept.status, kept.headers)
+                return kept.body
             answer = self._answer(environ)
             if answer is None:
                 return self._engine(environ, start_response)
+            if answer.lasting:
+                keep(current, key, environ, answer, environ[PRINCIPAL])
         except (PinwheelError, Rejected, Denied) as error:
             answer = _told(error, environ)
         except Stop as stop:

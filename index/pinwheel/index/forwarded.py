@@ -44,6 +44,8 @@ def settle(environ: Environ, trusted: tuple[Network, ...]) -> None:
     Of the addresses in X-Forwarded-For the last one that is not trusted is who asks: what stands before it anybody
     could have written. No forwarded header is left.
     """
+    if environ.keys().isdisjoint(HEADERS):
+        return
     said = {key: environ.pop(key, "") for key in HEADERS}
     if not trusted or not is_trusted(environ.get("REMOTE_ADDR", ""), trusted):
         return

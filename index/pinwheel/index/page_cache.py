@@ -39,6 +39,10 @@ class PageCache:
         self._filenames: dict[str, list[str]] = {}
         self._misses: Recent[str, bool] = Recent(MOST_MISSES)
 
+    def stamp(self) -> object:
+        """As `Records.stamp`."""
+        return self._records.stamp()
+
     @property
     def access_serial(self) -> int:
         """The serial of the access rules as of the last `refresh`."""

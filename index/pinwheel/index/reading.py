@@ -92,7 +92,7 @@ class Reading:
         name, channel = route.name, route.channel
         if channel not in self._policy.channels:
             return _no_channel(channel)
-        page = self._cache.project(name, channel)
+        ours = page = self._cache.project(name, channel)
         if page is None and self._mirror is not None and not self._is_private(name):
             if channel != MAIN:
                 # every channel has the same public projects, and one page of each is enough; not for ever, because the
@@ -103,9 +103,9 @@ class Reading:
             page = self._mirror.page(name)
         if page is None:
             return text(404, f"there is no project {name}")
-        return self._page(environ, page, open_to_all=self._policy.open_to_all(name))
+        return self._page(environ, page, open_to_all=self._policy.open_to_all(name), lasting=ours is not None)
 
-    def _page(self, environ: Environ, page: Page, *, open_to_all: bool) -> Answer:
+    def _page(self, environ: Environ, page: Page, *, open_to_all: bool, lasting: bool = True) -> Answer:
         """The page in the form that the client wants, or 304 when it has that already."""
         kind = media_type(environ.get("HTTP_ACCEPT", ""), environ.get("QUERY_STRING", ""))
         copy = page.json if kind == pages.JSON_V1 else page.html
@@ -114,12 +114,12 @@ class Reading:
         revalidate = REVALIDATE if open_to_all else PRIVATELY
         asked = environ.get("HTTP_IF_NONE_MATCH")
         if asked and has_it(asked, etag):
-            return Answer(304, (("ETag", etag), *revalidate))
+            return Answer(304, (("ETag", etag), *revalidate), lasting=lasting)
         shown = f"{kind}; charset=utf-8" if kind == pages.TEXT_HTML else kind
         headers = (("Content-Type", shown), ("ETag", etag), *revalidate)
         if zipped:
-            return Answer(200, (*headers, ("Content-Encoding", "gzip")), copy.zipped)
-        return Answer(200, headers, copy.plain)
+            return Answer(200, (*headers, ("Content-Encoding", "gzip")), copy.zipped, lasting=lasting)
+        return Answer(200, headers, copy.plain, lasting=lasting)
 
     # files
 
