@@ -57,7 +57,7 @@ def server(secure_server: Server) -> Server:
 
 @pytest.fixture(scope="module")
 def token(server: Server) -> str:
-    return server.token("installers", "read", "upload")
+    return server.token("installers", "read", "upload", "admin")
 
 
 @pytest.fixture
@@ -167,6 +167,43 @@ def test_a_python_that_is_too_old_gets_the_release_before(
     done = install(tools, home, url, name)
     assert done.returncode == 0, done.stderr
     assert installed(home) == {f"{name.replace('-', '_')}-1.0"}
+
+
+@INSTALLERS
+def test_a_yanked_release_is_installed_only_when_it_is_asked_for_and_says_why(
+    tools: Tools, home: Home, server: Server, certificate: Path, token: str, url: str, install: Install, by: str
+) -> None:
+    name = f"yank-{by}"
+    publish(server, token, wheel(name, "1.0"), wheel(name, "2.0"))
+    client = IndexClient(server.url, token, ca_file=str(certificate))
+
+    def gets(what: str) -> str:
+        shutil.rmtree(home.work / "site", ignore_errors=True)
+        done = install(tools, home, url, what)
+        assert done.returncode == 0, done.stderr
+        (found,) = installed(home)
+        return f"{found.rpartition('-')[2]} {'with its reason' if 'loses data' in done.stderr else ''}".strip()
+
+    assert gets(name) == "2.0"
+    client.yank(name, "2", "loses data")
+    assert gets(name) == "1.0", "with the cache warm"
+    assert gets(f"{name}==2.0") == "2.0 with its reason"
+    client.unyank(name, "2.0")
+    assert gets(name) == "2.0"
+
+
+@INSTALLERS
+def test_a_project_in_quarantine_offers_nothing_until_it_leaves_it(
+    tools: Tools, home: Home, server: Server, certificate: Path, token: str, url: str, install: Install, by: str
+) -> None:
+    name = f"quarantine-{by}"
+    publish(server, token, wheel(name))
+    client = IndexClient(server.url, token, ca_file=str(certificate))
+    client.set_status(name, "quarantined", "being looked at")
+    assert install(tools, home, url, name).returncode != 0
+    client.set_status(name, "active", "")
+    done = install(tools, home, url, name)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(

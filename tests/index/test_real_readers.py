@@ -10,6 +10,8 @@ from tests.index.foreign import Home, Tools
 from tests.index.making import sdist, wheel
 from tests.index.running import Server, authorization
 
+from pinwheel.index.client import IndexClient
+
 pytestmark = pytest.mark.slow
 
 PYPI_SIMPLE = """
@@ -39,6 +41,7 @@ with pypi_simple.PyPISimple(url, auth=login, accept=getattr(pypi_simple, accept)
         "streamed": project in list(client.stream_project_names()),
         "api": page.repository_version,
         "versions": page.versions,
+        "status": [page.status.value, page.status_reason],
         "files": found,
     }))
 """
@@ -66,11 +69,15 @@ def published(server: Server, token: str, name: str) -> dict[str, Any]:
 def test_pypi_simple_reads_all_there_is(tools: Tools, home: Home, server: Server, token: str, kind: str) -> None:
     made = published(server, token, f"read-as-{kind.lower()}")
     name = next(iter(made.values())).project
+    client = IndexClient(server.url, server.token(name, "admin"))
+    client.yank(name, "0.9.0", "too <old>")
+    client.set_status(name, "deprecated", 'use "another" & newer one')
     python = tools.bin("pypi-simple", "requests") / "python"
     argv = ("-c", PYPI_SIMPLE, f"{server.url}simple/", name, f"ACCEPT_{kind}_ONLY")
     found = json.loads(home.done(python, *argv, env={"TOKEN": token}))
     as_json = kind == "JSON"
     assert (found["listed"], found["streamed"], found["api"]) == (True, True, "1.4")
+    assert found["status"] == ["deprecated", 'use "another" & newer one']
     assert found["versions"] == (["0.9", "1.0.0"] if as_json else None)
     assert found["files"] == {
         filename: {
@@ -78,7 +85,7 @@ def test_pypi_simple_reads_all_there_is(tools: Tools, home: Home, server: Server
             "version": each.version,
             "requires_python": ">=3.8" if filename.endswith(".whl") else None,
             "has_metadata": True,
-            "yanked": None,
+            "yanked": None if filename.endswith(".whl") else "too <old>",
             "size": len(each.content) if as_json else None,
             "dated": as_json,
         }

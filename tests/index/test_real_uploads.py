@@ -17,6 +17,8 @@ from tests.index.foreign import Home, Tools
 from tests.index.making import Made, sdist, wheel
 from tests.index.running import JSON, Server, names
 
+from pinwheel.index.client import IndexClient
+
 pytestmark = pytest.mark.slow
 
 Done = subprocess.CompletedProcess[str]
@@ -147,6 +149,21 @@ def spoiled(made: Made) -> Made:
         for path in ("../outside", "/etc/absolute"):
             archive.writestr(zipfile.ZipInfo(path), b"x")
     return Made(made.project, made.version, made.filename, content.getvalue())
+
+
+@PUBLISHERS
+def test_an_archived_project_takes_nothing_new(
+    tools: Tools, home: Home, server: Server, token: str, publish: Publish
+) -> None:
+    name = f"archived-{publish.__name__}"
+    server.upload(wheel(name, "0.9"), token)
+    IndexClient(server.url, server.token(name, "admin")).set_status(name, "archived", "no longer developed")
+    done = publish(tools, home, Target(server.url, token), written(home, wheel(name)))
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    if publish in (twine, uv, poetry):
+        assert "archived" in said
+        assert "no longer developed" in said
 
 
 @PUBLISHERS

@@ -12,7 +12,7 @@ import pytest
 from tests.index import foreign
 from tests.index.foreign import Home, Tools
 from tests.index.making import sdist, wheel
-from tests.index.running import JSON, Server, names, run_pinwheel
+from tests.index.running import JSON, Server, names, run_pinwheel, running
 
 Configure = Callable[..., Any]
 
@@ -115,6 +115,29 @@ def test_twine_publishes(server: Server, token: str, home: Home, configure: Conf
     (file,) = put(home, sdist("written-twine"))
     home.done(*TWINE, "upload", "--non-interactive", "-r", "pinwheel", file)
     assert names(server.ask("GET", "/simple/written-twine/", token, headers=JSON)) == [file.name]
+
+
+@pytest.mark.slow
+def test_a_channel_shows_what_was_promoted_to_it(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "pinwheel.toml").write_text("[index.channels.prod]\n")
+    with running(tmp_path / "data", cwd=tmp_path) as server:
+        token = server.token("all", "admin")
+        (tmp_path / "pinwheel.toml").write_text(f'[index]\nurl = "{server.url}"\n[index.channels.prod]\n')
+        for version in ("1.0", "2.0"):
+            assert server.upload(wheel("channelled", version), token).status == 200
+        known = {"PINWHEEL_TOKEN": token, "HOME": str(home.home)}
+        for argv in (
+            ("index.promote", "channelled==1.0", "--to", "prod"),
+            ("index.client", "uv", "--channel", "prod", "--write", str(home.home)),
+        ):
+            done = run_pinwheel(*argv, cwd=tmp_path, **known)
+            assert done.returncode == 0, done.stderr
+        argv = ("pip", "install", "--python", sys.executable, "--target", "site", "--upgrade", "channelled")
+        home.done(foreign.uv(), *argv)
+        assert (home.work / "site/channelled-1.0.dist-info").exists()
+        run_pinwheel("index.promote", "channelled==2.0", "--to", "prod", cwd=tmp_path, **known)
+        home.done(foreign.uv(), *argv)
+        assert (home.work / "site/channelled-2.0.dist-info").exists(), "with a warm cache"
 
 
 PROJECT = """
