@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,7 +28,7 @@ MOST_REMEMBERED = 2048
 BURST, PACE_S = 10, 6.0  # guesses at one user from one address
 ADDRESS_BURST, ADDRESS_PACE_S = 30, 2.0  # guesses from one address
 NICE = 10
-_BCRYPT = ("$2a$", "$2b$", "$2y$")
+_BCRYPT = re.compile(r"\$2[aby]\$(?:0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
 _BCRYPT_BYTES = 72  # bcrypt never looked at more; its Python library refuses what others cut
 
 
@@ -159,7 +160,7 @@ def read_htpasswd(file: Path) -> dict[str, bytes]:
         user, colon, stored = line.strip().partition(":")
         if not colon or user.startswith("#"):
             continue
-        if stored.startswith(_BCRYPT):
+        if _BCRYPT.fullmatch(stored):
             users[user] = stored.encode()
         else:
             weak.append(user)
