@@ -132,11 +132,11 @@ def test_a_channel_shows_what_was_promoted_to_it(home: Home, tmp_path: Path) -> 
         ):
             done = run_pinwheel(*argv, cwd=tmp_path, **known)
             assert done.returncode == 0, done.stderr
-        argv = ("pip", "install", "--python", sys.executable, "--target", "site", "--upgrade", "channelled")
-        home.done(foreign.uv(), *argv)
+        install = ("pip", "install", "--python", sys.executable, "--target", "site", "--upgrade", "channelled")
+        home.done(foreign.uv(), *install)
         assert (home.work / "site/channelled-1.0.dist-info").exists()
         run_pinwheel("index.promote", "channelled==2.0", "--to", "prod", cwd=tmp_path, **known)
-        home.done(foreign.uv(), *argv)
+        home.done(foreign.uv(), *install)
         assert (home.work / "site/channelled-2.0.dist-info").exists(), "with a warm cache"
 
 
