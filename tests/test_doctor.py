@@ -91,15 +91,15 @@ def clients(findings: list[Finding]) -> list[Finding]:
 def test_a_second_index_is_found_wherever_a_client_reads_it(tmp_path: Path) -> None:
     home, repository = tmp_path / "home", tmp_path / "repository"
     for file, text in {
-        home / ".config/pip/pip.conf": "[global]\nextra-index-url = https://pypi.org/simple\n",
+        home / ".config/pip/pip.conf": "[global]\nextra-index-url = https://public.example/simple\n",
         home / ".config/uv/uv.toml": 'index-strategy = "unsafe-best-match"\n',
-        tmp_path / "pyproject.toml": '[[tool.uv.index]]\nurl = "https://pypi.org/simple"\n',
-        repository / "requirements.txt": "--extra-index-url https://pypi.org/simple\n",
+        tmp_path / "pyproject.toml": '[[tool.uv.index]]\nurl = "https://public.example/simple"\n',
+        repository / "requirements.txt": "--extra-index-url https://public.example/simple\n",
     }.items():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
     text = f'{INDEX}[projects.a]\nrepository = "repository"\n'
-    found = clients(look(tmp_path, text, HOME=str(home), UV_INDEX="https://pypi.org/simple"))
+    found = clients(look(tmp_path, text, HOME=str(home), UV_INDEX="https://public.example/simple"))
     assert [one.problem.partition(": ")[0] for one in found] == [
         str(home / ".config/pip/pip.conf"),
         str(home / ".config/uv/uv.toml"),

@@ -26,8 +26,8 @@ def project(text: str, where: str = "pyproject.toml", pdm_default: str = "") -> 
 @pytest.mark.parametrize(
     "text",
     [
-        "[global]\nextra-index-url = https://pypi.org/simple",
-        "[install]\nextra_index_url =\n  https://pypi.acme.example/simple/\n  https://u:secret@pypi.org/simple",
+        "[global]\nextra-index-url = https://public.example/simple",
+        "[install]\nextra_index_url =\n  https://pypi.acme.example/simple/\n  https://u:secret@public.example/simple",
         "[global]\nfind-links = https://wheels.example/",
         "[global]\ntrusted-host = pypi.acme.example:443",
         # another index whose name begins like ours
@@ -42,11 +42,11 @@ def test_what_is_grave_for_pip(text: str) -> None:
 
 
 def test_what_a_stronger_file_empties_no_longer_counts() -> None:
-    everybody = "[global]\nextra-index-url = https://pypi.org/simple\nfind-links = https://wheels.example/\n"
+    everybody = "[global]\nextra-index-url = https://public.example/simple\nfind-links = https://wheels.example/\n"
     (mine,) = (file for file in settings("pip", WHERE).files if file.form == "ini")
     assert len(pip(everybody)) == 2
     assert pip(everybody, mine.text) == []
-    assert len(pip(everybody, mine.text, PIP_EXTRA_INDEX_URL="https://pypi.org/simple")) == 1
+    assert len(pip(everybody, mine.text, PIP_EXTRA_INDEX_URL="https://public.example/simple")) == 1
     assert pip(mine.text, PIP_EXTRA_INDEX_URL="") == []
 
 
@@ -55,19 +55,19 @@ def test_a_folder_of_this_machine_is_milder() -> None:
 
 
 def test_another_index_in_place_of_ours_is_mentioned() -> None:
-    (fault,) = pip("[global]\nindex-url = https://u:secret@pypi.org/simple\n")
+    (fault,) = pip("[global]\nindex-url = https://u:secret@public.example/simple\n")
     assert (fault.grave, "secret" in fault.problem) == (False, False)
     assert pip(f"[global]\nindex-url = {BASE}/c/prod/simple/\n") == []
-    (fault,) = pip("", PIP_INDEX_URL="https://pypi.org/simple")
+    (fault,) = pip("", PIP_INDEX_URL="https://public.example/simple")
     assert fault.remedy == "unset PIP_INDEX_URL"
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        '[[index]]\nurl = "https://pypi.org/simple"\n',
-        'extra-index-url = ["https://pypi.org/simple"]\n',
-        'index-url = "https://pypi.org/simple"\n',
+        '[[index]]\nurl = "https://public.example/simple"\n',
+        'extra-index-url = ["https://public.example/simple"]\n',
+        'index-url = "https://public.example/simple"\n',
         'index-strategy = "unsafe-best-match"\n',
         '[pip]\nindex-strategy = "unsafe-first-match"\n',
         '[pip]\nfind-links = ["https://wheels.example/"]\n',
@@ -91,7 +91,7 @@ def _below(table: str, text: str) -> list[str]:
 
 @pytest.mark.parametrize("variable", ["UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_DEFAULT_INDEX"])
 def test_variables_of_uv_count(variable: str) -> None:
-    (fault,) = uv("", **{variable: f"public=https://pypi.org/simple {BASE}/simple/"})
+    (fault,) = uv("", **{variable: f"public=https://public.example/simple {BASE}/simple/"})
     assert (fault.where, fault.remedy) == (variable, f"unset {variable}")
 
 
@@ -105,7 +105,7 @@ def test_a_strategy_in_a_variable_counts() -> None:
     [
         '[[tool.poetry.source]]\nname = "other"\nurl = "https://other.example/simple"\n',
         '[[tool.poetry.source]]\nname = "pinwheel"\nurl = "https://pypi.acme.example/"\npriority = "supplemental"\n',
-        '[[tool.pdm.source]]\nname = "pypi"\nurl = "https://pypi.org/simple"\n',
+        '[[tool.pdm.source]]\nname = "pypi"\nurl = "https://public.example/simple"\n',
         '[[tool.pdm.source]]\nname = "pinwheel"\nurl = "https://pypi.acme.example/simple/"\n',
         '[[tool.pdm.source]]\nname = "pypi"\nurl = "https://pypi.acme.example/simple/"\nverify_ssl = false\n',
     ],
@@ -145,7 +145,7 @@ def test_pdms_own_default_may_be_the_index() -> None:
 
 
 def test_options_in_requirements_count_with_their_line() -> None:
-    text = f"attrs\n--extra-index-url=https://pypi.org/simple # more\n-i {BASE}/simple/\n-f ./wheels\n-r 'open\n"
+    text = f"attrs\n--extra-index-url=https://public.example/simple # more\n-i {BASE}/simple/\n-f ./wheels\n-r 'open\n"
     faults = project(text, "requirements.txt")
     assert [(fault.where, fault.grave) for fault in faults] == [
         ("requirements.txt:2", True),

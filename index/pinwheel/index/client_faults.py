@@ -13,6 +13,7 @@ from pinwheel.index.client_settings import read_ini, read_toml
 
 SECRET = re.compile(r"^\s*password\s*[=:]\s*\S|\bpassword[ \t]+\S|://[^/\s@]+:[^/\s@$]+@", re.MULTILINE | re.IGNORECASE)
 UNSAFE = ("unsafe-best-match", "unsafe-first-match")
+PUBLIC = "the public index"  # which poetry knows without an address
 RULES = ("extra-index-url", "find-links")
 
 
@@ -139,7 +140,7 @@ def _poetry(sources: list[Mapping[str, Any]], where: str, base: str) -> Iterator
     for source in asked:
         name = str(source.get("name", ""))
         if source.get("url") or name.lower() == "pypi":
-            address = source.get("url") or "the public index"
+            address = source.get("url") or PUBLIC
             yield from _other(address, base, where, f"tool.poetry.source {name}", "poetry source remove " + name)
     if sources and not any(source.get("priority", "primary") in ("primary", "default") for source in asked):
         yield ClientFault(
@@ -188,7 +189,7 @@ def _other(address: Any, base: str, where: str, what: str, remedy: str) -> Itera
     address = str(address)
     if not address or _is(address, base):
         return
-    local = address.startswith("file:") or not re.match(r"[a-z+]+://|the ", address)
+    local = address.startswith("file:") or ("://" not in address and address != PUBLIC)
     beside = f"names {_shown(address)} beside the index"
     yield ClientFault(where, f"{what} {beside}: a private name can come from there", remedy, grave=not local)
 
