@@ -19,7 +19,7 @@ TOP = {"cli", "__main__", "demo", "stage", "doctor"}
 
 STORES = {
     f"index.{name}"
-    for name in ("records", "releases", "tokens", "leases", "event_log", "attachments", "import_records")
+    for name in ("records", "releases", "tokens", "leases", "event_log", "attachments", "import_records", "outbox")
 }
 
 HOMES = {

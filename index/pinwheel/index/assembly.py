@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,15 +23,21 @@ from pinwheel.index.curating import Curator
 from pinwheel.index.database import Database
 from pinwheel.index.deciding import Deciding
 from pinwheel.index.event_log import DatabaseEventLog
+from pinwheel.index.housekeeping import keep_house
 from pinwheel.index.import_records import DatabaseImports
 from pinwheel.index.last_use import LastUse
 from pinwheel.index.leases import DatabaseLeases
 from pinwheel.index.observer import Nobody, Observer
+from pinwheel.index.outbox import DatabaseOutbox
 from pinwheel.index.page_cache import PageCache
+from pinwheel.index.pages import API_VERSION
 from pinwheel.index.policy import Policy
 from pinwheel.index.publishing import Publisher
 from pinwheel.index.records import DatabaseRecords
 from pinwheel.index.releases import DatabaseReleases
+from pinwheel.index.rendering import Renderer
+from pinwheel.index.static_tree import StaticTree
+from pinwheel.index.sweeping import sweep
 from pinwheel.index.tokens import DatabaseTokens
 from pinwheel.index.upstream import Upstreams
 
@@ -122,6 +130,7 @@ class Setup:
     folder: Path
     htpasswd: Path | None = None
     upstreams: Upstreams | None = None
+    static: Path | None = None
     policy: Policy = Policy()  # noqa: RUF009 - frozen
 
 
@@ -147,12 +156,21 @@ def watched(setup: Setup, access_log: str, beside: Beside) -> Watched:
 
     metrics = Metrics(setup.folder / METRICS, facts)
     log = AccessLog(access_log, now) if access_log else None
-    return Watched(_application(open_folder, setup, to_stderr, beside, metrics, metrics.text), metrics, log)
+    leaving = threading.Event()
+
+    def sweep_all() -> None:
+        sweep(open_folder.records, open_folder.blobs, open_folder.temporary)
+        open_folder.tokens.forget_minted(expired_before=time.time())
+
+    beside(lambda: keep_house(sweep_all, setup.folder / "housekeeping", leaving, to_stderr))
+    app = _application(open_folder, setup, to_stderr, beside, metrics, metrics.text, leaving)
+    return Watched(app, metrics, log, leaving=leaving)
 
 
 def application(setup: Setup, log: Callable[[str], None] | None = None) -> IndexApp:
     """The WSGI application, with connections of its own; nothing is counted."""
-    return _application(stored(setup.folder), setup, log or to_stderr, lambda _duty: None, Nobody(), None)
+    leaving = threading.Event()
+    return _application(stored(setup.folder), setup, log or to_stderr, lambda _duty: None, Nobody(), None, leaving)
 
 
 def _application(
@@ -162,6 +180,7 @@ def _application(
     beside: Beside,
     observer: Observer,
     metrics: Callable[[], bytes] | None,
+    leaving: threading.Event,
 ) -> IndexApp:
     from pinwheel.index.app import IndexApp
     from pinwheel.index.engine import Engine
@@ -176,8 +195,21 @@ def _application(
     if setup.upstreams is not None:
         client = UpstreamClient(setup.upstreams, log, observer=observer)
         mirror = Mirror(setup.folder / "upstream", client, policy.cooldown, observer=observer)
-    publisher = Publisher(open_folder.records, open_folder.blobs, now, cache.publish)
-    curator = Curator(open_folder.releases, open_folder.records, open_folder.blobs, now, cache.publish)
+    changed: Callable[[str], None] = cache.publish
+    if setup.static is not None:
+        renderer = Renderer(
+            DatabaseOutbox(open_folder.database),
+            open_folder.records,
+            open_folder.blobs,
+            cache,
+            tree_of(setup.static, setup.folder, cache.channels),
+            log,
+        )
+        beside(lambda: renderer.keep_up(leaving))
+        changed = renderer.changed
+
+    publisher = Publisher(open_folder.records, open_folder.blobs, now, changed)
+    curator = Curator(open_folder.releases, open_folder.records, open_folder.blobs, now, changed)
     engine = Engine(open_folder.records, publisher, curator, open_folder.temporary, policy)
     last_use = LastUse(open_folder.tokens.used, time.time, stamp)
     beside(last_use.keep_writing)
@@ -201,6 +233,16 @@ def _application(
         engine=engine,
         trusted_proxies=policy.trusted_proxies,
     )
+
+
+def tree_of(static: Path, folder: Path, channels: Sequence[str]) -> StaticTree:
+    """The static tree, which has another maker after an upgrade, another choice of channels, or a start of the machine.
+
+    Raises `UsageError`.
+    """
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    made_by = " ".join((version("pinwheel-kit"), API_VERSION, boot, *channels))
+    return StaticTree(static, folder / "blobs", made_by)
 
 
 def to_stderr(line: str) -> None:

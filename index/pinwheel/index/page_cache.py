@@ -44,6 +44,11 @@ class PageCache:
         return self._records.stamp()
 
     @property
+    def channels(self) -> tuple[str, ...]:
+        """The channels that have pages."""
+        return tuple(self._visible)
+
+    @property
     def access_serial(self) -> int:
         """The serial of the access rules as of the last `refresh`."""
         return self._access_serial

@@ -3,6 +3,7 @@ worker is to leave."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
@@ -33,16 +34,18 @@ class Watched:
         observer: Observer,
         log: Log | None = None,
         clock: Callable[[], float] = time.perf_counter,
+        leaving: threading.Event | None = None,
     ) -> None:
+        """`leaving` is set when the worker is told to leave."""
         self._app = app
         self._observer = observer
         self._log = log
         self._clock = clock
-        self._leaving = False
+        self._leaving = leaving or threading.Event()
 
     def leave(self) -> None:
         """From now on let each connection end with its answer, so that clients come back to another worker."""
-        self._leaving = True
+        self._leaving.set()
         if self._log is not None:
             self._log.reopen()
 
@@ -57,7 +60,7 @@ class Watched:
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             said.append((status, headers))
-            return start_response(status, [*headers, CLOSE] if self._leaving else headers)
+            return start_response(status, [*headers, CLOSE] if self._leaving.is_set() else headers)
 
         try:
             body = self._app(environ, start)

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
         "cooldown": "how old a public file must be to be offered, as in 3d or 12h; 0d for any age (default: "
         "index.cooldown of pinwheel.toml, else any age)",
         "anonymous_read": "let everybody read (default: who has a credential)",
+        "static": "folder in which pages and files of private projects are kept for a web server in front; on the file "
+        "system of --data and not within it (default: none)",
         "access_log": "file that gets one line of JSON for each request, or - for standard output; written anew under "
         "its name after SIGHUP (default: none)",
         "tls_cert": "certificate chain to serve https with, PEM (default: serve http)",
@@ -51,6 +53,7 @@ def serve(
     cooldown: str = "",
     anonymous_read: bool = False,
     access_log: str = "",
+    static: str = "",
     tls_cert: str = "",
     tls_key: str = "",
 ) -> None:
@@ -70,7 +73,7 @@ def serve(
 
     from pinwheel import config
     from pinwheel.index.access_log import STDOUT, AccessLog
-    from pinwheel.index.assembly import Setup, now, stored, watched
+    from pinwheel.index.assembly import Setup, now, stored, tree_of, watched
     from pinwheel.index.passwords import read_htpasswd
     from pinwheel.index.serve import Given, working
     from pinwheel.index.serve import serve as run
@@ -96,6 +99,7 @@ def serve(
         folder=folder,
         htpasswd=Path(htpasswd).absolute() if htpasswd else None,
         upstreams=named(upstream) if upstream else None,
+        static=Path(static).absolute() if static else None,
         policy=policy,
     )
     started = Started(policy, tuple(map(shown, setup.upstreams.urls)) if setup.upstreams else ())
@@ -126,23 +130,24 @@ def serve(
         worker(given)
     else:
         stored(folder, create=True).close()
+        if setup.static is not None:
+            if setup.static.resolve().is_relative_to(folder.resolve()):
+                raise UsageError(
+                    "a web server may not enter the data folder", where=static, remedy="name a folder beside it"
+                )
+            tree_of(setup.static, folder, ())  # what cannot be linked is told before anybody is served
         run(folder, host=host, port=port, workers=workers, drain_s=drain, tls=tls, prepare=prepare, worker=worker)
 
 
 def _prepare(folder: Path, packages: Path | None) -> None:
-    """What is done before the first request, while nobody else writes: sweep, then take over."""
-    import time
-
+    """What is done before the first request, while nobody else writes."""
     from pinwheel.index.assembly import METRICS, stored
     from pinwheel.index.commands.takeover import take_over
     from pinwheel.index.metrics import emptied
-    from pinwheel.index.sweeping import sweep
 
     index = stored(folder)
     try:
         emptied(folder / METRICS)
-        sweep(index.records, index.blobs, index.temporary)
-        index.tokens.forget_minted(expired_before=time.time())
         if packages is not None:
             take_over(index, packages)
     finally:

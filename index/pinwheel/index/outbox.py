@@ -1,0 +1,56 @@
+"""The outbox: which pages have changed since they were last kept as files. A change puts them there with itself."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from sqlalchemy import literal, select
+
+from pinwheel.index.database import Database
+from pinwheel.index.tables import dirty, projects
+
+ROOTS = ""
+"""Stands for the pages that list the projects."""
+
+
+class Outbox(Protocol):
+    """What is still to be rendered. Pages are named by their project, or `ROOTS`."""
+
+    def pending(self, most: int) -> tuple[str, ...]:
+        """At most so many pages that have changed, the oldest changes first."""
+
+    def serial(self, page: str) -> int | None:
+        """The serial of the page's last change, None when it is not pending."""
+
+    def clear(self, page: str, serial: int) -> None:
+        """It was rendered as of that change. A later one stays."""
+
+    def fill(self) -> None:
+        """Every page is pending."""
+
+
+class DatabaseOutbox:
+    """`Outbox` in the index's database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def pending(self, most: int) -> tuple[str, ...]:
+        with self._database.reading() as connection:
+            wanted = select(dirty.c.project).order_by(dirty.c.serial, dirty.c.project).limit(most)
+            return tuple(connection.execute(wanted).scalars())
+
+    def serial(self, page: str) -> int | None:
+        with self._database.reading() as connection:
+            return connection.execute(select(dirty.c.serial).where(dirty.c.project == page)).scalar()
+
+    def clear(self, page: str, serial: int) -> None:
+        with self._database.writing() as connection:
+            connection.execute(dirty.delete().where(dirty.c.project == page, dirty.c.serial == serial))
+
+    def fill(self) -> None:
+        with self._database.writing() as connection:
+            missing = select(projects.c.name, projects.c.serial).where(projects.c.name.not_in(select(dirty.c.project)))
+            connection.execute(dirty.insert().from_select(["project", "serial"], missing))
+            connection.execute(dirty.delete().where(dirty.c.project == ROOTS))
+            connection.execute(dirty.insert().from_select(["project", "serial"], select(literal(ROOTS), literal(0))))

@@ -1,0 +1,117 @@
+"""Keep the pages and files of private projects as files, for a web server to send without us.
+
+The order is what counts. The serial of the last change is read first, then what is rendered, and only that serial is
+cleared: a change in between stays pending. Whoever dies in the middle leaves the page pending for another. Links come
+before the page that names them, and go before the page that does not: a page that names a missing file sends its
+readers to the index itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+
+from pinwheel.errors import PinwheelError
+from pinwheel.index.blobs import FolderBlobs
+from pinwheel.index.entries import FileEntry
+from pinwheel.index.outbox import ROOTS, Outbox
+from pinwheel.index.page_cache import PageCache
+from pinwheel.index.records import Records
+from pinwheel.index.static_tree import METADATA, StaticTree
+
+MOST_AT_ONCE = 200
+EVERY_S = 1.0
+
+
+class Renderer:
+    """Write what is pending in `outbox` to `tree`. Safe to share between threads; `log` is told what fails."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        records: Records,
+        blobs: FolderBlobs,
+        cache: PageCache,
+        tree: StaticTree,
+        log: Callable[[str], None],
+    ) -> None:
+        self._outbox = outbox
+        self._records = records
+        self._blobs = blobs
+        self._cache = cache
+        self._tree = tree
+        self._log = log
+        self._failing = ""
+
+    def changed(self, project: str) -> None:
+        """The project has just changed: readers shall see it as soon as its change is answered."""
+        self._cache.publish(project)
+        with self._told():
+            self._render(project)
+            self._render(ROOTS)
+
+    def catch_up(self) -> None:
+        """Render what is pending, also what others left."""
+        with self._told():
+            self._tree.renewed(self._outbox.fill)
+            while pending := self._outbox.pending(MOST_AT_ONCE):
+                rendered = [self._tried(page) for page in pending]
+                if not all(rendered):
+                    return
+
+    def keep_up(self, leaving: threading.Event) -> None:
+        """Catch up once a second until `leaving` is set: then those who come make the tree their own."""
+        while not leaving.is_set():
+            self.catch_up()
+            leaving.wait(EVERY_S)
+
+    def _tried(self, page: str) -> bool:
+        """A page that fails must not keep the next ones from being rendered."""
+        with self._told():
+            return self._render(page)
+        return False
+
+    def _render(self, page: str) -> bool:
+        """Whether it is rendered; not in a tree that is not ours."""
+        with self._tree.held(page) as ours:
+            serial = self._outbox.serial(page)
+            if not ours or serial is None:  # None: somebody was faster
+                return ours
+            self._cache.refresh()
+            if page != ROOTS:
+                self._render_project(page)
+            else:
+                for channel in self._cache.channels:
+                    self._tree.write(channel, "", self._cache.root(channel))
+            self._outbox.clear(page, serial)
+            return True
+
+    def _render_project(self, name: str) -> None:
+        files = self._records.project(name).files
+        for entry in files:
+            self._link(entry)
+        for sha256, filename in self._tree.linked(name) - {(each.sha256, each.filename) for each in files}:
+            self._tree.unlink(sha256, filename)
+        for channel in self._cache.channels:
+            self._tree.write(channel, name, self._cache.project(name, channel))
+
+    def _link(self, entry: FileEntry) -> None:
+        wanted = {entry.filename: self._blobs.path(entry.sha256)}
+        if isinstance(entry.core_metadata, str):
+            wanted[entry.filename + METADATA] = self._blobs.path(entry.core_metadata)
+        with contextlib.suppress(FileNotFoundError):  # a missing blob is for `index.verify` to tell
+            self._tree.link(entry.sha256, wanted)
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """What fails stays pending and is tried again in a second; the change itself has happened."""
+        try:
+            yield
+        except (PinwheelError, OSError) as error:
+            said = f"pages cannot be kept as files, and what a web server sends may be old: {error}"
+            if said != self._failing:
+                self._log(said)
+            self._failing = said
+        else:
+            self._failing = ""
