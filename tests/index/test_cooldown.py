@@ -143,6 +143,10 @@ def test_a_page_that_comes_again_makes_no_file_older_and_gives_none_another_hash
     (again,) = seen(first, Listing((UpstreamFile(entry, "https://other/"),)), T0 + 1, source="s").listed
     assert (again.first_seen, again.file.entry.upload_time) == (T0, "2026-05-31T00:00:00Z")
     assert (again.file.entry.yanked, again.file.url) == ("bad", "https://other/")
+    for told, kept in ((("c" * 64, "d" * 64), "c" * 64), ((True, "d" * 64), "d" * 64), (("c" * 64, False), "c" * 64)):
+        before, after = (Listing((UpstreamFile(entry, "https://h/", metadata),)) for metadata in told)
+        (same,) = seen(seen(None, before, T0), after, T0 + 1).listed
+        assert same.file.metadata == kept, "the first metadata that were promised count, too"
     changed = dataclasses.replace(entry, sha256="b" * 64)
     (disputed,) = seen(first, Listing((UpstreamFile(changed, "https://evil/"),)), T0 + 1, source="s").listed
     assert (disputed.file, disputed.disputed) == (first.listed[0].file, "b" * 64)

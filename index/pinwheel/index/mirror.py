@@ -27,7 +27,7 @@ from pinwheel.index import cooldown, pages, sightings
 from pinwheel.index.blobs import FolderBlobs
 from pinwheel.index.cooldown import Cooldown
 from pinwheel.index.disk import full_disk_told, scratch_file, sweep_scratch, synced, write_all
-from pinwheel.index.entries import Project
+from pinwheel.index.entries import NoSpace, Project
 from pinwheel.index.flights import Flights
 from pinwheel.index.listing import Listing, read_page, readings
 from pinwheel.index.observer import Nobody, Observer
@@ -108,7 +108,7 @@ class Mirror:
             try:
                 with self._waits():
                     known = self._current(project)
-            except (TooManyWait, UpstreamFailed):
+            except (TooManyWait, UpstreamFailed, NoSpace):
                 known = self._remembered(project)
                 if known is None or not known.source:
                     raise

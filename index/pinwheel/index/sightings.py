@@ -59,9 +59,11 @@ def _again(before: Sighting | None, file: UpstreamFile, now: float) -> Sighting:
         return Sighting(file, now)
     if before.file.entry.sha256 != file.entry.sha256:
         return dataclasses.replace(before, listed=True, disputed=file.entry.sha256)
-    # a yank or another address is news; an age is not
-    upload_time = before.file.entry.upload_time or file.entry.upload_time
-    entry = dataclasses.replace(file.entry, upload_time=upload_time)
+    # a yank or another address is news; another age is not, nor are other metadata of the same bytes
+    entry = dataclasses.replace(file.entry, upload_time=before.file.entry.upload_time or file.entry.upload_time)
+    if isinstance(before.file.metadata, str):
+        entry = dataclasses.replace(entry, core_metadata=before.file.metadata)
+        file = dataclasses.replace(file, metadata=before.file.metadata)
     return Sighting(dataclasses.replace(file, entry=entry), before.first_seen)
 
 
