@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +13,7 @@ from tests.index.running import call, make_token, run_pinwheel, upload
 
 from pinwheel.archive import Limits
 from pinwheel.index.assembly import Stored
-from pinwheel.index.verifying import repaired, verify
+from pinwheel.index.verifying import repaired, verify, verify_database
 
 
 def test_verify_names_what_is_missing_and_what_is_damaged(app: Callable[..., Any], index: Stored) -> None:
@@ -82,3 +84,14 @@ def test_metadata_of_a_damaged_distribution_is_not_made_up(app: Callable[..., An
     faults = list(verify(index.records, index.blobs))
     assert f"{made.filename}.metadata" in {fault.what for fault in faults}
     assert not any(repaired(fault, index.blobs, Limits()) for fault in faults)
+
+
+def test_a_row_that_leads_nowhere_is_named(index: Stored) -> None:
+    assert list(verify_database(index.database, "index.sqlite")) == []
+    with contextlib.closing(sqlite3.connect(index.database.path)) as connection:
+        connection.execute("INSERT INTO releases (project_id, version) VALUES (99, '1')")
+        connection.commit()
+    (fault,) = verify_database(index.database, "index.sqlite")
+    assert (fault.what, "releases" in fault.problem) == ("index.sqlite", True)
+    done = run_pinwheel("index.verify", "--repair", "--data", str(index.folder))
+    assert (done.returncode, "index.sqlite" in done.stdout) == (1, True)

@@ -105,6 +105,14 @@ class Database:
         finally:
             self._turn.release()
 
+    def faults(self) -> tuple[str, ...]:
+        """What is wrong with the file itself: damaged pages, indexes unlike their tables, rows that lead nowhere."""
+        with self.reading() as connection:
+            found = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check")]
+            lost = [row[0] for row in connection.exec_driver_sql("PRAGMA foreign_key_check")]
+        broken = [f"a row of {table} names one that is not there" for table in lost]
+        return (*(said for said in found if said != "ok"), *broken)
+
     def _prepare(self) -> None:
         with self._engine.connect() as connection:
             found = inspect(connection).has_table("meta")

@@ -25,7 +25,7 @@ from pinwheel.index.tables import SCHEMA_VERSION
 BATCH_BLOBS = 500
 BATCH_BYTES = 1024 * 1024 * 1024
 _BLOB = re.compile(re.escape(BLOBS) + r"([0-9a-f]{64})")
-_OURS = {"blobs", "tmp"}
+_NOTHING = {"blobs", "tmp", "lost+found"}  # what an interrupted restore leaves, and a file system of its own has
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ def _empty(folder: Path) -> None:
             where=str(folder),
             remedy="name an empty folder of ours, or one that does not exist, with --data",
         ) from error
-    if there - _OURS:
+    if there - _NOTHING:
         raise _not_empty(folder)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,6 +15,13 @@ from pinwheel.index.entries import FileEntry
 
 READERS = 4
 PART = 1024
+
+
+class Kept(Protocol):
+    """Where the records are kept."""
+
+    def faults(self) -> Iterable[str]:
+        """What is wrong with the place itself."""
 
 
 class Recorded(Protocol):
@@ -40,6 +47,11 @@ class LostMetadata(Fault):
     """Core metadata that is not as recorded; it can be read from its distribution again."""
 
     entry: FileEntry
+
+
+def verify_database(database: Kept, name: str) -> Iterator[Fault]:
+    """Compare the database with itself. `name` is what its faults are said of."""
+    return (Fault(name, f"the database is damaged: {said}") for said in database.faults())
 
 
 def verify(

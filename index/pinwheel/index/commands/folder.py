@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from typing import TYPE_CHECKING, Any
 
 from invoke import Exit, task
@@ -26,7 +27,7 @@ CHANGES = 4
     },
 )
 def verify(_context: Any, data: str = DATA, repair: bool = False, json: bool = False) -> None:
-    """Compare every record with its blob: size and sha256. Safe while the server runs.
+    """Compare the records with themselves and with every blob: size and sha256. Safe while the server runs.
 
     With --repair core metadata that is lost or damaged is read from its distribution again; what is damaged beyond
     that is only named.
@@ -38,15 +39,18 @@ def verify(_context: Any, data: str = DATA, repair: bool = False, json: bool = F
 
     from pinwheel import console
     from pinwheel.archive import Limits
-    from pinwheel.index.assembly import stored
-    from pinwheel.index.verifying import repaired
+    from pinwheel.index.assembly import DATABASE, stored
+    from pinwheel.index.verifying import repaired, verify_database
     from pinwheel.index.verifying import verify as compare
 
     index = stored(Path(data))
     try:
         checked = len(index.records.blobs())
         with console.counted("verifying", checked, "blobs") as progress:
-            faults = compare(index.records, index.blobs, lambda _bytes: progress.advance())
+            faults = itertools.chain(
+                verify_database(index.database, DATABASE),
+                compare(index.records, index.blobs, lambda _bytes: progress.advance()),
+            )
             found = [(fault, repair and repaired(fault, index.blobs, Limits())) for fault in faults]
     finally:
         index.close()
