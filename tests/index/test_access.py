@@ -259,6 +259,8 @@ def test_caches_of_others_keep_only_what_everybody_may_read(guarded: Any, index:
         ("//simple/acme-secret/", 403, 403, 403),
         ("/simple/acme%2dsecret/", 401, 204, 204),
         ("/packages/", 403, 403, 403),
+        (f"/files/{'0' * 64}/nonsense", 403, 403, 204),
+        (f"/files/{'0' * 64}/..", 403, 403, 403),
         ("/-/events", 403, 403, 403),
         ("", 403, 403, 403),
     ],

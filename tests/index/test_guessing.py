@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import bcrypt
@@ -16,7 +15,6 @@ import pytest
 from tests.index.making import wheel
 from tests.index.running import Server, authorization, environment, running
 
-COST = 11
 GUESSER = """
 import base64, collections, http.client, json, sys
 host, port = sys.argv[1].split(":")
@@ -35,20 +33,22 @@ GUESSES = 1000
 REQUESTS = 1500
 
 
-@pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[Server]:
-    """A server with the user ann, whose password is `secret`, that trusts a web server on loopback."""
-    stored = bcrypt.hashpw(b"secret", bcrypt.gensalt(COST)).decode()
-    (tmp_path / "htpasswd").write_text(f"ann:{stored}\n")
-    (tmp_path / "pinwheel.toml").write_text('[index]\ntrusted_proxies = ["127.0.0.1"]\n')
-    with running(tmp_path / "data", "--htpasswd", str(tmp_path / "htpasswd"), "--workers", "1", cwd=tmp_path) as found:
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with the users ann and ben, whose passwords are `secret`, that trusts a web server on loopback."""
+    folder = tmp_path_factory.mktemp("guarded")
+    # as cheap as can be for tests of what is answered, as dear as it is in use for those of what it costs
+    stored = {user: bcrypt.hashpw(b"secret", bcrypt.gensalt(cost)).decode() for user, cost in (("ann", 11), ("ben", 4))}
+    (folder / "htpasswd").write_text("".join(f"{user}:{text}\n" for user, text in stored.items()))
+    (folder / "pinwheel.toml").write_text('[index]\ntrusted_proxies = ["127.0.0.1"]\n')
+    with running(folder / "data", "--htpasswd", str(folder / "htpasswd"), "--workers", "1", cwd=folder) as found:
         assert found.upload(wheel("guessed"), found.token("up", "upload")).status == 200
         yield found
 
 
 def test_addresses_are_told_apart_behind_a_trusted_web_server(guarded: Server) -> None:
     def ask(password: str, address: str) -> int:
-        headers = authorization(password, "ann") | {"X-Forwarded-For": address}
+        headers = authorization(password, "ben") | {"X-Forwarded-For": address}
         return guarded.ask("GET", "/simple/guessed/", headers=headers).status
 
     heard = [ask(f"guess{number}", "203.0.113.9") for number in range(20)]
@@ -58,7 +58,7 @@ def test_addresses_are_told_apart_behind_a_trusted_web_server(guarded: Server) -
 
 
 def test_links_and_redirects_name_what_a_trusted_web_server_says(guarded: Server) -> None:
-    token = guarded.token("reader", "read")
+    token = guarded.token("linked", "read")
     said = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "index.example"}
     moved = guarded.ask("GET", "/packages", token, headers=said)
     assert moved.headers["location"].startswith("https://index.example/")

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from urllib.parse import urljoin
+
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from packaging.utils import is_normalized_name
 
 from pinwheel.index.routes import (
     Authorize,
@@ -75,6 +80,45 @@ def test_forms_are_posted_to_any_of_these(path: str) -> None:
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 def test_what_is_read_takes_no_other_method(method: str, path: str) -> None:
     assert parse(method, path) == NotAllowed(("GET", "HEAD"))
+
+
+SEGMENTS = st.sampled_from(
+    [
+        *("simple", "c", "prod", "main", "files", SHA256, "acme", "Acme_X", "a-1.0.tar.gz"),
+        *("..", ".", "", "%2e", "\\", "-", "é"),
+    ]
+)
+PATHS = st.lists(SEGMENTS | st.text(max_size=8), max_size=7).map("/".join)
+
+
+@given(PATHS.map(lambda path: f"/{path}") | SEGMENTS.map(lambda name: f"/files/{SHA256}/{name}"))
+@example("/simple/acme/")
+@example("/c/prod/simple/acme/")
+@example(f"/files/{SHA256}/a-1.0.tar.gz")
+def test_a_page_and_a_file_have_one_address_each(path: str) -> None:
+    """So that a web server, which resolves addresses in its own way, cannot mean another one."""
+    match parse("GET", path):
+        case Root(channel="main"):
+            assert path == "/simple/"
+        case Root(channel=channel):
+            assert path == f"/c/{channel}/simple/"
+        case Project(channel="main", name=name):
+            assert path == f"/simple/{name}/"
+            assert is_normalized_name(name)
+        case Project(channel=channel, name=name):
+            assert path == f"/c/{channel}/simple/{name}/"
+            assert is_normalized_name(name)
+        case File(sha256=sha256, filename=filename):
+            assert path == f"/files/{sha256}/{filename}"
+            assert "/" not in filename
+            assert filename not in ("", ".", "..")
+
+
+@given(PATHS.map(lambda path: f"/simple/{path}"))
+def test_whoever_is_sent_elsewhere_arrives(path: str) -> None:
+    route = parse("GET", path)
+    if isinstance(route, Moved):
+        assert isinstance(parse("GET", urljoin(path, route.location)), Project | Root)
 
 
 def test_metadata_belongs_to_its_file() -> None:

@@ -138,7 +138,10 @@ class IndexApp:
         """
         path = unquote(environ.get("HTTP_X_ORIGINAL_URI", "").partition("?")[0])
         route = parse(environ.get("HTTP_X_ORIGINAL_METHOD", "GET"), path)
-        if not isinstance(route, Project | File | Root) or (isinstance(route, Root) and not principal.sees_everything):
+        if not isinstance(route, Project | File | Root):
+            return text(403, "this is not answered from files")
+        # of what is about no project in particular nobody can say whether it is for this one
+        if not principal.sees_everything and not self._reading.about(route).project:
             return text(403, "this is not answered from files")
         allow(principal, route, lambda: self._reading.about(route))
         return text(204, "")

@@ -170,7 +170,7 @@ def _page(channel: str, rest: str) -> Route:
 
 def _file(rest: str) -> Route:
     sha256, _, filename = rest.partition("/")
-    if not _SHA256.fullmatch(sha256) or not filename or "/" in filename:
+    if not _SHA256.fullmatch(sha256) or filename in ("", ".", "..") or "/" in filename:
         return Missing("there is no such file")
     return File(sha256, filename)
 
