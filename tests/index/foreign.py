@@ -55,23 +55,23 @@ class Home:
     variables: Mapping[str, str] = field(default_factory=dict)
 
     def run(
-        self, *argv: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
+        self, *argv: str | Path, env: Mapping[str, str] | None = None, told: str = ""
     ) -> subprocess.CompletedProcess[str]:
-        """Run to the end; never waits for an answer from a terminal."""
+        """Run to the end; `told` is all that is to be read from standard input."""
         return subprocess.run(
             [str(word) for word in argv],
             env={**self.environ(), **(env or {})},
-            cwd=cwd or self.work,
-            stdin=subprocess.DEVNULL,
+            cwd=self.work,
+            input=told,
             capture_output=True,
             text=True,
             timeout=120,
             check=False,
         )
 
-    def done(self, *argv: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
+    def done(self, *argv: str | Path, env: Mapping[str, str] | None = None, told: str = "") -> str:
         """The standard output of a command that must succeed."""
-        ended = self.run(*argv, env=env, cwd=cwd)
+        ended = self.run(*argv, env=env, told=told)
         assert ended.returncode == 0, f"{' '.join(map(str, argv[:3]))}\n{ended.stdout}\n{ended.stderr}"
         return ended.stdout
 

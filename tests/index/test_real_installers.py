@@ -206,6 +206,19 @@ def test_a_project_in_quarantine_offers_nothing_until_it_leaves_it(
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("requirement", ["pip==22.3", "pip"])
+def test_pip_lists_versions_and_searches(
+    tools: Tools, home: Home, server: Server, token: str, url: str, requirement: str
+) -> None:
+    name = f"searched-{'old' if '=' in requirement else 'new'}"
+    publish(server, token, wheel(name, "1.0"), wheel(name, "1.1"))
+    python = tools.bin(requirement) / "python"
+    pip = (python, "-P", "-m", "pip", "--no-input")
+    assert "Available versions: 1.1, 1.0" in home.done(*pip, "index", "versions", name, "--index-url", url)
+    # XML-RPC, which stock pypiserver answers too
+    assert f"{name} (1.1)" in home.done(*pip, "search", "--index", url.replace("/simple/", "/RPC2"), name)
+
+
 @pytest.mark.parametrize(
     ("install", "option", "by"),
     [(by_uv, "--exclude-newer", "uv"), (by_pip("pip>=26"), "--uploaded-prior-to", "pip")],

@@ -97,6 +97,14 @@ def test_uv_takes_the_credential_from_the_environment(
     home.done(foreign.uv(), *PUBLISH, file, env=filled)
 
 
+def test_uv_can_keep_the_token_itself(server: Server, token: str, home: Home, configure: Configure) -> None:
+    server.upload(wheel("written-kept"), token)
+    (told,) = [each for each in configure("uv", "--no-credential")["notes"] if "auth login" in each]
+    command = told.split("`")[1].split()
+    home.done(foreign.uv(), *command[1:], told=token)
+    home.done(foreign.uv(), "pip", "install", "--python", sys.executable, "--target", "site", "written-kept")
+
+
 def test_pip_takes_the_credential_from_the_environment(
     server: Server, token: str, home: Home, configure: Configure
 ) -> None:

@@ -130,7 +130,10 @@ def _uv(where: Where, token: str) -> Settings:
     notes = (f"publish with `uv publish --trusted-publishing never --index {NAME}`",)
     if token:
         return Settings((conf, _machine(where, token)), trust, notes)
-    return Settings((conf,), trust | _login("UV_INDEX_PINWHEEL") | _login("UV_PUBLISH"), notes)
+    keep = (
+        f"or let uv keep the token: `uv auth login {where.simple} --username {USER} --password -` reads it from stdin"
+    )
+    return Settings((conf,), trust | _login("UV_INDEX_PINWHEEL") | _login("UV_PUBLISH"), (*notes, keep))
 
 
 def _poetry(where: Where, token: str) -> Settings:
