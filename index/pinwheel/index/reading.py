@@ -21,6 +21,7 @@ from pinwheel.index.pages import Page
 from pinwheel.index.policy import Policy
 from pinwheel.index.recent import Recent
 from pinwheel.index.routes import File, Package, Project, Root, Route
+from pinwheel.index.warm import WarmBlobs
 
 WHOLE_BYTES = 4 * 1024 * 1024  # a file up to here is sent in one piece, which is the fastest way through granian
 PIECE_BYTES = 1024 * 1024
@@ -40,7 +41,7 @@ class Reading:
 
     def __init__(self, *, cache: PageCache, blobs: Blobs, mirror: Mirror | None, policy: Policy) -> None:
         self._cache = cache
-        self._blobs = blobs
+        self._blobs = WarmBlobs(blobs)
         self._mirror = mirror
         self._policy = policy
         self._roots: Recent[tuple[tuple[str, ...], ...], tuple[tuple[str, ...], Page]] = Recent(MOST_ROOTS)
