@@ -14,13 +14,15 @@ from typing import Any
 import pytest
 from tests.index import running
 from tests.index.making import wheel
-from tests.index.running import Server, call, make_token, run_pinwheel, upload
+from tests.index.running import Server, Upstream, call, make_token, run_pinwheel, upload
 
+from pinwheel.index import mirror
 from pinwheel.index.assembly import Stored, stored
 from pinwheel.index.attachments import DatabaseAttachments, StoredAttachment
 from pinwheel.index.entries import NoSpace
 from pinwheel.index.records import DatabaseRecords
 from pinwheel.index.storing import recording
+from pinwheel.index.upstream import UpstreamClient, Upstreams
 from pinwheel.index.verifying import verify
 
 PAGE_BYTES = 4096
@@ -218,3 +220,29 @@ def test_a_backup_that_fills_the_disk_leaves_it_as_it_was(disk: Path, index: Sto
     done = run_pinwheel("index.restore", str(index.folder.parent / "b.tar"), "--data", str(disk / "data"))
     assert (done.returncode, "the disk is full" in done.stderr) == (1, True), done.stderr
     assert not (disk / "data" / "index.sqlite").exists()
+
+
+@pytest.mark.root
+def test_a_cache_whose_disk_is_full_serves_what_it_has_and_forgets_nothing(
+    disk: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, later = wheel("public", padding=PADDING), wheel("later")
+    upstream.add(made, later)
+    cache = mirror.Mirror(disk / "upstream", UpstreamClient(Upstreams((upstream.url,)), print))
+    assert cache.page("public") is not None
+    monkeypatch.setattr(mirror, "FRESH_S", 0.0)
+    for left_bytes in (0, PAGE_BYTES, PADDING // 2):
+        filler = leave(disk, left_bytes)
+        assert cache.page("public") is not None
+        with pytest.raises(NoSpace):
+            cache.open(made.filename, made.sha256)
+        if left_bytes == 0:
+            with pytest.raises(NoSpace):
+                cache.page("later")
+        assert list((disk / "upstream" / "tmp").iterdir()) == []
+        filler.unlink()
+    again = mirror.Mirror(disk / "upstream", UpstreamClient(Upstreams((upstream.url,)), print))
+    file = again.open(made.filename, made.sha256)
+    assert file is not None
+    with file:
+        assert file.read() == made.content

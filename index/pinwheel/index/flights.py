@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pinwheel.index.disk import full_disk_told
 from pinwheel.index.upstream import UpstreamFailed
 
 STRIPES = 1024
@@ -36,7 +37,7 @@ class Flights:
     def shared(self, kind: str, key: str, within_s: float, work: Callable[[], T]) -> T:
         """The result of `work`, which is done by one thread of all that ask meanwhile, or what it raises.
 
-        Raises `UpstreamFailed` after `within_s` of waiting for others.
+        Raises `UpstreamFailed` after `within_s` of waiting for others, `NoSpace`.
         """
         with self._lock:
             flight = self._under_way.get((kind, key))
@@ -65,7 +66,8 @@ class Flights:
     def _turn(self, kind: str, key: str, within_s: float) -> Iterator[None]:
         """Hold the lock among processes. Several things may share one lock, which only costs time."""
         number = zlib.crc32(key.encode()) % STRIPES
-        descriptor = os.open(self._folder / f"{kind}-{number}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with full_disk_told(self._folder):
+            descriptor = os.open(self._folder / f"{kind}-{number}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             deadline = time.monotonic() + within_s
             while not _taken(descriptor):
