@@ -29,7 +29,7 @@ HOMES = {
     "prometheus_client": {"index.metrics"},
     "multipart": {"index.upload"},
     "bcrypt": {"index.passwords"},
-    "urllib3": {"index.client", "index.upstream"},
+    "urllib3": {"index.exchange", "index.upstream"},
     "build": {"packaging.assemble"},
     "twine": {"packaging.upload"},
     "requests": {"packaging.upload"},

@@ -1,4 +1,4 @@
-"""The one HTTP client of the index: files, events, leases, tokens and attachments over urllib3.
+"""The one HTTP client of the index: files, events, leases, tokens and attachments over HTTP.
 
 Everything outside the server's own modules talks to an index through this class, never to its database.
 """
@@ -10,16 +10,14 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-import urllib3
 from packaging.utils import canonicalize_name
 
 from pinwheel import config
-from pinwheel.errors import PinwheelError, UsageError
 from pinwheel.events import Event
 from pinwheel.index.channels import MAIN
 from pinwheel.index.client_values import (
@@ -42,6 +40,7 @@ from pinwheel.index.client_values import (
     release_of,
 )
 from pinwheel.index.entries import STATUSES
+from pinwheel.index.exchange import Exchange, is_ours, reason_of
 from pinwheel.ledger import SinkRefused
 
 __all__ = [
@@ -63,10 +62,7 @@ __all__ = [
 ]
 
 JSON_V1 = "application/vnd.pypi.simple.v1+json"
-ROOT = "simple/"
-CONTROL = "-/"
 CHUNK_BYTES = 256 * 1024
-SLOW_ANSWER_S = 120.0  # a file that the index must fetch from its upstream first
 EVENTS_A_REQUEST = 500
 
 
@@ -80,14 +76,9 @@ class IndexClient:
 
     def __init__(self, url: str, token: str = "", *, ca_file: str = "", timeout_s: float = 10) -> None:
         """Raises `UsageError` when `url` is empty, no http(s) address, or carries a credential."""
-        self.url = _checked(url)
+        self._exchange = Exchange(url, token, ca_file=ca_file, timeout_s=timeout_s)
+        self.url = self._exchange.url
         self._token = token
-        self._timeout = urllib3.Timeout(connect=timeout_s, read=timeout_s)
-        # a connection that was never made may be tried again whatever the method; an answer that broke off only
-        # for methods that change nothing when they are repeated
-        self._retries = urllib3.Retry(connect=2, read=2, redirect=0, status=0, other=0, backoff_factor=0.1)
-        headers = urllib3.make_headers(basic_auth=f"__token__:{token}") if token else {}
-        self._pool = urllib3.PoolManager(maxsize=8, headers=headers, ca_certs=ca_file or None)
 
     def simple_url(self, channel: str = MAIN) -> str:
         """The address that an installer needs, without a credential."""
@@ -102,18 +93,18 @@ class IndexClient:
 
     def health(self) -> dict[str, Any]:
         """`{"status": "ok", "version": …}`; needs no credential."""
-        return self._json("GET", "-/health")
+        return self._exchange.json("GET", "-/health")
 
     def whoami(self) -> Identity:
         """Whom the index takes us for, and what that one may do."""
-        return identity_of(self._json("GET", "-/whoami"))
+        return identity_of(self._exchange.json("GET", "-/whoami"))
 
     # files
 
     def projects(self, channel: str = MAIN) -> tuple[str, ...]:
         """The names of the projects that have files of the index's own in the channel, sorted."""
         path = self.simple_url(channel).removeprefix(self.url)
-        page = self._parsed(self._request("GET", path, headers={"Accept": JSON_V1}), path)
+        page = self._exchange.parsed(self._exchange.send("GET", path, headers={"Accept": JSON_V1}), path)
         return tuple(each["name"] for each in page.get("projects", ()))
 
     def files(self, project: str, channel: str = MAIN) -> tuple[IndexFile, ...]:
@@ -123,16 +114,18 @@ class IndexClient:
         """
         name = canonicalize_name(project)
         path = f"{self.simple_url(channel).removeprefix(self.url)}{quote(name, safe='')}/"
-        answer = self._request("GET", path, headers={"Accept": JSON_V1}, slow=True)
+        answer = self._exchange.send("GET", path, headers={"Accept": JSON_V1}, slow=True)
         if answer.status == 404:
             return ()
-        page = self._parsed(answer, path)
+        if answer.status == 307:  # public projects are the same in every channel
+            return self.files(project)
+        page = self._exchange.parsed(answer, path)
         return tuple(file_of(entry, self.url + path) for entry in page.get("files", ()))
 
     def own_files(self, project: str) -> tuple[IndexFile, ...]:
         """The files of `project` that were published here, by filename; () when none were. No upstream hears of it."""
         path = f"-/projects/{quote(canonicalize_name(project), safe='')}"
-        return tuple(file_of(entry, self.url + path) for entry in self._json("GET", path)["files"])
+        return tuple(file_of(entry, self.url + path) for entry in self._exchange.json("GET", path)["files"])
 
     def download(self, file: IndexFile, into: Path) -> Path:
         """Fetch `file` into the folder `into`. The final name appears only when the bytes are all there and
@@ -142,7 +135,7 @@ class IndexClient:
         descriptor, partial = tempfile.mkstemp(prefix=".partial-", dir=into)
         digest = hashlib.sha256()
         try:
-            with os.fdopen(descriptor, "wb") as out, self._opened(file.url) as answer:
+            with os.fdopen(descriptor, "wb") as out, self._exchange.opened(file.url) as answer:
                 for chunk in answer.stream(CHUNK_BYTES):
                     digest.update(chunk)
                     out.write(chunk)
@@ -160,7 +153,7 @@ class IndexClient:
 
     def metadata(self, file: IndexFile) -> bytes:
         """The file's core metadata (PEP 658). Raises `Damaged`."""
-        with self._opened(file.url + ".metadata") as answer:
+        with self._exchange.opened(file.url + ".metadata") as answer:
             body: bytes = answer.data
         if file.core_metadata_sha256 and hashlib.sha256(body).hexdigest() != file.core_metadata_sha256:
             raise Damaged(f"the metadata of {file.filename} has another sha256 than promised", where=file.url)
@@ -171,7 +164,7 @@ class IndexClient:
     def releases(self, project: str) -> tuple[Release, ...]:
         """The releases of `project` that have files here, the oldest version first."""
         path = f"-/releases/{quote(canonicalize_name(project), safe='')}"
-        return tuple(release_of(entry) for entry in self._json("GET", path)["releases"])
+        return tuple(release_of(entry) for entry in self._exchange.json("GET", path)["releases"])
 
     def yank(self, project: str, version: str, reason: str) -> bool:
         """Let installers choose the release only by its version. False when it was yanked so before.
@@ -203,12 +196,12 @@ class IndexClient:
 
     def _changed(self, method: str, path: str, sent: Mapping[str, Any]) -> bool:
         # deciding the same again changes nothing
-        answer = self._request(method, path, body=sent, repeatable=True)
-        if answer.status == 404 and _is_ours(answer.data):
+        answer = self._exchange.send(method, path, body=sent, repeatable=True)
+        if answer.status == 404 and is_ours(answer.data):
             raise NoSuchRelease(
-                _reason(answer.data), where=self.url, remedy="`pinwheel index.list --name NAME` shows what there is"
+                reason_of(answer.data), where=self.url, remedy="`pinwheel index.list --name NAME` shows what there is"
             )
-        return bool(self._parsed(answer, path)["changed"])
+        return bool(self._exchange.parsed(answer, path)["changed"])
 
     # events
 
@@ -219,17 +212,19 @@ class IndexClient:
         """
         for start in range(0, len(events), EVENTS_A_REQUEST):
             documents = [event.document() for event in events[start : start + EVENTS_A_REQUEST]]
-            answer = self._request("POST", "-/events", body={"events": documents}, repeatable=True)
+            answer = self._exchange.send("POST", "-/events", body={"events": documents}, repeatable=True)
             if answer.status == 400:
-                raise SinkRefused(f"the index does not take an event: {_reason(answer.data)}", where=self.url)
-            self._parsed(answer, "-/events")
+                raise SinkRefused(f"the index does not take an event: {reason_of(answer.data)}", where=self.url)
+            self._exchange.parsed(answer, "-/events")
 
     def events(
         self, *, after: int = 0, limit: int = 1000, subject: str = "", environment: str = ""
     ) -> list[dict[str, Any]]:
         """Recorded events in the order of their `serial`, beginning after the serial `after`."""
         fields = {"after": after, "limit": limit, "subject": subject, "environment": environment}
-        answer = self._json("GET", "-/events", fields={key: str(value) for key, value in fields.items() if value})
+        answer = self._exchange.json(
+            "GET", "-/events", fields={key: str(value) for key, value in fields.items() if value}
+        )
         return list(answer["events"])
 
     # leases
@@ -237,183 +232,61 @@ class IndexClient:
     def acquire_lease(self, environment: str, owner: str, rollout: str, ttl_s: float) -> Lease:
         """Take the environment for `ttl_s`. Raises `LeaseHeld` when somebody has it."""
         asked = {"owner": owner, "rollout": rollout, "ttl_s": ttl_s}
-        answer = self._request("POST", _lease(environment), body=asked)
+        answer = self._exchange.send("POST", _lease(environment), body=asked)
         if answer.status == 409:
             document = json.loads(answer.data)
             raise LeaseHeld(environment, holder_of(document["holder"]))
-        return lease_of(environment, self._parsed(answer, _lease(environment)))
+        return lease_of(environment, self._exchange.parsed(answer, _lease(environment)))
 
     def renew_lease(self, lease: Lease, ttl_s: float) -> Lease:
         """The same lease, from now on for `ttl_s`. Raises `Fenced` when it is no longer ours."""
         path = _lease(lease.environment)
-        answer = self._request("PUT", path, body={"token": lease.token, "ttl_s": ttl_s}, repeatable=True)
+        answer = self._exchange.send("PUT", path, body={"token": lease.token, "ttl_s": ttl_s}, repeatable=True)
         if answer.status == 409:
             raise Fenced(
                 f"the lease on {lease.environment} is no longer ours (token {lease.token})",
                 where=lease.environment,
                 remedy="see `pinwheel deploy.status`; another rollout may have taken over",
             )
-        return lease_of(lease.environment, self._parsed(answer, path))
+        return lease_of(lease.environment, self._exchange.parsed(answer, path))
 
     def release_lease(self, lease: Lease) -> None:
         """Give it back. A lease that is no longer ours is left alone, without an error."""
-        self._json("DELETE", _lease(lease.environment), fields={"token": str(lease.token)}, repeatable=True)
+        self._exchange.json("DELETE", _lease(lease.environment), fields={"token": str(lease.token)}, repeatable=True)
 
     def lease_holder(self, environment: str) -> Holder | None:
         """Who holds the environment now."""
-        holder = self._json("GET", _lease(environment))["holder"]
+        holder = self._exchange.json("GET", _lease(environment))["holder"]
         return holder_of(holder) if holder else None
 
     # tokens
 
     def mint_token(self, name: str, scopes: Sequence[str], ttl_s: float) -> str:
         """A short-lived token for reading, made with the right of our own. The index refuses other scopes."""
-        return str(self._json("POST", "-/tokens", {"name": name, "scopes": list(scopes), "ttl_s": ttl_s})["token"])
+        return str(
+            self._exchange.json("POST", "-/tokens", {"name": name, "scopes": list(scopes), "ttl_s": ttl_s})["token"]
+        )
 
     # attachments
 
     def put_attachment(self, project: str, version: str, name: str, body: bytes) -> str:
         """Store `body` (at most 8 MiB) beside the version and return its sha256. The newest of a name wins."""
         path = _attachment(project, version, name)
-        return str(self._parsed(self._request("PUT", path, body=body, repeatable=True), path)["sha256"])
+        return str(self._exchange.parsed(self._exchange.send("PUT", path, body=body, repeatable=True), path)["sha256"])
 
     def attachment(self, project: str, version: str, name: str, sha256: str = "") -> bytes | None:
         """The newest attachment of that name, or the one with `sha256`; None when there is none."""
         path = _attachment(project, version, name)
-        answer = self._request("GET", path, fields={"sha256": sha256} if sha256 else None)
-        if answer.status == 404 and _is_ours(answer.data):
+        answer = self._exchange.send("GET", path, fields={"sha256": sha256} if sha256 else None)
+        if answer.status == 404 and is_ours(answer.data):
             return None
-        self._refuse(answer, path)
+        self._exchange.refuse(answer, path)
         return answer.data
 
     def attachments(self, project: str, version: str) -> list[Attachment]:
         """What is stored beside the version, the newest of each name, sorted by name."""
-        entries = self._json("GET", _attachment(project, version))["attachments"]
+        entries = self._exchange.json("GET", _attachment(project, version))["attachments"]
         return [Attachment(each["name"], each["sha256"], each["size"], each["at"]) for each in entries]
-
-    # requests
-
-    def _json(
-        self,
-        method: str,
-        path: str,
-        body: Mapping[str, Any] | None = None,
-        *,
-        fields: Mapping[str, str] | None = None,
-        repeatable: bool = False,
-    ) -> dict[str, Any]:
-        return self._parsed(self._request(method, path, body=body, fields=fields, repeatable=repeatable), path)
-
-    def _request(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: Mapping[str, Any] | bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-        fields: Mapping[str, str] | None = None,
-        repeatable: bool = False,
-        slow: bool = False,
-    ) -> urllib3.BaseHTTPResponse:
-        """One exchange; any status comes back. Raises `IndexUnreachable`."""
-        sent = dict(self._pool.headers) | dict(headers or {})
-        if body is not None and not isinstance(body, bytes):
-            sent["Content-Type"] = "application/json"
-            body = json.dumps(body).encode()
-        query = "?" + "&".join(f"{key}={quote(value, safe='')}" for key, value in fields.items()) if fields else ""
-        again = method == "GET" or repeatable
-        retries = self._retries.new(allowed_methods=None) if again else self._retries.new(read=False)
-        timeout = urllib3.Timeout(connect=self._timeout.connect_timeout, read=SLOW_ANSWER_S) if slow else self._timeout
-        with self._translated():
-            return self._pool.request(
-                method,
-                self.url + path + query,
-                body=body,
-                headers=sent,
-                retries=retries,
-                timeout=timeout,
-                redirect=False,  # urllib3 would send the credential along to the same host's other ports
-            )
-
-    @contextlib.contextmanager
-    def _opened(self, url: str) -> Iterator[urllib3.BaseHTTPResponse]:
-        """The body of a file, not yet read."""
-        # a page may name files of another host; our credential is for our own
-        ours = urlsplit(url)[:2] == urlsplit(self.url)[:2]
-        with self._translated():
-            answer = self._pool.request(
-                "GET",
-                url,
-                headers=dict(self._pool.headers) if ours else {},
-                retries=self._retries,
-                redirect=False,
-                preload_content=False,
-                decode_content=False,
-                timeout=urllib3.Timeout(connect=self._timeout.connect_timeout, read=SLOW_ANSWER_S),
-            )
-            try:
-                self._refuse(answer, url.removeprefix(self.url))
-                yield answer
-                answer.release_conn()
-            finally:
-                answer.close()
-
-    @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except urllib3.exceptions.HTTPError as error:
-            cause = getattr(error, "reason", None) or error
-            raise IndexUnreachable(
-                f"the index does not answer: {_said(cause)}",
-                where=self.url,
-                remedy="is it running? `pinwheel index.serve` starts one; PINWHEEL_INDEX_URL or index.url names it",
-            ) from error
-
-    def _parsed(self, answer: urllib3.BaseHTTPResponse, path: str) -> dict[str, Any]:
-        self._refuse(answer, path)
-        try:
-            document = json.loads(answer.data)
-        except ValueError as error:
-            raise self._no_index(path) from error
-        if not isinstance(document, dict) or (path.startswith(CONTROL) and "api" not in document):
-            raise self._no_index(path)
-        return document
-
-    def _no_index(self, path: str) -> PinwheelError:
-        return PinwheelError(
-            "this is no pinwheel index, or not its base address",
-            where=self.url + path,
-            remedy="PINWHEEL_INDEX_URL or index.url must be the base address, without simple/",
-        )
-
-    def _refuse(self, answer: urllib3.BaseHTTPResponse, path: str) -> None:
-        """Raise what a status outside 2xx means."""
-        if answer.status < 300:
-            return
-        where = self.url + path
-        if answer.status == 401:
-            raise WrongCredential(
-                "the index does not accept this credential" if self._token else "the index asks for a credential",
-                where=where,
-                remedy="set PINWHEEL_TOKEN or index.token_file to a token from `pinwheel index.token-create`",
-            )
-        body = answer.read() if answer.data is None else answer.data
-        if answer.status == 404 and (path == ROOT or path.startswith(CONTROL)) and not _is_ours(body):
-            raise self._no_index(path)
-        reason = _reason(body)
-        if answer.status == 403:
-            raise WrongCredential(
-                f"this token may not do that: {reason}",
-                where=where,
-                remedy="use a token with the scope, for the project and the environment: `pinwheel index.token-create"
-                " NAME --scope … [--projects …] [--environments …]`",
-            )
-        if answer.status >= 500:
-            raise IndexUnreachable(
-                f"the index cannot do it now ({answer.status}): {reason}", where=where, remedy="see the server's log"
-            )
-        raise PinwheelError(f"the index refuses ({answer.status}): {reason}", where=where)
 
 
 def from_config(loaded: config.Loaded) -> IndexClient:
@@ -421,27 +294,6 @@ def from_config(loaded: config.Loaded) -> IndexClient:
     index = loaded.config.index
     ca_file = str(loaded.path(index.ca_file)) if index.ca_file else ""
     return IndexClient(index.url, config.token(loaded), ca_file=ca_file)
-
-
-def _checked(url: str) -> str:
-    """`url` with a slash at its end."""
-    remedy = "set PINWHEEL_INDEX_URL, or index.url in pinwheel.toml, to something like http://127.0.0.1:8080/"
-    if not url:
-        raise UsageError("no index is configured", remedy=remedy)
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        good = False
-    if not good or parts.query or parts.fragment:
-        raise UsageError("this is not the address of an index", where=url.rpartition("@")[2], remedy=remedy)
-    if "@" in parts.netloc:
-        raise UsageError(
-            "the address of the index carries a credential",
-            where=url.rpartition("@")[2],
-            remedy="put the token into PINWHEEL_TOKEN or a file named by index.token_file",
-        )
-    return url.rstrip("/").removesuffix("/simple") + "/"
 
 
 def _plain(filename: str) -> str:
@@ -457,28 +309,3 @@ def _lease(environment: str) -> str:
 def _attachment(project: str, version: str, name: str = "") -> str:
     parts = [canonicalize_name(project), version, *([name] if name else [])]
     return "-/attachments/" + "/".join(quote(part, safe="") for part in parts)
-
-
-def _is_ours(body: bytes) -> bool:
-    """Whether this is an answer of the control plane, which always says which version of it there is."""
-    try:
-        document = json.loads(body)
-    except ValueError:
-        return False
-    return isinstance(document, dict) and "api" in document
-
-
-def _reason(body: bytes) -> str:
-    """What the server says, from its JSON or as plain text, cut to a readable length."""
-    text = body.decode("utf-8", "replace").strip()
-    try:
-        document = json.loads(text)
-        text = str(document.get("error", text)) if isinstance(document, dict) else text
-    except ValueError:
-        pass
-    return text[:2000]
-
-
-def _said(error: object) -> str:
-    """An error of urllib3 without the addresses of Python objects in it."""
-    return str(error).rpartition("object at 0x")[2].partition(">: ")[2] or str(error)

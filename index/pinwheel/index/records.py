@@ -238,10 +238,12 @@ class DatabaseRecords:
 
     def reserve(self, names: Sequence[str], at: str) -> None:
         with self._database.writing() as connection:
-            known = set(connection.execute(select(projects.c.name).where(projects.c.name.in_(names))).scalars())
-            missing = {name: at for name in names if name not in known}
-            if missing:
-                touch(connection, _project_ids(connection, missing), raised(connection, "files"))
+            for start in range(0, len(names), MOST_AT_ONCE):
+                some = names[start : start + MOST_AT_ONCE]
+                known = set(connection.execute(select(projects.c.name).where(projects.c.name.in_(some))).scalars())
+                missing = {name: at for name in some if name not in known}
+                if missing:
+                    touch(connection, _project_ids(connection, missing), raised(connection, "files"))
 
 
 def _inserted(connection: Connection, new: Sequence[NewFile]) -> int:
