@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.index.running import Server, run_pinwheel
 
 from pinwheel.errors import UsageError
@@ -69,6 +71,68 @@ def test_what_stands_there_is_kept(client: str, path: str, there: str) -> None:
     after = joined(there, files(client)[path])
     assert [line for line in there.splitlines() if line not in after.splitlines()] == []
     assert len(after.splitlines()) > len(there.splitlines())
+
+
+PIECES = {
+    "ini": (
+        "[global]",
+        "[distutils]",
+        "[pinwheel]",
+        "[other] # x",
+        "index-servers =",
+        "  other",
+        "timeout = 3",
+        "# x",
+        "",
+        "extra-index-url =",
+        "index-url = x",
+        "username = __token__",
+        f"password = {ROTATED}",
+        "\x0c",
+        "  [global]",
+    ),
+    "toml": (
+        "[pypi]",
+        "[[index]]",
+        "[repository]",
+        "[repository.pinwheel]",
+        'url = "x"',
+        "a = 1",
+        "# x\u2028",
+        "",
+        "[pypi] # x",
+        'x = """',
+        "pypi.url = 3",
+        "index = []",
+        f'password = "{ROTATED}"',
+        'name = "pinwheel"',
+    ),
+    "netrc": (
+        "machine pypi.acme.example",
+        "machine other",
+        "login __token__",
+        "login me",
+        f"password {ROTATED}",
+        "default",
+        "macdef init",
+        "",
+        "# x",
+        "machine pypi.acme.example login __token__ password",
+    ),
+}
+
+
+@given(data=st.data(), client=st.sampled_from(sorted(CLIENTS)))
+def test_whatever_stands_there_is_kept_line_by_line_or_refused(data: st.DataObject, client: str) -> None:
+    for file in files(client).values():
+        there = "\n".join(data.draw(st.lists(st.sampled_from(PIECES[file.form]), max_size=8)))
+        try:
+            after = joined(there, file)
+        except Disagreement:
+            continue
+        rest = iter(after.replace(TOKEN, ROTATED).split("\n"))
+        assert all(line in rest for line in there.split("\n")), "each is there, in the same order"
+        assert joined(after, file) == after
 
 
 def test_a_section_that_twine_knew_without_a_list_stays_known() -> None:

@@ -261,7 +261,7 @@ def _with(text: str, parsed: Mapping[str, Any], table: Table, form: Form) -> str
         words = [f"{key} {value}" for key, value in missing.items()]
         # first: nothing after a `default` or a macro is read
         return f"machine {table.name} {' '.join(words)}\n{text}" if missing else text
-    rows = text.splitlines()
+    rows = text.removesuffix("\n").split("\n") if text else []
     for key, value in table.values.items():
         if isinstance(value, tuple) and key in there:
             at = next(number for number, row in enumerate(rows) if re.match(rf"{key}\s*[=:]", row, re.IGNORECASE))
