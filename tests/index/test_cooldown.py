@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from packaging.version import Version
+from tests.index import running
 from tests.index.making import sdist, wheel
 from tests.index.running import JSON, Upstream, call, make_token, names, run_pinwheel
+from tests.index.test_cold_installs import Installer, pip, uv
 
 from pinwheel.errors import UsageError
 from pinwheel.index.assembly import Stored
@@ -276,3 +278,26 @@ def test_a_rule_that_means_nothing_is_told_before_anything_starts(tmp_path: Path
     (tmp_path / "pinwheel.toml").write_text(f"[index]\n{wrong}\n")
     done = run_pinwheel("index.serve", "--port", "0", "--data", str(tmp_path / "data"), cwd=tmp_path)
     assert (done.returncode, "pinwheel.toml: index." in done.stderr, (tmp_path / "data").exists()) == (2, True, False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("install", [pip, uv])
+def test_an_installer_takes_the_newest_version_that_is_old_enough(
+    upstream: Upstream, tmp_path: Path, install: Installer
+) -> None:
+    """And a release that must not wait passes by its exception."""
+    old, young, urgent = wheel("public", "1.0"), wheel("public", "2.0"), wheel("public", "1.1")
+    upstream.add(old, young, urgent)
+    today = datetime.datetime.now(datetime.UTC).timestamp()
+    upstream.dates.update({young.filename: rfc3339(today - DAY_S), urgent.filename: rfc3339(today - DAY_S)})
+    (tmp_path / "pinwheel.toml").write_text(
+        '[[index.exceptions]]\nrelease = "public==1.1"\nreason = "fix"\nuntil = 2999-01-01\n'
+    )
+    flags = ("--upstream", upstream.url, "--cooldown", "3d", "--anonymous-read")
+    with running.running(tmp_path / "data", *flags, cwd=tmp_path) as server:
+        url = f"{server.url}simple/"
+        assert install(url, tmp_path, "public").returncode == 0
+        assert (tmp_path / "site" / "public-1.1.dist-info").is_dir()
+        assert install(url, tmp_path, "public==2.0").returncode != 0
+        by_address = f"public @ {server.url}files/{young.sha256}/{young.filename}"
+        assert "403" in install(url, tmp_path, by_address).stderr
