@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import socket
+import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 from tests.index.making import Made, form, sdist, wheel
 from tests.index.running import Server, authorization, call, make_token, names, upload
 
+from pinwheel.index import database
 from pinwheel.index import upload as uploading
 from pinwheel.index.assembly import Stored
 from pinwheel.index.pages import JSON_V1
@@ -268,3 +270,20 @@ def token_of_server(server: Server, request: pytest.FixtureRequest) -> str:
 def test_temporary_files_are_gone(server: Server, token_of_server: str) -> None:
     server.upload(wheel("tidy"), token_of_server)
     assert [file for file in Path(server.folder / "tmp").iterdir() if file.name.startswith("upload")] == []
+
+
+def test_an_upload_while_others_keep_the_database_is_503_and_works_after(
+    app: Callable[..., Any], token: str, index: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUSY_S", 0.05)
+    served = app()
+    other = sqlite3.connect(index.folder / "index.sqlite", isolation_level=None)
+    try:
+        other.execute("BEGIN IMMEDIATE")
+        refused = upload(served, wheel("acme"), token)
+        assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+        assert call(served, "GET", "/simple/", token).status == 200, "reading goes on"
+        other.execute("ROLLBACK")
+    finally:
+        other.close()
+    assert upload(served, wheel("acme"), token).status == 200
