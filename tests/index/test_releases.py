@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from tests.index.making import new_file, sdist, wheel
+from tests.index.running import environment
 
 from pinwheel.index.assembly import Stored
 from pinwheel.index.channels import EVERY_FILE, MAIN
@@ -28,6 +32,21 @@ from pinwheel.index.releases import Releases
 
 ACT = Act("2024-02-03T04:05:06.000000Z", "ann")
 PROD = frozenset({"prod"})
+REMOVAL = """
+import os, signal, sys
+from pathlib import Path
+from pinwheel.index import event_log
+from pinwheel.index.assembly import now, stored
+from pinwheel.index.curating import Curator
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+index = stored(Path(sys.argv[1]))
+if sys.argv[2] == "within the transaction":
+    event_log.append = die
+Curator(index.releases, index.records, index.blobs, now, die).remove("acme", "1.0", "ann")
+"""
 
 
 @pytest.fixture(params=["database"])
@@ -224,3 +243,21 @@ def test_the_blobs_of_a_removed_release_are_not_needed_unless_another_has_the_sa
     assert index.records.needs(made.entry.sha256)
     releases.remove("twin", "2.0", ACT)
     assert not index.records.needs(made.entry.sha256)
+
+
+@pytest.mark.parametrize("moment", ["within the transaction", "after the commit"])
+def test_a_removal_that_is_killed_took_the_whole_release_or_nothing(
+    releases: Releases, index: Stored, moment: str
+) -> None:
+    died = subprocess.run(
+        (sys.executable, "-P", "-c", REMOVAL, str(index.folder), moment), env=environment(), timeout=60, check=False
+    )
+    assert died.returncode == -signal.SIGKILL
+    versions = [entry.version for entry in index.records.project("acme").files]
+    if moment == "after the commit":
+        assert versions == ["2.0"]
+        assert [event["kind"] for event in told(index)] == ["removed"]
+    else:
+        assert versions == ["1.0", "1.0", "2.0"]
+        assert told(index) == []
+        assert isinstance(releases.remove("acme", "1.0", ACT), Changed), "it can be repeated"
