@@ -75,11 +75,11 @@ def test_writers_of_several_threads_and_connections_lose_no_change(tmp_path: Pat
 
 def test_a_commit_is_seen_at_once_by_every_other_place(tmp_path: Path) -> None:
     ours, theirs = (Database(tmp_path / "index.sqlite") for _ in range(2))
-    seen = ours.stamp()
-    assert ours.stamp() == seen
+    seen = ours.state()
+    assert ours.state() == seen
     with theirs.writing() as connection:
         raised(connection, "files")
-    assert ours.stamp() != seen
+    assert ours.state() != seen
     ours.close()
     theirs.close()
 
@@ -87,10 +87,10 @@ def test_a_commit_is_seen_at_once_by_every_other_place(tmp_path: Path) -> None:
 def test_a_commit_of_somebody_who_died_before_telling_of_it_is_seen_soon(tmp_path: Path) -> None:
     ours = Database(tmp_path / "index.sqlite")
     theirs = sqlite3.connect(tmp_path / "index.sqlite", isolation_level=None)
-    seen = ours.stamp()
+    seen = ours.state()
     theirs.execute("UPDATE counters SET value = value + 1")
     deadline = time.monotonic() + 30
-    while ours.stamp() == seen:
+    while ours.state() == seen:
         assert time.monotonic() < deadline
     theirs.close()
     ours.close()

@@ -65,7 +65,7 @@ def test_a_public_name_costs_no_question_to_the_database(index: Stored, records:
         assert not cache.is_private("requests")
         assert cache.project("requests") is None
         assert cache.project("requests", "prod") is None
-    assert set(records.asked) == {"stamp"}
+    assert set(records.asked) == {"state"}
 
 
 def test_a_public_file_is_looked_up_once_until_something_changes(

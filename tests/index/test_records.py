@@ -103,11 +103,11 @@ def test_a_needed_blob_is_known_by_its_hash(records: Records, index: Stored) -> 
 def test_a_change_is_seen_by_others_at_once(records: Records, index: Stored) -> None:
     other = stored(index.folder)
     try:
-        seen = other.records.stamp()
-        assert other.records.stamp() == seen
+        seen = other.records.state()
+        assert other.records.state() == seen
         before = other.records.serials()
         records.publish(new_file(wheel("acme")))
-        assert other.records.stamp() != seen
+        assert other.records.state() != seen
         after = other.records.serials()
         assert after.files > before.files
         assert after.access == before.access

@@ -63,7 +63,7 @@ class IndexApp:
         self._control = control
         self._engine = engine
         self._trusted_proxies = trusted_proxies
-        self._kept = KeptAnswers(cache.stamp)
+        self._kept = KeptAnswers(cache.state)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         settle(environ, self._trusted_proxies)

@@ -43,7 +43,7 @@ class Database:
         # its numbers mean nothing to another connection, so all threads share this one
         self._watcher = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         self._watching = threading.Lock()
-        self._stamp = (b"", 0)
+        self._state = (b"", 0)
         self._asked_at = 0.0
 
     def close(self) -> None:
@@ -51,7 +51,7 @@ class Database:
         self._changes.close()
         self._engine.dispose()
 
-    def stamp(self) -> object:
+    def state(self) -> object:
         """A value that differs from the last one whenever anybody may have committed in between. Very cheap.
 
         Whoever commits tells so before it says anything to a client. Of somebody who was killed in between, and of
@@ -59,13 +59,13 @@ class Database:
         """
         seen = self._changes.seen()
         now = time.monotonic()
-        if seen != self._stamp[0] or now - self._asked_at > ASK_S:
+        if seen != self._state[0] or now - self._asked_at > ASK_S:
             with _translated(self.path), self._watching:
                 version = int(self._watcher.execute("PRAGMA data_version").fetchone()[0])
-                if (seen, version) != self._stamp:
-                    self._stamp = (seen, version)
+                if (seen, version) != self._state:
+                    self._state = (seen, version)
                 self._asked_at = now
-        return self._stamp
+        return self._state
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:

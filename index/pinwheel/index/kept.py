@@ -30,20 +30,20 @@ class Kept:
 
 
 class KeptAnswers:
-    """Answers by all that they depend on. `stamp` is as in `Records`. Safe to share between threads."""
+    """Answers by all that they depend on. `state` is as in `Records`. Safe to share between threads."""
 
-    def __init__(self, stamp: Callable[[], object]) -> None:
-        self._stamp = stamp
+    def __init__(self, state: Callable[[], object]) -> None:
+        self._state = state
         self._since: object = None
         self._kept: dict[Key, Kept] = {}
 
     def current(self) -> dict[Key, Kept]:
         """Those that count since the last commit. An answer belongs into the very dictionary that was current before it
         was made: after a commit, nobody looks there any more."""
-        stamp = self._stamp()
-        if stamp is not self._since:
+        state = self._state()
+        if state is not self._since:
             self._kept = {}
-            self._since = stamp
+            self._since = state
         return self._kept
 
 

@@ -1,7 +1,7 @@
 """The page cache: rendered pages and file entries in memory, never older than the records.
 
 A page is rendered once per change of its project, in the worker that publishes as part of the publication and in
-every other when it is first asked for. Each request only compares one number with the database (`Records.stamp`), and
+every other when it is first asked for. Each request only compares one number with the database (`Records.state`), and
 whether a name is ours is known without asking the database at all.
 """
 
@@ -28,7 +28,7 @@ class PageCache:
         self._records = records
         self._visible = {each: channels.visible(each) for each in (MAIN, *channels.promotable)}
         self._lock = threading.Lock()
-        self._stamp: object = None
+        self._state: object = None
         self._files_serial = -1
         self._access_serial = -1
         self._standings: dict[str, frozenset[str]] = {}
@@ -39,9 +39,9 @@ class PageCache:
         self._filenames: dict[str, list[str]] = {}
         self._misses: Recent[str, bool] = Recent(MOST_MISSES)
 
-    def stamp(self) -> object:
-        """As `Records.stamp`."""
-        return self._records.stamp()
+    def state(self) -> object:
+        """As `Records.state`."""
+        return self._records.state()
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -55,11 +55,11 @@ class PageCache:
 
     def refresh(self) -> None:
         """Forget what has changed since the last call. Cheap when nothing has. Raises `Busy`."""
-        stamp = self._records.stamp()
-        if stamp is self._stamp or stamp == self._stamp:
+        state = self._records.state()
+        if state is self._state or state == self._state:
             return
         with self._lock:
-            # read the serials after the stamp: a change in between raises the stamp again
+            # read the serials after the state: a change in between makes it another state
             serials = self._records.serials()
             if self._files_serial != serials.files:
                 for standing in self._records.standings(self._files_serial):
@@ -68,7 +68,7 @@ class PageCache:
                 self._misses = Recent(MOST_MISSES)
             self._files_serial = serials.files
             self._access_serial = serials.access
-            self._stamp = stamp
+            self._state = state
 
     def _forget(self, name: str, channels: frozenset[str]) -> None:
         before = self._standings.get(name, frozenset())

@@ -74,7 +74,7 @@ class Records(Protocol):
     def totals(self) -> Totals:
         """How much is published."""
 
-    def stamp(self) -> object:
+    def state(self) -> object:
         """A number that differs whenever anything may have changed since it was last asked. Must be very cheap."""
 
     def serials(self) -> Serials:
@@ -206,8 +206,8 @@ class DatabaseRecords:
             row = connection.execute(select(*counted).where(files.c.removed_at.is_(None))).one()
             return Totals(row[0], row[1], int(row[2] or 0))
 
-    def stamp(self) -> object:
-        return self._database.stamp()
+    def state(self) -> object:
+        return self._database.state()
 
     def serials(self) -> Serials:
         with self._database.reading() as connection:
