@@ -38,7 +38,7 @@ HOMES = {
     "invoke": {
         *("cli", "packaging.commands", "deploy.commands", "index.commands"),
         *(f"index.commands.{name}" for name in ("serving", "tokens", "projects", "clients")),
-        *(f"index.commands.{name}" for name in ("folder", "takeover", "releases")),
+        *(f"index.commands.{name}" for name in ("folder", "takeover", "verification", "releases")),
     },
     "pydantic": {"config"},
     "rich": {"console", "demo"},

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from pinwheel.errors import PinwheelError
 from pinwheel.index.blobs import FolderBlobs
@@ -97,11 +98,8 @@ class Renderer:
             self._tree.write(channel, name, self._cache.project(name, channel))
 
     def _link(self, entry: FileEntry) -> None:
-        wanted = {entry.filename: self._blobs.path(entry.sha256)}
-        if isinstance(entry.core_metadata, str):
-            wanted[entry.filename + METADATA] = self._blobs.path(entry.core_metadata)
         with contextlib.suppress(FileNotFoundError):  # a missing blob is for `index.verify` to tell
-            self._tree.link(entry.sha256, wanted)
+            self._tree.link(entry.sha256, links_of(entry, self._blobs))
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
@@ -115,3 +113,11 @@ class Renderer:
             self._failing = said
         else:
             self._failing = ""
+
+
+def links_of(entry: FileEntry, blobs: FolderBlobs) -> dict[str, Path]:
+    """The names under which a published file is kept, and the blob of each."""
+    links = {entry.filename: blobs.path(entry.sha256)}
+    if isinstance(entry.core_metadata, str):
+        links[entry.filename + METADATA] = blobs.path(entry.core_metadata)
+    return links

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gzip
 import hashlib
 import json
 import os
 import secrets
 import shutil
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import unquote
@@ -70,21 +72,22 @@ class StaticTree:
         """Nobody else writes the page of that name meanwhile. False when the tree is somebody else's (`renewed`)."""
         number = int(hashlib.sha256(page.encode()).hexdigest()[:8], 16) % LOCKS
         with self._locked("tree", fcntl.LOCK_SH), self._locked(f"{number:02}", fcntl.LOCK_EX):
-            yield self._is_ours()
+            yield self.is_ours()
 
     def renewed(self, fill: Callable[[], None]) -> None:
         """Make the tree ours. One that was somebody else's, or was made before the machine was started, when files may
         be half on disk, is emptied, and `fill` called."""
-        if self._is_ours():
+        if self.is_ours():
             return
         with self._locked("tree", fcntl.LOCK_EX):
-            if not self._is_ours():
+            if not self.is_ours():
                 for part in PARTS:
                     shutil.rmtree(self._folder / part, ignore_errors=True)
                 fill()
                 self._marker.write_text(self._made_by)
 
-    def _is_ours(self) -> bool:
+    def is_ours(self) -> bool:
+        """Whether it was made as we make it, since the machine was started."""
         try:
             return self._marker.read_text() == self._made_by
         except FileNotFoundError:
@@ -99,7 +102,7 @@ class StaticTree:
 
     def write(self, channel: str, name: str, page: Page | None) -> None:
         """Keep the page of a project (`name` empty: of all projects), or keep none. Raises `NoSpace`."""
-        folder = self._folder.joinpath(*(("simple",) if channel == MAIN else ("c", channel, "simple")), name)
+        folder = self._page_folder(channel, name)
         if page is None:
             for form in ("html", "json"):
                 for end in ("", ".gz"):
@@ -112,6 +115,9 @@ class StaticTree:
             for number, (form, copy) in enumerate((("html", page.html), ("json", page.json))):
                 self._keep(folder / f"index.{form}", copy.plain, _time_s(copy, 2 * number))
                 self._keep(folder / f"index.{form}.gz", copy.zipped, _time_s(copy, 2 * number + 1))
+
+    def _page_folder(self, channel: str, name: str) -> Path:
+        return self._folder.joinpath(*(("simple",) if channel == MAIN else ("c", channel, "simple")), name)
 
     def _keep(self, file: Path, content: bytes, time_s: int) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -126,6 +132,35 @@ class StaticTree:
             partial.replace(file)
         finally:
             partial.unlink(missing_ok=True)
+
+    def differs(self, channel: str, name: str, page: Page | None) -> bool:
+        """Whether what is kept is not the page; None: whether anything is kept."""
+        folder = self._page_folder(channel, name)
+        for form in ("html", "json"):
+            plain, zipped = folder / f"index.{form}", folder / f"index.{form}.gz"
+            try:
+                kept = plain.read_bytes(), gzip.decompress(zipped.read_bytes())
+            except FileNotFoundError:
+                if page is not None or plain.exists() or zipped.exists():
+                    return True
+                continue
+            except (EOFError, gzip.BadGzipFile, zlib.error):
+                return True
+            content = None if page is None else (page.html if form == "html" else page.json).plain
+            if kept != (content, content):
+                return True
+        return False
+
+    def has_links(self, sha256: str, wanted: Mapping[str, Path]) -> bool:
+        """Whether each of the names leads to its blob."""
+        folder = self._folder / "files" / sha256
+        return all((folder / name).exists() and (folder / name).samefile(blob) for name, blob in wanted.items())
+
+    def links(self) -> Iterator[tuple[str, str]]:
+        """Every link that there is: sha256 and name."""
+        for folder in (self._folder / "files").glob("*"):
+            for file in folder.iterdir():
+                yield folder.name, file.name
 
     def linked(self, project: str) -> set[tuple[str, str]]:
         """The files (sha256 and filename) that the project's page names now."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 from typing import TYPE_CHECKING, Any
 
 from invoke import Exit, task
@@ -16,59 +15,6 @@ if TYPE_CHECKING:
 
 CHANGES = 4
 """The exit code of a plan that has changes."""
-
-
-@task(
-    auto_shortflags=False,
-    help={
-        "data": DATA_HELP,
-        "repair": "put right what can be made from the rest (default: only say)",
-        "json": JSON_HELP,
-    },
-)
-def verify(_context: Any, data: str = DATA, repair: bool = False, json: bool = False) -> None:
-    """Compare the records with themselves and with every blob: size and sha256. Safe while the server runs.
-
-    With --repair core metadata that is lost or damaged is read from its distribution again; what is damaged beyond
-    that is only named.
-
-    Example:
-        pinwheel index.verify --data /srv/index
-    """
-    from pathlib import Path
-
-    from pinwheel import console
-    from pinwheel.archive import Limits
-    from pinwheel.index.assembly import DATABASE, stored
-    from pinwheel.index.verifying import repaired, verify_database
-    from pinwheel.index.verifying import verify as compare
-
-    index = stored(Path(data))
-    try:
-        checked = len(index.records.blobs())
-        with console.counted("verifying", checked, "blobs") as progress:
-            faults = itertools.chain(
-                verify_database(index.database, DATABASE),
-                compare(index.records, index.blobs, lambda _bytes: progress.advance()),
-            )
-            found = [(fault, repair and repaired(fault, index.blobs, Limits())) for fault in faults]
-    finally:
-        index.close()
-    if json:
-        rows = [{"what": fault.what, "problem": fault.problem, "repaired": done} for fault, done in found]
-        console.document({"checked": checked, "faults": rows})
-    else:
-        for fault, done in found:
-            console.data(f"{fault.what}: {fault.problem}{' (repaired)' if done else ''}")
-    left = sum(not done for _, done in found)
-    if left:
-        raise PinwheelError(
-            f"{left} of {checked} blobs are not as recorded",
-            where=data,
-            remedy="`pinwheel index.verify --repair` makes lost metadata again; upload distributions again: "
-            "the same bytes replace what is missing or damaged",
-        )
-    console.say(f"{checked} blobs are as recorded")
 
 
 @task(
