@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -18,6 +18,7 @@ from pinwheel.errors import PinwheelError
 from pinwheel.index.access import Access
 from pinwheel.index.attachments import DatabaseAttachments
 from pinwheel.index.blobs import FolderBlobs
+from pinwheel.index.channels import Channels
 from pinwheel.index.control import Control
 from pinwheel.index.curating import Curator
 from pinwheel.index.database import Database
@@ -202,7 +203,7 @@ def _application(
             open_folder.records,
             open_folder.blobs,
             cache,
-            tree_of(setup.static, setup.folder, cache.channels),
+            tree_of(setup.static, setup.folder, policy.channels),
             log,
         )
         beside(lambda: renderer.keep_up(leaving))
@@ -235,13 +236,14 @@ def _application(
     )
 
 
-def tree_of(static: Path, folder: Path, channels: Sequence[str]) -> StaticTree:
+def tree_of(static: Path, folder: Path, channels: Channels) -> StaticTree:
     """The static tree, which has another maker after an upgrade, another choice of channels, or a start of the machine.
 
     Raises `UsageError`.
     """
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    made_by = " ".join((version("pinwheel-kit"), API_VERSION, boot, *channels))
+    shown = (f"{each}={','.join(sorted(channels.visible(each)))}" for each in channels.promotable)
+    made_by = " ".join((version("pinwheel-kit"), API_VERSION, boot, *shown))
     return StaticTree(static, folder / "blobs", made_by)
 
 

@@ -17,7 +17,8 @@ class Outbox(Protocol):
     """What is still to be rendered. Pages are named by their project, or `ROOTS`."""
 
     def pending(self, most: int) -> tuple[str, ...]:
-        """At most so many pages that have changed, the oldest changes first."""
+        """At most so many pages that have changed, the oldest changes first and `ROOTS` last: a project is listed once
+        it has its page."""
 
     def serial(self, page: str) -> int | None:
         """The serial of the page's last change, None when it is not pending."""
@@ -37,7 +38,9 @@ class DatabaseOutbox:
 
     def pending(self, most: int) -> tuple[str, ...]:
         with self._database.reading() as connection:
-            wanted = select(dirty.c.project).order_by(dirty.c.serial, dirty.c.project).limit(most)
+            wanted = (
+                select(dirty.c.project).order_by(dirty.c.project == ROOTS, dirty.c.serial, dirty.c.project).limit(most)
+            )
             return tuple(connection.execute(wanted).scalars())
 
     def serial(self, page: str) -> int | None:

@@ -135,7 +135,7 @@ def serve(
                 raise UsageError(
                     "a web server may not enter the data folder", where=static, remedy="name a folder beside it"
                 )
-            tree_of(setup.static, folder, ())  # what cannot be linked is told before anybody is served
+            tree_of(setup.static, folder, policy.channels)  # what cannot be linked is told before anybody is served
         run(folder, host=host, port=port, workers=workers, drain_s=drain, tls=tls, prepare=prepare, worker=worker)
 
 
