@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -63,6 +65,14 @@ def app(index: Stored) -> Callable[..., Any]:
         return application(Setup(index.folder, policy=Policy(**decided), **about), log)
 
     return made
+
+
+@pytest.fixture
+def chance() -> random.Random:
+    """Chance that can be repeated: with the seed that pytest shows when the test fails."""
+    seed = int(os.environ.get("PINWHEEL_TEST_SEED") or random.randrange(2**32))
+    print(f"PINWHEEL_TEST_SEED={seed}")  # noqa: T201
+    return random.Random(seed)
 
 
 @pytest.fixture
