@@ -131,7 +131,7 @@ def survives(tmp_path: Path, chance: random.Random, rounds: int) -> None:
     folder, told, begun, numbers = tmp_path / "data", list[Made](), list[Made](), itertools.count()
     token = make_token(folder, "t", "read", "upload")
     for _ in range(rounds):
-        with running.running(folder, "--workers", "2") as server:
+        with running.running(folder, "--workers", chance.choice("12")) as server:
             index = stored(folder)
             assert set(index.blobs.every()) == index.records.blobs(), "orphans are swept at the start"
             fresh = [made for made in begun if index.records.file(made.filename)]

@@ -137,7 +137,8 @@ def _read(source: Any, boundary: str, length: int, partial: BinaryIO, largest_by
         raise Stop(text(400, f"the body is no complete form: {error}")) from error
     for name, value in zip(names, values, strict=True):
         try:
-            form.fields.setdefault(name, []).append(value.decode())
+            decoded = value.decode()
+            form.fields.setdefault(name, []).append(decoded)
         except UnicodeDecodeError:
             form.faults.append(f"the form's field {printable(name)!r} is not UTF-8")
     form.digests = {name: digest.hexdigest() for name, digest in digests.items()}
