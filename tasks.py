@@ -17,6 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
+FUZZER = VENV / "fuzz"
 STAMP = VENV / "pinwheel-stamp"
 LOCK = ROOT / "ci" / "requirements.lock"
 
@@ -149,27 +150,54 @@ def bench(_context: Context, table: str = "all", quick: bool = False, json: bool
     _run(sys.executable, "-P", str(ROOT / "ci" / "bench" / "run.py"), table, *flags)
 
 
+@task(
+    help={
+        "seconds": "how long (default 60)",
+        "target": "archive or upload; without it, both at once",
+        "file": "run one target on this input only: one that failed",
+        "merge": "take from this folder into the target's corpus what reaches new code",
+    }
+)
+def fuzz(_context: Context, seconds: int = 60, target: str = "", file: str = "", merge: str = "") -> None:
+    """Feed made-up archives and uploads to what reads them, guided by coverage (atheris).
+
+    The first run installs what is needed for it below .venv. Inputs that fail are kept, with the command that repeats
+    them.
+
+    Example:
+      inv fuzz --seconds 300
+      inv fuzz --target upload --file /tmp/pinwheel-fuzz-abc/upload-crash-def
+    """
+    needed = ROOT / "ci" / "fuzz" / "requirements.lock"
+    install = ("uv", "pip", "install", "--quiet", "--python", sys.executable, "--target", str(FUZZER))
+    _run(*TOOL, *install, "--require-hashes", "--requirements", str(needed))
+    given = {"seconds": str(seconds), "target": target, "file": file, "merge": merge}
+    flags = [part for flag, value in given.items() if value for part in (f"--{flag}", value)]
+    _run(sys.executable, "-P", str(ROOT / "ci" / "fuzz" / "run.py"), *flags, PYTHONPATH=str(FUZZER))
+
+
 @task
 def lock(_context: Context) -> None:
-    """Make ci/requirements.lock anew: all dependencies, development tools too, with hashes.
+    """Make ci/requirements.lock anew: all dependencies, development tools too, with hashes. And that of the fuzzer.
 
     Example:
       inv lock
     """
-    _run(
+    compiled = (
         *(*TOOL, "uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--no-annotate"),
-        *("--python-version", "3.11", "--custom-compile-command", "inv lock", "--upgrade"),
-        *("--group", "dev", "--output-file", str(LOCK), "pyproject.toml"),
+        *("--python-version", "3.11", "--custom-compile-command", "inv lock", "--upgrade", "--output-file"),
     )
+    _run(*compiled, str(LOCK), "--group", "dev", "pyproject.toml")
+    _run(*compiled, "ci/fuzz/requirements.lock", "ci/fuzz/requirements.in")
 
 
-def _run(*argv: str) -> None:
-    code = subprocess.run(argv, check=False, cwd=ROOT).returncode
+def _run(*argv: str, **environ: str) -> None:
+    code = subprocess.run(argv, check=False, cwd=ROOT, env=os.environ | environ).returncode
     if code:
         raise Exit(code=code)
 
 
-namespace: Collection = cli.collection(test, lint, bench, lock)
+namespace: Collection = cli.collection(test, lint, bench, fuzz, lock)
 
 if __name__ == "__main__":
     cli.program(namespace).run()
