@@ -17,7 +17,7 @@ from pinwheel.index.commands.options import JSON_HELP
         "client": "pip, uv, poetry, pdm, twine or netrc",
         "write": "write the files: into the home folder, or below the folder that follows (default: print them)",
         "channel": "the channel to install from (default: main)",
-        "credential": "leave the credential out of every file; the variables that carry it are named",
+        "credential": "whether files hold the credential; if not, variables that carry it are named (default: yes)",
         "json": JSON_HELP,
     },
 )
