@@ -6,6 +6,7 @@ its user. What strangers try is limited for each address, waits behind what is s
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -179,8 +180,9 @@ def _fits(password: str, stored: bytes, *, known: bool) -> bool:
 
 
 def _yield_to_others() -> None:
-    """In a thread that checks passwords: whoever is served comes first. On Linux a thread has a priority of its own."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+    """In a thread that checks passwords: whoever is served comes first. Only on Linux has a thread its own priority."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
 
 
 def _busy() -> TooBusy:
