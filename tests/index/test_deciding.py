@@ -198,6 +198,18 @@ def test_an_event_needs_the_scope_of_what_it_tells_of(ask: Ask, kind: str, neede
     assert ask("POST", "/-/events", needed, {"events": [event]}).json()["recorded"] == 1
 
 
+def test_what_is_in_quarantine_is_not_in_pypiservers_listing_and_can_be_removed(
+    ask: Ask, served: Any, index: Stored
+) -> None:
+    token = make_token(index.folder, "root", "read", "admin")
+    assert ONE.filename in call(served, "GET", "/packages/", token).text
+    ask("PUT", "/-/projects/acme/status", "admin", {"status": "quarantined"})
+    assert ONE.filename not in call(served, "GET", "/packages/", token).text
+    content_type, body = form(ONE, action="remove_pkg")
+    assert call(served, "POST", "/", token, body=body, headers={"Content-Type": content_type}).status == 200
+    assert [release.version for release in index.releases.of("acme")] == ["2.0.0"]
+
+
 def test_pypiservers_removal_takes_the_whole_version_at_once_and_is_told(served: Any, index: Stored) -> None:
     token = make_token(index.folder, "root", "read", "admin")
     content_type, body = form(ONE, action="remove_pkg")

@@ -23,6 +23,7 @@ from pinwheel.index.grants import Principal
 from pinwheel.index.policy import Policy
 from pinwheel.index.publishing import Publisher
 from pinwheel.index.records import Records
+from pinwheel.index.releases import Releases
 from pinwheel.index.upload import CONTENT, Received
 
 PRINCIPAL = "pinwheel.principal"
@@ -39,25 +40,30 @@ class AdmittedFile:
 class RecordsBackend(Backend):
     """Everything that pypiserver asks of its storage. Only admitted files can be added."""
 
-    def __init__(self, config: Any, records: Records, publisher: Publisher, curator: Curator) -> None:
+    def __init__(
+        self, config: Any, records: Records, releases: Releases, publisher: Publisher, curator: Curator
+    ) -> None:
         super().__init__(config)
         self._records = records
+        self._releases = releases
+        self._counted = (-1, 0)
         self._publisher = publisher
         self._curator = curator
 
     def get_all_packages(self) -> Iterable[PkgFile]:
-        return map(_package, self._records.every_file())
+        return map(_package, self._records.every_file(offered=True))
 
     def find_project_packages(self, project: str) -> Iterable[PkgFile]:
         return [_package(entry) for entry in self._records.project(canonicalize_name(project)).files]
 
     def find_version(self, name: str, version: str) -> Iterable[PkgFile]:
+        # asked for what is to be removed, so what is in quarantine is found as well
         try:
             wanted = Version(version)
         except InvalidVersion:
             return []
-        entries = self._records.project(canonicalize_name(name)).files
-        return [_package(entry) for entry in entries if Version(entry.version) == wanted]
+        found = (each for each in self._releases.of(canonicalize_name(name)) if Version(each.version) == wanted)
+        return [_package(entry) for each in found for entry in each.files]
 
     def get_projects(self) -> Iterable[str]:
         return self._records.names()
@@ -66,7 +72,10 @@ class RecordsBackend(Backend):
         return self._records.file(filename) is not None
 
     def package_count(self) -> int:
-        return self._records.count()
+        serial = self._records.serials().files
+        if self._counted[0] != serial:
+            self._counted = (serial, self._records.totals().files)
+        return self._counted[1]
 
     def digest(self, pkg: PkgFile) -> str | None:
         return pkg.digest
@@ -91,7 +100,13 @@ class Engine:
     """pypiserver with our Backend. Who calls was recognised before; its own actions only ask for that again."""
 
     def __init__(
-        self, records: Records, publisher: Publisher, curator: Curator, temporary: Path, policy: Policy
+        self,
+        records: Records,
+        releases: Releases,
+        publisher: Publisher,
+        curator: Curator,
+        temporary: Path,
+        policy: Policy,
     ) -> None:
         def recognised(_user: str, _password: str) -> bool:
             principal = request.environ.get(PRINCIPAL)
@@ -105,7 +120,7 @@ class Engine:
             disable_fallback=True,
             overwrite=True,  # whether a file may be added is for the Backend to say, which never replaces one
         )
-        config.backend = BackendProxy(RecordsBackend(config, records, publisher, curator))
+        config.backend = BackendProxy(RecordsBackend(config, records, releases, publisher, curator))
         self._app: Any = setup_routes_from_config(app_from_config(config), config)
         self._app.catchall = False  # what our Backend raises is for the caller to tell
 

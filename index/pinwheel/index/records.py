@@ -53,11 +53,8 @@ class Records(Protocol):
     def by_identity(self, identity: str) -> Taken | None:
         """Who has this identity already, removed or not."""
 
-    def every_file(self) -> Iterator[FileEntry]:
-        """Every file that is not removed, ordered by filename."""
-
-    def count(self) -> int:
-        """How many files are not removed."""
+    def every_file(self, *, offered: bool = False) -> Iterator[FileEntry]:
+        """Every file that is not removed, ordered by filename; with `offered`, none that is in quarantine."""
 
     def names(self) -> tuple[str, ...]:
         """The projects that have at least one file, sorted."""
@@ -75,7 +72,7 @@ class Records(Protocol):
         """How much is published."""
 
     def state(self) -> object:
-        """A number that differs whenever anything may have changed since it was last asked. Must be very cheap."""
+        """A value that differs whenever anything may have changed since it was last asked. Must be very cheap."""
 
     def serials(self) -> Serials:
         """The counters that a change of files or of access raises."""
@@ -160,15 +157,11 @@ class DatabaseRecords:
         with self._database.reading() as connection:
             return _taken(connection, files.c.identity == identity)
 
-    def every_file(self) -> Iterator[FileEntry]:
+    def every_file(self, *, offered: bool = False) -> Iterator[FileEntry]:
+        wanted = files_there().order_by(files.c.filename)
         with self._database.reading() as connection:
-            rows = connection.execution_options(yield_per=1000).execute(files_there().order_by(files.c.filename))
+            rows = connection.execution_options(yield_per=1000).execute(wanted.where(_OFFERED) if offered else wanted)
             yield from map(entry_of, rows)
-
-    def count(self) -> int:
-        with self._database.reading() as connection:
-            there = select(func.count()).select_from(files).where(files.c.removed_at.is_(None))
-            return int(connection.execute(there).scalar_one())
 
     def names(self) -> tuple[str, ...]:
         wanted = (
