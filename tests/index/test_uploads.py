@@ -109,6 +109,89 @@ def test_every_reason_is_told_at_once(app: Callable[..., Any], token: str, index
 
 
 @pytest.mark.parametrize(
+    ("made", "filename", "fields"),
+    [
+        (wheel("acme"), "", {"name": "other"}),
+        (wheel("acme"), "", {"version": "2.0"}),
+        (wheel("acme"), "", {"version": "1" * 5000}),
+        (wheel("acme"), "", {"filetype": "sdist"}),
+        (wheel("acme"), "other-1.0.0-py3-none-any.whl", {"name": "other"}),
+        (wheel("acme"), "acme-2.0.0-py3-none-any.whl", {"version": "2.0.0"}),
+        (sdist("acme"), "acme-2.0.0.tar.gz", {"version": "2.0.0"}),
+        (sdist("acme"), "other-1.0.0.tar.gz", {"name": "other"}),
+        (wheel("acme"), "acme-1.0.0.tar.gz", {}),
+        (sdist("acme"), "acme-1.0.0-py3-none-any.whl", {}),
+    ],
+    ids=lambda each: each.filename if isinstance(each, Made) else None,
+)
+def test_filename_metadata_and_form_must_agree(
+    app: Callable[..., Any], token: str, index: Stored, made: Made, filename: str, fields: dict[str, str]
+) -> None:
+    reply = upload(app(), made, token, filename=filename, **fields)
+    assert (reply.status, bool(reply.text.strip())) == (400, True)
+    assert len(reply.text) < 2000
+    assert nothing_stored(index)
+
+
+@pytest.mark.parametrize("spelled", ["foo.bar", "Foo-Bar", "FOO_BAR", "foo--bar"])
+def test_another_spelling_of_a_name_is_the_same_file(app: Callable[..., Any], token: str, spelled: str) -> None:
+    served, made = app(), sdist("foo-bar")
+    upload(served, made, token)
+    again = f"{spelled}-1.0.0.tar.gz"
+    assert upload(served, made, token, filename=again).headers["pinwheel-outcome"] == "already there"
+    other = upload(served, sdist("foo-bar", code="other"), token, filename=again)
+    assert (other.status, made.filename in other.text) == (409, True)
+    assert names(call(served, "GET", "/simple/foo-bar/", token, headers=JSON)) == [made.filename]
+
+
+@pytest.mark.parametrize("digest", ["sha256_digest", "blake2_256_digest", "md5_digest"])
+def test_a_digest_that_is_wrong_is_told_with_the_right_one(
+    app: Callable[..., Any], token: str, index: Stored, digest: str
+) -> None:
+    made = wheel("acme")
+    right = {
+        "sha256_digest": made.sha256,
+        "blake2_256_digest": hashlib.blake2b(made.content, digest_size=32).hexdigest(),
+        "md5_digest": hashlib.md5(made.content, usedforsecurity=False).hexdigest(),
+    }
+    reply = upload(app(), made, token, **{digest: "0" * 32})
+    assert (reply.status, right[digest] in reply.text) == (400, True)
+    assert nothing_stored(index)
+
+
+@pytest.mark.parametrize("made", [wheel("acme", padding=3000), sdist("acme")], ids=["wheel", "sdist"])
+@pytest.mark.parametrize("damage", ["empty", "garbage", "half", "all but the end", "a bit in the middle"])
+def test_a_damaged_file_is_refused_with_all_reasons(
+    app: Callable[..., Any], token: str, index: Stored, made: Made, damage: str
+) -> None:
+    whole, middle = made.content, len(made.content) // 2
+    content = {
+        "empty": b"",
+        "garbage": b"garbage" * 100,
+        "half": whole[:middle],
+        "all but the end": whole[:-1],
+        "a bit in the middle": whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :],
+    }[damage]
+    reply = upload(app(), dataclasses.replace(made, content=content), token, sha256_digest=made.sha256, version="2.0")
+    assert reply.status == 400
+    for reason in ("sha256_digest", "version 2.0"):
+        assert reason in reply.text
+    assert len(reply.text.splitlines()) > 2, "what is wrong with the file itself"
+    assert nothing_stored(index)
+
+
+@pytest.mark.parametrize("field", ["sha256_digest", "name", "version", ":action"])
+def test_a_field_that_is_not_utf_8_is_a_reason(app: Callable[..., Any], token: str, index: Stored, field: str) -> None:
+    content_type, body = form(wheel("acme"), sha256_digest="sha")
+    before = f'name="{field}"\r\n\r\n'.encode()
+    reply = call(
+        app(), "POST", "/", token, body=body.replace(before, before + b"\xff"), headers={"Content-Type": content_type}
+    )
+    assert (reply.status, "not UTF-8" in reply.text) == (400, True)
+    assert nothing_stored(index)
+
+
+@pytest.mark.parametrize(
     "filename",
     [
         "../acme-1.0.0-py3-none-any.whl",
@@ -121,6 +204,15 @@ def test_every_reason_is_told_at_once(app: Callable[..., Any], token: str, index
         "äcme-1.0.0-py3-none-any.whl",
         "acme-1.0.0.zip",
         "acme.whl",
+        "acme-1.0.0-py3-none-any.whl/",
+        "acme-1.0.0-py3-none-any.whl\n",
+        "-acme-1.0.0-py3-none-any.whl",
+        "acme-1.0.0-py3-any.whl",
+        "acme-1.0.0.tar.bz2",
+        "acme-1.0.0.tar.gz.exe",
+        "con",
+        "..",
+        "~",
         "",
     ],
 )
