@@ -44,15 +44,14 @@ def main() -> None:
         folder = Path(tempfile.mkdtemp(prefix=f"pinwheel-bench-{station}-"))
         try:
             table = import_module(f"ci.bench.station_{station}").table(folder, quick=given.quick)
+            measured.append(table)
+            if not given.json:
+                _print_table(table)
         except children.BenchFailed as error:
             print(f"\n{station}: {error}", file=sys.stderr)
             failed = True
-            continue
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        measured.append(table)
-        if not given.json:
-            _print_table(table)
     after = machine.load()
     if given.json:
         document = {
@@ -90,7 +89,7 @@ def _print_table(table: figures.Table) -> None:
         ]
         print("  " + "  ".join(cells).rstrip())
     for note in table.notes:
-        print(f"  - {note}")
+        print(f"  - {note}", flush=True)
 
 
 if __name__ == "__main__":
