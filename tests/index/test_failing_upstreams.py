@@ -95,6 +95,30 @@ def test_private_packages_are_served_while_every_request_to_the_upstream_hangs(
         assert [each.result().status for each in hanging] == [200] * 4
 
 
+def test_a_slow_upstream_renews_its_pages_behind_the_old_ones(
+    tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes longer than anybody waits, and is up to date all the same."""
+    upstream.add(wheel("public", "1.0"))
+    cache = Mirror(tmp_path, UpstreamClient(Upstreams((upstream.url,)), print))
+    assert cache.page("public") is not None
+    upstream.add(wheel("public", "2.0"))
+    monkeypatch.setattr(mirror, "FRESH_S", 0.0)
+    monkeypatch.setattr(mirror, "RENEWAL_S", 0.01)
+    upstream.slow_s = 60
+
+    def shown() -> list[str]:
+        page = cache.page("public")
+        assert page is not None
+        versions: list[str] = json.loads(page.json.plain)["versions"]
+        return versions
+
+    assert [shown() for _ in range(3)] == [["1.0"]] * 3
+    eventually(lambda: len(upstream.seen) == 2)
+    upstream.closing.set()
+    eventually(lambda: shown() == ["1.0", "2.0"])
+
+
 @pytest.mark.slow
 def test_a_worker_serves_private_packages_while_more_requests_hang_than_a_burst_of_installs(
     upstream: Upstream, tmp_path: Path

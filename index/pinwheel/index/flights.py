@@ -17,6 +17,7 @@ from pinwheel.index.disk import full_disk_told
 from pinwheel.index.upstream import UpstreamFailed
 
 STRIPES = 1024
+MOST_BEHIND = 48  # threads of our own
 POLL_S = 0.01
 
 T = TypeVar("T")
@@ -31,6 +32,7 @@ class Flights:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock = threading.Lock()
+        self._behind = threading.BoundedSemaphore(MOST_BEHIND)
         self._under_way: dict[tuple[str, str], Future[Any]] = {}
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -39,25 +41,50 @@ class Flights:
 
         Raises `UpstreamFailed` after `within_s` of waiting for others, `NoSpace`.
         """
+        flight, is_new = self._flight(kind, key)
+        if is_new:
+            self._fly(flight, kind, key, within_s, work)
+        try:
+            found: T = flight.result(within_s)
+        except TimeoutError as error:
+            raise UpstreamFailed("others have waited for the upstream for too long", where=key) from error
+        return found
+
+    def begun(self, kind: str, key: str, within_s: float, work: Callable[[], T]) -> Future[T]:
+        """The same, and it goes on when nobody waits for it any longer. Raises `UpstreamFailed` when too much does."""
+        if not self._behind.acquire(blocking=False):
+            raise UpstreamFailed("too much is under way", where=key)
+        flight, is_new = self._flight(kind, key)
+        if is_new:
+            # a daemon: nobody waits for it when the process ends
+            threading.Thread(target=self._fly_behind, args=(flight, kind, key, within_s, work), daemon=True).start()
+        else:
+            self._behind.release()
+        return flight
+
+    def _fly_behind(self, *about: Any) -> None:
+        try:
+            self._fly(*about)
+        finally:
+            self._behind.release()
+
+    def _flight(self, kind: str, key: str) -> tuple[Future[Any], bool]:
+        """What is under way, or a new one; whether it is new."""
         with self._lock:
             flight = self._under_way.get((kind, key))
-            if leads := flight is None:
-                flight = self._under_way[kind, key] = Future()
-        if not leads:
-            try:
-                found: T = flight.result(within_s)
-            except TimeoutError as error:
-                raise UpstreamFailed("others have waited for the upstream for too long", where=key) from error
-            return found
+            if flight is not None:
+                return flight, False
+            flight = self._under_way[kind, key] = Future()
+            return flight, True
+
+    def _fly(self, flight: Future[Any], kind: str, key: str, within_s: float, work: Callable[[], Any]) -> None:
         try:
             with self._turn(kind, key, within_s):
                 result = work()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - whoever waits for it hears of it
             flight.set_exception(error)
-            raise
         else:
             flight.set_result(result)
-            return result
         finally:
             with self._lock:
                 del self._under_way[kind, key]

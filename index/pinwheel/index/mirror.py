@@ -105,13 +105,7 @@ class Mirror:
         known = self._fresh(project)
         self._observer.looked_up("page", kept=known is not None)
         if known is None and not self._is_missed(project):
-            try:
-                with self._waits():
-                    known = self._current(project)
-            except (TooManyWait, UpstreamFailed, NoSpace):
-                known = self._remembered(project)
-                if known is None or not known.source:
-                    raise
+            known = self._renewed(project)
         return self._page_of(project, known) if known else None
 
     def open(self, filename: str, sha256: str) -> BinaryIO | None:
@@ -125,8 +119,9 @@ class Mirror:
         file = self._blobs.open(sha256)
         self._observer.looked_up("file", kept=file is not None)
         if file is None:
+            newest = self._up_to_date(sighting)
             with self._waits():
-                self._fetch(self._up_to_date(sighting))
+                self._fetch(newest)
             file = self._blobs.open(sha256)
         return file
 
@@ -141,8 +136,8 @@ class Mirror:
         if found is not None and (file := self._blobs.open(found)):
             with file:
                 return file.read()
+        newest = self._up_to_date(sighting)
         with self._waits():
-            newest = self._up_to_date(sighting)
             return self._flights.shared("metadata", sha256, FILE_WAIT_S, lambda: self._made_metadata(newest))
 
     def _made_metadata(self, sighting: Sighting) -> bytes | None:
@@ -215,19 +210,16 @@ class Mirror:
             if sighting := _named(self._remembered(project), filename, sha256):
                 return sighting
         for project in projects:
-            if self._fresh(project) is None and not self._is_missed(project):
-                with self._waits():
-                    known = self._current(project)
-                if sighting := _named(known, filename, sha256):
-                    return sighting
+            is_known = self._fresh(project) is not None or self._is_missed(project)
+            if not is_known and (sighting := _named(self._renewed(project), filename, sha256)):
+                return sighting
         return None
 
     def _up_to_date(self, sighting: Sighting) -> Sighting:
         """Where the file is now: addresses may end, and an upstream may move."""
         entry = sighting.file.entry
         if self._fresh(entry.project) is None and not self._is_missed(entry.project):
-            with contextlib.suppress(UpstreamFailed):
-                self._current(entry.project)
+            self._renewed(entry.project)
         return _named(self._known.get(entry.project), entry.filename, entry.sha256) or sighting
 
     def _fresh(self, project: str) -> Sightings | None:
@@ -240,9 +232,20 @@ class Mirror:
     def _is_fresh(self, fetched_at: float | None) -> bool:
         return fetched_at is not None and 0 <= self._now() - fetched_at < FRESH_S
 
-    def _current(self, project: str) -> Sightings | None:
-        """What upstreams list of the project, no older than `FRESH_S` unless they fail; None when they have none."""
-        return self._flights.shared("page", project, PAGE_WAIT_S, lambda: self._looked_up(project))
+    def _renewed(self, project: str) -> Sightings | None:
+        """What upstreams list of the project, no older than `FRESH_S` unless that cannot be had soon; None when they
+        have none."""
+        old = self._remembered(project)
+        if old is None or not old.source:
+            with self._waits():
+                return self._flights.shared("page", project, PAGE_WAIT_S, lambda: self._looked_up(project))
+        try:
+            with self._waits():
+                # a slow upstream goes on answering behind the old page, and whoever asks next has the new one
+                flight = self._flights.begun("page", project, PAGE_WAIT_S, lambda: self._looked_up(project))
+                return flight.result(RENEWAL_S)
+        except (TimeoutError, TooManyWait, UpstreamFailed, NoSpace):
+            return old
 
     def _looked_up(self, project: str) -> Sightings | None:
         known = self._load(project)  # another process may have been faster
@@ -253,7 +256,7 @@ class Mirror:
         if old is not None and now - (self._failed_at.get(project) or 0) < RETRY_S:
             return old
         try:
-            found = self._asked(project, known, now, RENEWAL_S if old else PAGE_S)
+            found = self._asked(project, known, now)
         except UpstreamFailed:
             self._failed_at.put(project, now)
             if old is None:
@@ -267,8 +270,8 @@ class Mirror:
             self._keep(project, found or sightings.seen(known, Listing(()), now))
         return found
 
-    def _asked(self, project: str, known: Sightings | None, now: float, within_s: float) -> Sightings | None:
-        fetched = self._client.page(project, within_s, *((known.etag, known.source) if known else ()))
+    def _asked(self, project: str, known: Sightings | None, now: float) -> Sightings | None:
+        fetched = self._client.page(project, PAGE_S, *((known.etag, known.source) if known else ()))
         if fetched is None:
             return None
         if fetched.body is None and known is not None:
