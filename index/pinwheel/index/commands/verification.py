@@ -90,7 +90,8 @@ def _of_pages(index: Stored, static: Path, *, repair: bool) -> Iterator[Compared
     from pinwheel.index.page_cache import PageCache
     from pinwheel.index.verifying_pages import verify_pages
 
-    cache = PageCache(index.records, channels_of(config.load()))
-    tree = tree_of(static, index.folder.absolute(), cache.channels)
+    channels = channels_of(config.load())
+    cache = PageCache(index.records, channels)
+    tree = tree_of(static, index.folder.absolute(), channels)
     outbox = DatabaseOutbox(index.database)
     return verify_pages(index.records, index.blobs, cache, outbox, tree, repair=repair)
