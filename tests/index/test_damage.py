@@ -44,7 +44,7 @@ def test_a_damaged_database_is_said_to_be(folder: Path, start: int, end: int | N
     file.write_bytes(content)
     with pytest.raises(PinwheelError, match="damaged") as raised:
         stored(folder).tokens.every()
-    assert (raised.value.where, "restore a copy" in raised.value.remedy) == (str(file), True)
+    assert (raised.value.where, "index.restore" in raised.value.remedy) == (str(file), True)
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task[0])

@@ -226,7 +226,7 @@ def _translated(path: Path) -> Iterator[None]:
             raise PinwheelError(
                 "the index's database is damaged",
                 where=str(path),
-                remedy="stop the server and restore a copy of the whole data folder",
+                remedy="stop the server and restore a backup: pinwheel index.restore FILE --data DIR",
             ) from error
         if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
             raise PinwheelError(
