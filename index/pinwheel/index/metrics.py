@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pinwheel.index.disk import full_disk_told
+from pinwheel.index.routes import parse
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -99,12 +100,12 @@ class Metrics:
         )
         self._hosts: set[str] = set()
         # a page is answered in less time than ten observations take: they are noted, and added up twice a second
-        self._noted: deque[tuple[str, int, float]] = deque()
+        self._noted: deque[tuple[str, str, int, float]] = deque()
         self._adding = threading.Lock()
         threading.Thread(target=self._add_up, daemon=True).start()
 
-    def answered(self, kind: str, status: int, seconds: float) -> None:
-        self._noted.append((kind, status, seconds))
+    def answered(self, method: str, path: str, status: int, seconds: float) -> None:
+        self._noted.append((method, path, status, seconds))
 
     def flush(self) -> None:
         """Let all workers know what was counted here."""
@@ -112,8 +113,8 @@ class Metrics:
         totals: dict[tuple[str, int], float] = {}
         with self._adding:
             for _ in range(len(self._noted)):
-                kind, status, seconds = self._noted.popleft()
-                key = kind, status
+                method, path, status, seconds = self._noted.popleft()
+                key = type(parse(method, path)).__name__.lower(), status
                 if key not in counts:
                     counts[key], totals[key] = [0] * (len(BUCKETS_S) + 1), 0.0
                 counts[key][bisect.bisect_left(BUCKETS_S, seconds)] += 1

@@ -8,8 +8,8 @@ from typing import Protocol
 class Observer(Protocol):
     """Told of each thing as it happens, from any thread. Must be quick, and raises nothing."""
 
-    def answered(self, kind: str, status: int, seconds: float) -> None:
-        """A request for a `kind` of thing was answered."""
+    def answered(self, method: str, path: str, status: int, seconds: float) -> None:
+        """A request was answered."""
 
     def uploaded(self, outcome: str) -> None:
         """A file was published, was there already, or was not let in."""
@@ -30,7 +30,7 @@ class Observer(Protocol):
 class Nobody:
     """Counts nothing."""
 
-    def answered(self, kind: str, status: int, seconds: float) -> None:
+    def answered(self, method: str, path: str, status: int, seconds: float) -> None:
         pass
 
     def uploaded(self, outcome: str) -> None:

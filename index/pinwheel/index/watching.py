@@ -10,10 +10,19 @@ from typing import Any, Protocol
 
 from pinwheel.index.answers import Environ, StartResponse
 from pinwheel.index.observer import Observer
-from pinwheel.index.routes import Form, Route, parse
+from pinwheel.index.routes import Form, parse
 
 CLOSE = ("Connection", "close")
 OUTCOME = "Pinwheel-Outcome"
+
+
+class Started(Protocol):
+    """granian's `start_response`, which keeps what it was called with until the answer is sent."""
+
+    status: int
+    headers: list[tuple[str, str]]
+
+    def __call__(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any: ...
 
 
 class Log(Protocol):
@@ -53,40 +62,42 @@ class Watched:
         """The last request was answered."""
         self._observer.flush()
 
-    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    def __call__(self, environ: Environ, start_response: Started) -> Iterable[bytes]:
+        # a page takes a few microseconds, and this must take few of them
         started = self._clock()
-        route = parse(environ["REQUEST_METHOD"], environ["PATH_INFO"])  # before anybody changes it
-        said: list[tuple[str, list[tuple[str, str]]]] = []
-
-        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-            said.append((status, headers))
-            return start_response(status, [*headers, CLOSE] if self._leaving.is_set() else headers)
-
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]  # before anybody changes them
         try:
-            body = self._app(environ, start)
+            body = self._app(environ, start_response)
         except Exception:
-            self._done(environ, route, started, "500", [], 0)  # granian's answer
+            self._done(environ, method, path, started, 500, (), 0)  # granian's answer
             raise
+        status, headers = start_response.status, start_response.headers
+        if self._leaving.is_set():
+            start_response.headers = [*headers, CLOSE]
         if isinstance(body, list):
-            self._done(environ, route, started, *said[-1], sum(map(len, body)))
+            if method == "POST" or self._log is not None:
+                self._done(environ, method, path, started, status, headers, sum(map(len, body)))
+            else:
+                self._observer.answered(method, path, status, self._clock() - started)
             return body
-        return _Counted(body, lambda sent_bytes: self._done(environ, route, started, *said[-1], sent_bytes))
+        return _Counted(body, lambda sent: self._done(environ, method, path, started, status, headers, sent))
 
     def _done(
         self,
         environ: Environ,
-        route: Route,
+        method: str,
+        path: str,
         started: float,
-        status: str,
-        headers: list[tuple[str, str]],
+        status: int,
+        headers: Iterable[tuple[str, str]],
         sent_bytes: int,
     ) -> None:
-        number, seconds = int(status[:3]), self._clock() - started
-        self._observer.answered(type(route).__name__.lower(), number, seconds)
-        if isinstance(route, Form):
-            self._observer.uploaded(_outcome(number, headers))
+        seconds = self._clock() - started
+        self._observer.answered(method, path, status, seconds)
+        if isinstance(parse(method, path), Form):
+            self._observer.uploaded(_outcome(status, headers))
         if self._log is not None:
-            self._log.write(environ, number, sent_bytes, seconds)
+            self._log.write(environ, status, sent_bytes, seconds)
 
 
 class _Counted:
