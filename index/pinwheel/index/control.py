@@ -23,7 +23,7 @@ from pinwheel.index.deciding import Deciding
 from pinwheel.index.event_log import EventLog
 from pinwheel.index.grants import SCOPES, Denied, Grant, Principal, need
 from pinwheel.index.leases import HeldLease, Leases
-from pinwheel.index.pages import file_document, status_document
+from pinwheel.index.pages import FILES_URL, file_document, status_document
 from pinwheel.index.records import Records
 from pinwheel.index.storing import recording
 from pinwheel.index.tokens import Tokens
@@ -32,7 +32,6 @@ MOST_ATTACHMENT_BYTES = 8 * 1024 * 1024
 LONGEST_LEASE_S = 3600.0
 LONGEST_MINTED_S = 24 * 3600.0
 METRICS_TYPE = ("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-FILES_URL = "../../files/"  # as seen from /-/projects/NAME
 SCOPE_OF_EVENTS = {
     **dict.fromkeys(("released", "locked"), "upload"),
     **dict.fromkeys(

@@ -31,7 +31,6 @@ from pinwheel.index.entries import NoSpace, Project
 from pinwheel.index.flights import Flights
 from pinwheel.index.listing import Listing, read_page, readings
 from pinwheel.index.observer import Nobody, Observer
-from pinwheel.index.page_cache import FILES_URL
 from pinwheel.index.pages import Page
 from pinwheel.index.recent import Recent
 from pinwheel.index.sightings import Sighting, Sightings
@@ -303,12 +302,12 @@ class Mirror:
     def _made_page(self, name: str, known: Sightings) -> Shown:
         if known.status == "quarantined":
             project = Project(name, (), known.status, known.reason)
-            return Shown(known, pages.project_page(project, FILES_URL), None)
+            return Shown(known, pages.project_page(project, pages.FILES_URL), None)
         if not known.listed:
             return Shown(known, None, None)
         entries, until = cooldown.visible(known.listed, self._now(), self._rules)
         project = Project(name, entries, known.status, known.reason)
-        return Shown(known, pages.project_page(project, FILES_URL), until)
+        return Shown(known, pages.project_page(project, pages.FILES_URL), until)
 
     def _remembered(self, project: str) -> Sightings | None:
         return self._known.get(project) or self._load(project)

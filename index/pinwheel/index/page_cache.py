@@ -16,8 +16,6 @@ from pinwheel.index.pages import Page
 from pinwheel.index.recent import Recent
 from pinwheel.index.records import Records
 
-FILES_URL = "../../files/"  # as seen from /simple/NAME/
-FILES_URL_OF_CHANNELS = "../../../../files/"  # as seen from /c/CHANNEL/simple/NAME/
 MOST_MISSES = 4096
 
 
@@ -94,7 +92,7 @@ class PageCache:
         return page
 
     def _page(self, name: str, channel: str, visible: frozenset[str]) -> Page:
-        files_url = FILES_URL if channel == MAIN else FILES_URL_OF_CHANNELS
+        files_url = pages.FILES_URL if channel == MAIN else pages.FILES_URL_OF_CHANNELS
         return Page(
             lambda: pages.project_html(self._records.project(name, visible), files_url),
             lambda: pages.project_json(self._records.project(name, visible), files_url),

@@ -23,6 +23,8 @@ API_VERSION = "1.4"
 JSON_V1 = "application/vnd.pypi.simple.v1+json"
 HTML_V1 = "application/vnd.pypi.simple.v1+html"
 TEXT_HTML = "text/html"
+FILES_URL = "../../files/"  # as seen from two levels down: /simple/NAME/, /-/projects/NAME
+FILES_URL_OF_CHANNELS = "../../../../files/"  # as seen from /c/CHANNEL/simple/NAME/
 
 
 @dataclass(frozen=True, slots=True)
