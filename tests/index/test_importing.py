@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -299,3 +301,42 @@ def test_what_is_no_folder_is_one_clear_error(packages: Path, tmp_path: Path, na
     done = run_pinwheel("index.import", str(packages / name), "--data", str(tmp_path / "data"))
     assert (done.returncode, "no such folder" in done.stderr) == (2, True)
     assert not (tmp_path / "data").exists()
+
+
+IMPORTS = """
+import sys
+from pathlib import Path
+from pinwheel.index import importing
+from pinwheel.index.assembly import stored
+from pinwheel.index.commands.takeover import take_over
+
+importing.BATCH_FILES = 25
+take_over(stored(Path(sys.argv[1]), create=True), Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.slow
+def test_an_import_that_is_killed_again_and_again_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    seed = random.randrange(2**32)
+    print("seed", seed)  # noqa: T201 - pytest shows it when the test fails
+    chance, folder, packages = random.Random(seed), tmp_path / "data", tmp_path / "packages"
+    packages.mkdir()
+    every = [wheel(f"acme-{number % 40}", f"1.{number}", padding=chance.randrange(100_000)) for number in range(2_000)]
+    for made in every:
+        (packages / made.filename).write_bytes(made.content)
+    argv = (sys.executable, "-P", "-c", IMPORTS, str(folder), str(packages))
+    with contextlib.closing(stored(folder, create=True)) as index:
+        for _ in range(15):
+            before = index.records.totals().files
+            enough = before + chance.randrange(150)
+            with subprocess.Popen(argv, env=environment(), stderr=subprocess.DEVNULL) as importer:
+                eventually(lambda: index.records.totals().files >= enough or importer.poll() is not None)  # noqa: B023
+                importer.kill()
+            assert list(verify(index.records, index.blobs)) == []
+        subprocess.run(argv, env=environment(), stderr=subprocess.DEVNULL, timeout=300, check=True)
+        assert {entry.sha256 for entry in index.records.every_file()} == {made.sha256 for made in every}
+        published = [event for event in index.events.after(0, 5_000)[0] if event["kind"] == "published"]
+        assert len(published) == len(every), "each has one event"
+        sweep(index.records, index.blobs, index.temporary)
+        assert (set(index.blobs.every()), list(index.temporary.iterdir())) == (index.records.blobs(), [])
+        assert list(verify(index.records, index.blobs)) == []
