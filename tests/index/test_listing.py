@@ -44,7 +44,7 @@ def shown(listing: Listing) -> None:
     """What a listing becomes: a page in both forms, and a document that is read back."""
     project = Project("p", tuple(file.entry for file in listing.files), listing.status, listing.reason)
     page = pages.project_page(project, "../../files/")
-    page.render()
+    assert page.html
     assert len(json.loads(page.json.plain)["files"]) == len(listing.files)
     known = seen(None, listing, 0.0, source="s")
     assert restored("p", json.loads(json.dumps(document(known)))) == known

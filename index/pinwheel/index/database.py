@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, select
+from sqlalchemy import URL, Connection, Engine, bindparam, create_engine, event, inspect, select
 from sqlalchemy.exc import DatabaseError
 
 from pinwheel.errors import PinwheelError
@@ -136,11 +136,17 @@ class Database:
             )
 
 
+_RAISE = (
+    counters.update()
+    .where(counters.c.name == bindparam("counter"))
+    .values(value=counters.c.value + bindparam("by"))
+    .returning(counters.c.value)
+)
+
+
 def raised(connection: Connection, counter: str, by: int = 1) -> int:
     """Raise a counter within the running write transaction and return its new value."""
-    wanted = counters.c.name == counter
-    connection.execute(counters.update().where(wanted).values(value=counters.c.value + by))
-    return int(connection.execute(select(counters.c.value).where(wanted)).scalar_one())
+    return int(connection.execute(_RAISE, {"counter": counter, "by": by}).scalar_one())
 
 
 def epoch(connection: Connection) -> int:

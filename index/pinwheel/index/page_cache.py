@@ -1,8 +1,8 @@
 """The page cache: rendered pages and file entries in memory, never older than the records.
 
-A page is rendered once per change of its project, in the worker that publishes as part of the publication and in
-every other when it is first asked for. Each request only compares one number with the database (`Records.state`), and
-whether a name is ours is known without asking the database at all.
+A page is rendered once per change of its project, in each worker that is asked for it: fifty uploads to one project at
+which nobody looks meanwhile are one page. Each request only compares one value (`Records.state`), and whether a name is
+ours is known without asking the database at all.
 """
 
 from __future__ import annotations
@@ -114,12 +114,9 @@ class PageCache:
         """Whether this normalised name was ever published here."""
         return name in self._standings
 
-    def publish(self, name: str) -> None:
-        """Render the page of a project that has just changed."""
+    def publish(self, _name: str) -> None:
+        """Take in what has just changed here."""
         self.refresh()
-        page = self.project(name)
-        if page is not None:
-            page.render()
 
     def root(self, channel: str = MAIN) -> Page:
         """The page of all projects that have files there."""

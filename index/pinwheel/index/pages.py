@@ -45,7 +45,7 @@ class Copy:
 
 class Page:
     """A page in the two forms that there are (both HTML media types share one). A form is rendered once, when
-    it is first asked for or by `render`, whichever comes first; of many who ask at once one renders."""
+    it is first asked for; of many who ask at once one renders."""
 
     def __init__(self, html: Callable[[], bytes], json: Callable[[], bytes]) -> None:
         self._make = (html, json)
@@ -59,10 +59,6 @@ class Page:
     @property
     def json(self) -> Copy:
         return self._copies[1] or self._made(1)
-
-    def render(self) -> None:
-        """Make every form now."""
-        _ = self.html, self.json
 
     def _made(self, form: int) -> Copy:
         with self._lock:
