@@ -158,6 +158,10 @@ def test_an_installer_gets_from_a_channel_what_was_promoted_and_nothing_newer(
     assert installed(client, tmp_path / "prod", installer, name, "prod") == ["1.0.0"]
     assert installed(client, tmp_path / "main", installer, name, MAIN) == ["2.0.0"]
     client.yank(name, "2.0.0", "loses greetings")
+    assert [(each.version, each.yanked, each.channels) for each in client.releases(name)] == [
+        ("1.0.0", None, (MAIN, "prod")),
+        ("2.0.0", "loses greetings", (MAIN,)),
+    ]
     assert installed(client, tmp_path / "yanked", installer, name, MAIN) == ["1.0.0"]
     assert installed(client, tmp_path / "pinned", installer, f"{name}==2.0.0", MAIN) == ["2.0.0"]
     client.promote(name, "2.0.0", "prod")

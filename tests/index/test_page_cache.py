@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -14,7 +16,7 @@ from tests.index.running import WITHIN_S
 
 from pinwheel.index.assembly import Stored
 from pinwheel.index.channels import Channels
-from pinwheel.index.entries import Act, FileEntry
+from pinwheel.index.entries import STATUSES, Act, FileEntry
 from pinwheel.index.page_cache import PageCache
 
 ACT = Act("2024-02-03T04:05:06.000000Z", "tester")
@@ -217,3 +219,38 @@ def test_readers_beside_a_writer_see_each_publication(index: Stored, cache: Page
 
     with ThreadPoolExecutor(6) as pool:
         assert all(pool.map(published_and_seen, range(60)))
+
+
+def test_whatever_is_decided_in_any_order_every_page_is_as_if_it_were_made_anew(index: Stored) -> None:
+    seed = random.randrange(2**32)
+    print("seed", seed)  # noqa: T201 - pytest shows it when the test fails
+    chance, channels = random.Random(seed), Channels({"prod": (), "staging": ("prod",)})
+    cache, projects, versions = PageCache(index.records, channels), ("acme", "beta"), ("1.0", "2.0", "3.0")
+    decide: list[Callable[[str, str], object]] = [
+        lambda project, version: index.records.publish(new_file(wheel(project, version))),
+        lambda project, version: index.records.publish(new_file(sdist(project, version))),
+        lambda project, version: index.releases.yank(project, version, "broken", ACT),
+        lambda project, version: index.releases.unyank(project, version, ACT),
+        lambda project, version: index.releases.promote(project, version, chance.choice(("prod", "staging")), ACT),
+        lambda project, version: index.releases.demote(project, version, chance.choice(("prod", "staging")), ACT),
+        lambda project, version: index.releases.remove(project, version, ACT),
+        lambda project, _: index.releases.set_status(project, chance.choice(STATUSES), "", ACT),
+        lambda _project, _version: index.records.reserve([chance.choice(("beta", "gamma"))], ACT.at),
+    ]
+    for _ in range(60):
+        chance.choice(decide)(chance.choice(projects), chance.choice(versions))
+        cache.refresh()
+        assert everything(cache) == everything(PageCache(index.records, channels))
+
+
+def everything(cache: PageCache) -> list[object]:
+    """All that the cache shows."""
+    cache.refresh()
+    shown: list[object] = []
+    for channel in ("main", "prod", "staging"):
+        shown += [cache.names(channel), cache.root(channel).json.plain]
+        pages = [cache.project(name, channel) for name in ("acme", "beta", "gamma")]
+        shown += [page and (page.html.plain, page.json.plain) for page in pages]
+    for name, version in itertools.product(("acme", "beta"), ("1.0", "2.0", "3.0")):
+        shown += [cache.file(made(name, version).filename) for made in (wheel, sdist)]
+    return shown + [cache.is_private(name) for name in ("acme", "beta", "gamma")]
