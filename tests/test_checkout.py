@@ -65,6 +65,7 @@ def test_a_python_without_ensurepip_is_told_what_to_install(checkout: Path) -> N
     assert not (checkout / ".venv").exists()
 
 
+@pytest.mark.slow
 def test_a_lock_that_does_not_match_leaves_no_stamp_and_names_the_command(checkout: Path) -> None:
     (checkout / "ci" / "requirements.lock").write_text("no-such-project-by-this-name==1.0 --hash=sha256:00\n")
     said = run([BASE_PYTHON, "tasks.py", "--list"], checkout)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from invoke import Context, Exit
+from tests import forked
 
 from pinwheel import cli
 from pinwheel.errors import PinwheelError, Refused, describe
@@ -33,16 +34,8 @@ PROMISED = {
 
 
 def pinwheel(*words: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "pinwheel", *words],
-        cwd=cwd,
-        env={key: value for key, value in os.environ.items() if not key.startswith("PINWHEEL_")} | environ,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("PINWHEEL_")}
+    return forked.command(*words, env=inherited | environ, cwd=cwd)
 
 
 def test_the_promised_tasks_are_there() -> None:

@@ -63,6 +63,7 @@ def _server(command: str) -> str:
     return f"{command[:-2]} 2>server.log &\nserving server.log"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if scripts(page)], ids=lambda page: page.stem)
 def test_the_console_blocks_of_a_page_work(page: Path, tmp_path: Path) -> None:
     home, place = tmp_path / "home", tmp_path / "place"

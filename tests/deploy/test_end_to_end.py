@@ -17,6 +17,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield made
 
 
+@pytest.mark.slow
 def test_from_bare_hosts_to_healthy_services(site: Site) -> None:
     first = site.pinwheel("deploy.bootstrap", "--env", "live", "--json")
     assert first.code == 0, first.err

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests import forked
 from tests.index.making import Made, form
 
 from pinwheel.index.access import new_token
@@ -157,15 +158,7 @@ def running(folder: Path, *flags: str, cwd: Path | None = None, **env: str) -> I
 
 
 def run_pinwheel(*arguments: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        (*PINWHEEL, *arguments),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=environment(**env),
-        cwd=cwd,
-        check=False,
-    )
+    return forked.command(*arguments, env=environment(**env), cwd=cwd)
 
 
 def eventually(true: Callable[[], bool], within_s: float = WITHIN_S) -> None:

@@ -42,6 +42,7 @@ def back_up(index: Stored, target: Path) -> tuple[tuple[str, str], ...]:
     return write_backup(target, database=index.database, blobs=index.blobs, temporary=index.temporary, at=AT).faults
 
 
+@pytest.mark.slow
 def test_a_backup_of_a_serving_index_makes_the_same_index_elsewhere(tmp_path: Path) -> None:
     file, there = tmp_path / "backup.tar", tmp_path / "another" / "data"
     with running.running(tmp_path / "data") as server:

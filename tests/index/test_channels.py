@@ -145,7 +145,7 @@ def channelled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-@pytest.mark.parametrize("installer", ["pip", "uv"])
+@pytest.mark.parametrize("installer", [pytest.param("pip", marks=pytest.mark.slow), "uv"])
 def test_an_installer_gets_from_a_channel_what_was_promoted_and_nothing_newer(
     channelled: Server, tmp_path: Path, installer: str
 ) -> None:

@@ -124,6 +124,7 @@ def test_git_and_we_agree_on_the_id_of_a_files_bytes(
     assert content.head == b"b"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["hatchling", "setuptools"])
 def test_two_builds_of_one_source_are_the_same_bytes(backend: str, tmp_path: Path, workshop: Workshop) -> None:
     """Other path, other umask, other times of the files."""

@@ -39,7 +39,7 @@ def one(workshop: Workshop, repository: Repository, ref: str = "", **more: objec
     return outcome
 
 
-@pytest.mark.parametrize("backend", ["hatchling", "setuptools"])
+@pytest.mark.parametrize("backend", ["hatchling", pytest.param("setuptools", marks=pytest.mark.slow)])
 def test_a_tag_becomes_an_sdist_and_a_wheel(backend: str, workshop: Workshop, make_repository: MakeRepository) -> None:
     remote = make_repository("greet")
     commit = remote.commit(project_files("acme-greet", "1.2.0", backend=backend), "v1.2.0", annotated=True)

@@ -108,6 +108,7 @@ def watched(tmp_path: Path) -> Iterator[tuple[RunningIndex, Upstream]]:
             running.stop()
 
 
+@pytest.mark.slow
 def test_no_upstream_hears_the_name_of_what_is_ours(
     watched: tuple[RunningIndex, Upstream], home: Path, make_repository: MakeRepository
 ) -> None:
