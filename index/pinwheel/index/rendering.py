@@ -47,7 +47,6 @@ class Renderer:
 
     def changed(self, project: str) -> None:
         """The project has just changed: readers shall see it as soon as its change is answered."""
-        self._cache.publish(project)
         with self._told():
             self._render(project)
             self._render(ROOTS)
