@@ -204,6 +204,14 @@ def test_a_folder_with_something_in_it_is_not_restored_into(index: Stored, tmp_p
         restore(tmp_path / "missing.tar", tmp_path / "there", now_s=NOW_S, at=AT)
 
 
+def test_a_glob_is_no_name_that_a_restore_could_keep(index: Stored, tmp_path: Path) -> None:
+    back_up(index, tmp_path / "backup.tar")
+    data = ("--data", str(tmp_path / "there"))
+    done = run_pinwheel("index.restore", str(tmp_path / "backup.tar"), *data, "--private", "acme-*")
+    assert (done.returncode, "index.private" in done.stderr) == (2, True)
+    assert not (tmp_path / "there").exists()
+
+
 @pytest.mark.parametrize(("schema", "whose"), [(1, "older"), (99, "newer")])
 def test_a_backup_of_another_schema_is_refused_in_both_directions(tmp_path: Path, schema: int, whose: str) -> None:
     document = json.dumps({"format": 1, "schema": schema, "at": AT, "blobs": 0}).encode()

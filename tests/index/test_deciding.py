@@ -10,8 +10,10 @@ import pytest
 from tests.index.making import form, sdist, wheel
 from tests.index.running import JSON, Reply, call, make_token, upload
 
+from pinwheel.events import KINDS, OF_THE_INDEX
 from pinwheel.index.assembly import Stored
 from pinwheel.index.channels import Channels
+from pinwheel.index.control import SCOPE_OF_EVENTS
 
 ONE, SOURCE, TWO = wheel("acme", "1.0.0"), sdist("acme", "1.0.0"), wheel("acme", "2.0.0")
 Ask = Callable[..., Reply]
@@ -180,7 +182,7 @@ def test_releases_are_listed_with_yank_and_channels(ask: Ask) -> None:
     assert ask("GET", "/-/releases/acme", "read", projects=("other-*",)).status == 403
 
 
-@pytest.mark.parametrize("kind", ["published", "removed", "yanked", "unyanked", "promoted", "demoted", "status"])
+@pytest.mark.parametrize("kind", OF_THE_INDEX)
 def test_nobody_can_forge_what_the_index_says_itself(ask: Ask, index: Stored, kind: str) -> None:
     event = {"id": "f" * 32, "at": "2024-01-01T00:00:00Z", "kind": kind, "actor": "eve", "subject": "acme"}
     before = index.events.after(0, 100)
@@ -188,6 +190,10 @@ def test_nobody_can_forge_what_the_index_says_itself(ask: Ask, index: Stored, ki
         refused = ask("POST", "/-/events", scope, {"events": [event]})
         assert (refused.status, "index alone" in refused.json()["error"]) == (400, True)
     assert index.events.after(0, 100) == before
+
+
+def test_of_every_kind_of_event_it_is_said_who_may_send_it() -> None:
+    assert sorted((*OF_THE_INDEX, *SCOPE_OF_EVENTS)) == sorted(KINDS)
 
 
 @pytest.mark.parametrize(("kind", "needed"), [("released", "upload"), ("locked", "upload"), ("activated", "deploy")])

@@ -170,14 +170,18 @@ def test_a_page_is_rendered_once_per_change_and_not_per_request(
 
     monkeypatch.setattr(pages, "project_html", counted)
     served = app()
-    upload(served, wheel("acme"), token)
-    assert rendered == ["acme"]
+    upload(served, wheel("acme", "1.0.0"), token)
+    upload(served, wheel("acme", "2.0.0"), token)
+    assert rendered == [], "nobody has asked"
     for _ in range(5):
         call(served, "GET", "/simple/acme/", token)
     upload(served, wheel("beta"), token)
     for _ in range(5):
-        call(served, "GET", "/simple/acme/", token, headers=JSON)
-    assert rendered == ["acme", "beta"]
+        call(served, "GET", "/simple/acme/", token)
+    assert rendered == ["acme"]
+    upload(served, wheel("acme", "3.0.0"), token)
+    call(served, "GET", "/simple/acme/", token)
+    assert rendered == ["acme", "acme"]
 
 
 def test_a_name_that_is_not_normalised_is_redirected(app: Callable[..., Any], token: str) -> None:

@@ -140,8 +140,8 @@ def test_a_blob_that_was_put_right_is_the_one_that_is_sent(index: Stored, static
     again = index.temporary / "again"
     again.write_bytes(made.content)
     index.blobs.put(again, made.sha256)
-    DatabaseOutbox(index.database).fill()
-    rendering.catch_up()
+    assert file(static, made).read_bytes() == b"damaged"
+    rendering.changed("acme")
     assert file(static, made).read_bytes() == made.content
 
 
@@ -245,3 +245,6 @@ def test_the_server_keeps_the_tree_and_takes_in_what_others_change(tmp_path: Pat
             index.close()
         page = static / "simple" / "acme" / "index.html"
         running.eventually(lambda: b"data-yanked" in page.read_bytes())
+        (server.folder / "blobs" / made.sha256[:2] / made.sha256).write_bytes(b"damaged")
+        assert server.upload(made, token).headers["pinwheel-outcome"] == "already there"
+        assert file(static, made).read_bytes() == made.content

@@ -91,6 +91,18 @@ def test_a_worker_that_died_is_replaced(tmp_path: Path) -> None:
         eventually(lambda: any("another takes its place" in line for line in server.log))  # and it is said on stderr
 
 
+@pytest.mark.slow
+def test_workers_that_die_one_after_the_other_are_replaced_slowly(tmp_path: Path) -> None:
+    with running.running(tmp_path / "data") as server:
+        first, second = server.workers()
+        os.kill(first, signal.SIGKILL)
+        eventually(lambda: any("another takes its place" in line for line in server.log))
+        os.kill(second, signal.SIGKILL)
+        eventually(lambda: any("another takes its place in 5 s" in line for line in server.log))
+        eventually(lambda: len(server.workers()) == 2 and {first, second}.isdisjoint(server.workers()))
+        assert _healthy(server)
+
+
 def _healthy(server: Server) -> bool:
     with contextlib.suppress(OSError):
         return server.ask("GET", "/-/health").status == 200

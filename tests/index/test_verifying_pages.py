@@ -123,6 +123,19 @@ def test_a_link_to_what_was_removed_is_taken_away(index: Stored, static: Path, r
     assert not stray.exists()
 
 
+@pytest.mark.usefixtures("renderer")
+@pytest.mark.parametrize(("folder", "channel"), [("simple/late", "main"), ("c/prod/simple/late", "prod")])
+def test_a_page_of_what_the_records_never_knew_is_taken_away(
+    index: Stored, static: Path, folder: str, channel: str
+) -> None:
+    """A backup was restored, and the tree is newer than it."""
+    (static / folder).mkdir()
+    (static / folder / "index.html").write_text("published after the backup")
+    assert compared(index, static) == [f"the page of late in {channel}"]
+    assert compared(index, static, repair=True) == []
+    assert not (static / folder).exists()
+
+
 def test_what_is_pending_is_nobodys_fault(index: Stored, static: Path, renderer: Renderer) -> None:
     put(index, wheel("acme", "2.0"))
     assert compared(index, static) == []

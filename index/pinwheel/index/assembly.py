@@ -196,7 +196,7 @@ def _application(
     if setup.upstreams is not None:
         client = UpstreamClient(setup.upstreams, log, observer=observer)
         mirror = Mirror(setup.folder / "upstream", client, policy.cooldown, observer=observer)
-    changed: Callable[[str], None] = cache.publish
+    changed: Callable[[str], None] = _nobody_is_told
     if setup.static is not None:
         renderer = Renderer(
             DatabaseOutbox(open_folder.database),
@@ -208,7 +208,6 @@ def _application(
         )
         beside(lambda: renderer.keep_up(leaving))
         changed = renderer.changed
-
     publisher = Publisher(open_folder.records, open_folder.blobs, now, changed)
     curator = Curator(open_folder.releases, open_folder.records, open_folder.blobs, now, changed)
     engine = Engine(open_folder.records, open_folder.releases, publisher, curator, open_folder.temporary, policy)
@@ -245,6 +244,10 @@ def tree_of(static: Path, folder: Path, channels: Channels) -> StaticTree:
     shown = (f"{each}={','.join(sorted(channels.visible(each)))}" for each in channels.promotable)
     made_by = " ".join((version("pinwheel-kit"), API_VERSION, boot, *shown))
     return StaticTree(static, folder / "blobs", made_by)
+
+
+def _nobody_is_told(_project: str) -> None:
+    """The page in memory is made again when somebody asks for it."""
 
 
 def to_stderr(line: str) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -14,9 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from pinwheel.index.disk import full_disk_told, locked, scratch_file, scratch_folder, synced, synced_all, write_all
-from pinwheel.index.entries import CHUNK_BYTES
-
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+from pinwheel.index.entries import CHUNK_BYTES, SHA256
 
 
 class Blobs(Protocol):
@@ -121,7 +118,7 @@ class FolderBlobs:
     def every(self) -> Iterator[str]:
         for folder in self._folder.iterdir():
             if folder.is_dir():
-                yield from (file.name for file in folder.iterdir() if _SHA256.fullmatch(file.name))
+                yield from (file.name for file in folder.iterdir() if SHA256.fullmatch(file.name))
 
     def discard(self, sha256: str) -> None:
         self._path(sha256).unlink(missing_ok=True)
@@ -172,7 +169,7 @@ class FolderBlobs:
             synced(self._folder)
 
     def _path(self, sha256: str) -> Path:
-        if not _SHA256.fullmatch(sha256):
+        if not SHA256.fullmatch(sha256):
             raise ValueError(f"not a sha256: {sha256!r}")
         return self._folder / sha256[:2] / sha256
 

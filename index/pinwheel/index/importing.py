@@ -21,7 +21,7 @@ from pinwheel.errors import PinwheelError
 from pinwheel.index.admission import Admitted, Rejected, judge_file
 from pinwheel.index.blobs import Blobs
 from pinwheel.index.disk import full_disk_told, scratch_folder, write_all
-from pinwheel.index.entries import CHUNK_BYTES, Closed, NewFile, Outcome, Published, Taken
+from pinwheel.index.entries import CHUNK_BYTES, NAME, Closed, NewFile, Outcome, Published, Taken
 from pinwheel.index.storing import Needing, drop, recording
 
 READERS = 2
@@ -30,7 +30,6 @@ BATCH_BYTES = 1024 * 1024 * 1024
 ACTOR = "import"
 SUFFIXES = (".whl", ".tar.gz", ".tgz", ".zip", ".tar.bz2", ".tar.xz", ".egg")
 _BEFORE_VERSION = re.compile(r"-\d+[a-z_.!+]", re.IGNORECASE)
-_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +154,7 @@ def project_of(filename: str) -> str:
         name = _BEFORE_VERSION.split(stem)[0]
     else:
         name = stem.rpartition("-")[0] or stem
-    return str(canonicalize_name(name)) if _NAME.fullmatch(name) else ""
+    return str(canonicalize_name(name)) if NAME.fullmatch(name) else ""
 
 
 def batches(found: Iterable[Seen]) -> Iterator[list[Seen]]:

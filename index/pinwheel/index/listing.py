@@ -14,13 +14,11 @@ from urllib.parse import unquote, urljoin, urlsplit
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from pinwheel.index.entries import STATUSES, FileEntry, Status
+from pinwheel.index.entries import NAME, SHA256, STATUSES, FileEntry, Status
 
 _SDISTS = (".tar.gz", ".zip", ".tar.bz2")  # what installers of our time can use at all
-_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _TAGS = re.compile(r"(?:[0-9][A-Za-z0-9_.]*-)?[A-Za-z0-9_.]+-[A-Za-z0-9_.]+-[A-Za-z0-9_.]+")
 LONGEST_FILENAME = 255
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +82,7 @@ def readings(filename: str) -> tuple[tuple[str, str], ...]:
     return tuple(
         (canonicalize_name(name), normal)
         for name, version in parts
-        if _NAME.fullmatch(name) and (normal := _normal(version))
+        if NAME.fullmatch(name) and (normal := _normal(version))
     )
 
 
@@ -190,9 +188,9 @@ def _file(
     size_bytes: int | None = None,
 ) -> Iterator[UpstreamFile]:
     version = _version(filename, project)
-    if not version or not _SHA256.fullmatch(sha256) or "/" in filename:
+    if not version or not SHA256.fullmatch(sha256) or "/" in filename:
         return
-    offered: str | bool = metadata if isinstance(metadata, str) and _SHA256.fullmatch(metadata) else bool(metadata)
+    offered: str | bool = metadata if isinstance(metadata, str) and SHA256.fullmatch(metadata) else bool(metadata)
     # a wheel's metadata can always be had: by fetching the wheel, which whoever asks wants next anyway
     core_metadata = offered or filename.endswith(".whl")
     yield UpstreamFile(

@@ -114,10 +114,6 @@ class PageCache:
         """Whether this normalised name was ever published here."""
         return name in self._standings
 
-    def publish(self, _name: str) -> None:
-        """Take in what has just changed here."""
-        self.refresh()
-
     def root(self, channel: str = MAIN) -> Page:
         """The page of all projects that have files there."""
         page = self._roots.get(channel)

@@ -40,9 +40,8 @@ class Publisher:
             self._blobs.put(admitted.path, admitted.sha256)
             if admitted.metadata_sha256:
                 self._blobs.put(admitted.distribution.core_metadata, admitted.metadata_sha256)
-            if taken is not None:
-                return AlreadyThere()  # only what was missing or damaged has been put again
-            outcome = self._records.publish(new)
+            # of what was there already, only what was missing or damaged has been put again
+            outcome = AlreadyThere() if taken is not None else self._records.publish(new)
         if isinstance(outcome, Taken | Closed):
             # nobody needs our bytes: somebody was faster with others, or the project takes none
             drop(self._records, self._blobs, *hashes)

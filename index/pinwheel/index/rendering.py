@@ -47,9 +47,11 @@ class Renderer:
 
     def changed(self, project: str) -> None:
         """The project has just changed: readers shall see it as soon as its change is answered."""
-        self._cache.publish(project)
         with self._told():
-            self._render(project)
+            if self._outbox.serial(project) is None:
+                self._relink(project)
+            else:
+                self._render(project)
             self._render(ROOTS)
 
     def catch_up(self) -> None:
@@ -87,6 +89,12 @@ class Renderer:
                     self._tree.write(channel, "", self._cache.root(channel))
             self._outbox.clear(page, serial)
             return True
+
+    def _relink(self, project: str) -> None:
+        """A blob that was damaged is another file once it was put right, and nothing else of the project changes."""
+        with self._tree.held(project) as ours:
+            for entry in self._records.project(project).files if ours else ():
+                self._link(entry)
 
     def _render_project(self, name: str) -> None:
         files = self._records.project(name).files

@@ -10,13 +10,12 @@ from urllib.parse import quote
 from packaging.utils import canonicalize_name
 
 from pinwheel.index.channels import MAIN
+from pinwheel.index.entries import NAME, SHA256
 
 READS = ("GET", "HEAD")
 UPLOADS = ("/", "/legacy/", "/legacy", "/simple/", "/simple")
 METADATA = ".metadata"
-_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _CHANNEL = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +157,7 @@ def _page(channel: str, rest: str) -> Route:
     if not rest:
         return Root(channel)
     name, slash, more = rest.partition("/")
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         return Missing("this is no name of a project")
     if more:
         return Missing("there is nothing here")
@@ -170,7 +169,7 @@ def _page(channel: str, rest: str) -> Route:
 
 def _file(rest: str) -> Route:
     sha256, _, filename = rest.partition("/")
-    if not _SHA256.fullmatch(sha256) or filename in ("", ".", "..") or "/" in filename:
+    if not SHA256.fullmatch(sha256) or filename in ("", ".", "..") or "/" in filename:
         return Missing("there is no such file")
     return File(sha256, filename)
 

@@ -156,6 +156,12 @@ class StaticTree:
         folder = self._folder / "files" / sha256
         return all((folder / name).exists() and (folder / name).samefile(blob) for name, blob in wanted.items())
 
+    def pages(self) -> Iterator[tuple[str, str]]:
+        """The channel and project of every page that there is, but not of those that list the projects."""
+        folders = {MAIN: self._folder / "simple"} | {c.name: c / "simple" for c in (self._folder / "c").glob("*")}
+        for channel, folder in folders.items():
+            yield from ((channel, page.parent.name) for page in folder.glob("*/index.html"))
+
     def links(self) -> Iterator[tuple[str, str]]:
         """Every link that there is: sha256 and name."""
         for folder in (self._folder / "files").glob("*"):

@@ -37,7 +37,8 @@ def verify_pages(
             if outbox.serial(page) is not None:
                 continue
         yield from found
-    yield from _strays(records, outbox, tree, repair)
+    yield from _stray_pages(records, tree, repair)
+    yield from _stray_links(records, outbox, tree, repair)
 
 
 def _of_pages(name: str, cache: PageCache, tree: StaticTree, repair: bool) -> Iterator[Compared]:
@@ -60,7 +61,16 @@ def _of_links(name: str, records: Records, blobs: FolderBlobs, tree: StaticTree,
             yield Fault(f"the link to {entry.filename}", "it does not lead to the blob"), repair
 
 
-def _strays(records: Records, outbox: Outbox, tree: StaticTree, repair: bool) -> Iterator[Compared]:
+def _stray_pages(records: Records, tree: StaticTree, repair: bool) -> Iterator[Compared]:
+    """Pages of what these records never knew, as after the restore of a backup."""
+    for channel, name in list(tree.pages()):
+        if not records.is_private(name):
+            if repair:
+                tree.write(channel, name, None)
+            yield Fault(f"the page of {name} in {channel}", "nothing of that name was ever published here"), repair
+
+
+def _stray_links(records: Records, outbox: Outbox, tree: StaticTree, repair: bool) -> Iterator[Compared]:
     """Links to what was removed: whoever knows the address could still fetch it."""
     known = {(entry.sha256, entry.filename) for entry in records.every_file()}
     for sha256, link in tree.links():

@@ -84,6 +84,7 @@ class Workers:
     asked: bool = False
     restarts: int = 0
     retry_s: float = 0.0
+    died_s: float = -RETRY_S
 
     def run(self, ready: Callable[[], None], *, hangup: bool | None) -> None:
         """Serve until SIGINT or SIGTERM; call `ready` once all workers are.
@@ -151,7 +152,12 @@ class Workers:
         self.leaving = [each for each in self.leaving if each.poll() is None]
         for each in [each for each in self.serving if each.poll() is not None]:
             self.serving.remove(each)
-            say(f"{each.end}; another takes its place")
+            # the first is replaced at once; those that die one after the other would do nothing but start
+            if now_s - self.died_s < RETRY_S:
+                self.retry_s = now_s + RETRY_S
+            self.died_s = now_s
+            when = f" in {RETRY_S:.0f} s" if self.retry_s else ""
+            say(f"{each.end}; another takes its place{when}")
         lost = [each for each in self.coming if each.poll() is not None or now_s >= each.until_s]
         if not lost:
             return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from invoke import Exit, task
 
-from pinwheel.errors import PinwheelError
+from pinwheel.errors import PinwheelError, UsageError
 from pinwheel.index.commands.options import DATA, DATA_HELP, JSON_HELP
 
 if TYPE_CHECKING:
@@ -87,12 +87,18 @@ def restore(_context: Any, file: str, data: str = DATA, private: Any = None, jso
     import time
     from pathlib import Path
 
-    from packaging.utils import canonicalize_name
+    from packaging.utils import canonicalize_name, is_normalized_name
 
     from pinwheel import console
     from pinwheel.index.assembly import stamp
     from pinwheel.index.restoring import restore as make
 
+    names = tuple(map(canonicalize_name, private or ()))
+    for name in names:
+        if not is_normalized_name(name):
+            raise UsageError(
+                f"{name!r} is no name of a project", where="--private", remedy="globs go into index.private"
+            )
     now_s = time.time()
     with contextlib.ExitStack() as shown:
         progress = _Progress(shown, f"reading {file}")
@@ -101,7 +107,7 @@ def restore(_context: Any, file: str, data: str = DATA, private: Any = None, jso
             Path(data),
             now_s=now_s,
             at=stamp(now_s),
-            private=tuple(map(canonicalize_name, private or ())),
+            private=names,
             begun=progress.begin,
             read=progress.advance,
         )
@@ -141,7 +147,6 @@ def prune(_context: Any, data: str = DATA, dry_run: bool = False, json: bool = F
     from pathlib import Path
 
     from pinwheel import config, console
-    from pinwheel.errors import UsageError
     from pinwheel.index.assembly import now, stored
     from pinwheel.index.curating import Curator
     from pinwheel.index.pruning import Ground, plan
