@@ -21,6 +21,7 @@ import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 WITHIN_S = 60
 IMPORTED = ("pinwheel.cli", "pinwheel.config", "pinwheel.doctor", "pinwheel.index.assembly", "pinwheel.index.client")
@@ -99,7 +100,7 @@ def _answer(number: int) -> None:
     sys.stdout.flush()
 
 
-def _become(asked: dict[str, str]) -> None:
+def _become(asked: dict[str, Any]) -> None:
     """Be the command, to the end."""
     os.environ.clear()
     os.environ.update(asked["env"])
