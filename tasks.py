@@ -155,10 +155,10 @@ def bench(_context: Context, table: str = "all", quick: bool = False, json: bool
         "seconds": "how long (default 60)",
         "target": "archive or upload; without it, both at once",
         "file": "run one target on this input only: one that failed",
-        "merge": "take from this folder into the target's corpus what reaches new code",
+        "grow": "put inputs that reach new code into the corpus, to be committed",
     }
 )
-def fuzz(_context: Context, seconds: int = 60, target: str = "", file: str = "", merge: str = "") -> None:
+def fuzz(_context: Context, seconds: int = 60, target: str = "", file: str = "", grow: bool = False) -> None:
     """Feed made-up archives and uploads to what reads them, guided by coverage (atheris).
 
     The first run installs what is needed for it below .venv. Inputs that fail are kept, with the command that repeats
@@ -171,8 +171,9 @@ def fuzz(_context: Context, seconds: int = 60, target: str = "", file: str = "",
     needed = ROOT / "ci" / "fuzz" / "requirements.lock"
     install = ("uv", "pip", "install", "--quiet", "--python", sys.executable, "--target", str(FUZZER))
     _run(*TOOL, *install, "--require-hashes", "--requirements", str(needed))
-    given = {"seconds": str(seconds), "target": target, "file": file, "merge": merge}
+    given = {"seconds": str(seconds), "target": target, "file": file}
     flags = [part for flag, value in given.items() if value for part in (f"--{flag}", value)]
+    flags += ["--grow"] if grow else []
     _run(sys.executable, "-P", str(ROOT / "ci" / "fuzz" / "run.py"), *flags, PYTHONPATH=str(FUZZER))
 
 

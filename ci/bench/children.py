@@ -60,6 +60,8 @@ def timed(
             alarm.cancel()
         wall_s = time.monotonic() - started
     child.returncode = os.waitstatus_to_exitcode(status)
+    if wall_s >= timeout_s:
+        raise BenchFailed(f"{Path(argv[0]).name} took more than {timeout_s:.0f} s")
     output = log.read_text(errors="replace")
     if not accept(child.returncode, output):
         raise BenchFailed(f"{' '.join(argv)} ended with {child.returncode}:\n{output[-3000:]}")

@@ -24,8 +24,9 @@ def command(target: str, *rest: str) -> tuple[str, ...]:
     return (sys.executable, "-P", str(script), *LIMITS, f"-dict={words}", *rest)
 
 
-def fuzz(targets: list[str], seconds: int) -> int:
-    """Look for so long; returns how many targets failed. What fails is kept, all else is removed."""
+def fuzz(targets: list[str], seconds: int, *, grow: bool) -> int:
+    """Look for so long; returns how many targets failed. What fails is kept; other new inputs only to let the corpus
+    grow."""
     scratch = Path(tempfile.mkdtemp(prefix="pinwheel-fuzz-"))
     running = {}
     for target in targets:
@@ -34,7 +35,8 @@ def fuzz(targets: list[str], seconds: int) -> int:
         flags = (f"-max_total_time={seconds}", f"-artifact_prefix={scratch}/{target}-", "-print_final_stats=1")
         with (scratch / f"{target}.log").open("wb") as log:
             # what is new goes to the first folder
-            argv = command(target, *flags, str(found), str(HERE / "corpus" / target))
+            folders = (HERE / "corpus" / target, found) if grow else (found, HERE / "corpus" / target)
+            argv = command(target, *flags, *map(str, folders))
             running[target] = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     failed = [target for target in targets if running[target].wait() != 0]
     for target in targets:
@@ -50,27 +52,18 @@ def fuzz(targets: list[str], seconds: int) -> int:
     return len(failed)
 
 
-def merge(target: str, folder: Path) -> int:
-    """Take those inputs of a folder into the corpus that reach what none of the corpus does."""
-    return subprocess.run(
-        command(target, "-merge=1", str(HERE / "corpus" / target), str(folder)), check=False
-    ).returncode
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(prog="inv fuzz", description=__doc__)
     parser.add_argument("--target", choices=TARGETS, help="this one only")
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--file", type=Path, help="run the target on this input only")
-    parser.add_argument("--merge", type=Path, help="take what is worth it from this folder into the corpus")
+    parser.add_argument("--grow", action="store_true", help="put what reaches new code into the corpus")
     given = parser.parse_args()
-    if given.file or given.merge:
+    if given.file:
         if not given.target:
             parser.error("say for which --target")
-        if given.merge:
-            return merge(given.target, given.merge)
         return subprocess.run(command(given.target, str(given.file)), check=False).returncode
-    return fuzz([given.target] if given.target else list(TARGETS), given.seconds)
+    return fuzz([given.target] if given.target else list(TARGETS), given.seconds, grow=given.grow)
 
 
 if __name__ == "__main__":

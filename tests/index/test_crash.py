@@ -27,8 +27,8 @@ from pinwheel.index.sweeping import sweep
 from pinwheel.index.verifying import verify
 
 ROOT = Path(__file__).resolve().parents[2]
-MOMENTS = ("upload.received", "blobs.put", "records.publish_all", "event_log.append", "page_cache.publish")
-"""Functions in the order in which an upload comes to them: before the blob, the record, its commit, and the page."""
+MOMENTS = ("upload.received", "blobs.put", "records.publish_all", "event_log.append", "answers.send")
+"""Functions in the order in which an upload comes to them: before the blob, the record, its commit, and the answer."""
 
 
 class Doomed:

@@ -303,22 +303,6 @@ def test_a_full_disk_is_507_and_it_works_again_afterwards(
     assert upload(served, wheel("acme"), token).status == 200
 
 
-def test_a_client_that_hangs_up_leaves_nothing(server: Server, token_of_server: str) -> None:
-    content_type, body = form(wheel("hangs-up"))
-    parts = urlsplit(server.url)
-    with socket.create_connection((str(parts.hostname), parts.port or 80)) as connection:
-        head = [
-            "POST /legacy/ HTTP/1.1",
-            f"Host: {parts.netloc}",
-            f"Content-Type: {content_type}",
-            f"Content-Length: {len(body)}",
-            *(f"{key}: {value}" for key, value in authorization(token_of_server).items()),
-        ]
-        connection.sendall("\r\n".join(head).encode() + b"\r\n\r\n" + body[: len(body) // 2])
-    assert server.ask("GET", "/simple/hangs-up/", token_of_server).status == 404
-    assert server.upload(wheel("hangs-up"), token_of_server).status == 200
-
-
 def test_a_chunked_body_is_taken(server: Server, token_of_server: str) -> None:
     made = wheel("chunked")
     content_type, body = form(made)

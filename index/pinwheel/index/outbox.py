@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
-from sqlalchemy import literal, select
+from sqlalchemy import literal, select, tuple_
 
 from pinwheel.index.database import Database
 from pinwheel.index.tables import dirty, projects
@@ -23,8 +24,8 @@ class Outbox(Protocol):
     def serial(self, page: str) -> int | None:
         """The serial of the page's last change, None when it is not pending."""
 
-    def clear(self, page: str, serial: int) -> None:
-        """It was rendered as of that change. A later one stays."""
+    def clear(self, rendered: Mapping[str, int]) -> None:
+        """These pages, at most 1,000, were rendered as of these serials. A later change stays."""
 
     def fill(self) -> None:
         """Every page is pending."""
@@ -47,9 +48,11 @@ class DatabaseOutbox:
         with self._database.reading() as connection:
             return connection.execute(select(dirty.c.serial).where(dirty.c.project == page)).scalar()
 
-    def clear(self, page: str, serial: int) -> None:
-        with self._database.writing() as connection:
-            connection.execute(dirty.delete().where(dirty.c.project == page, dirty.c.serial == serial))
+    def clear(self, rendered: Mapping[str, int]) -> None:
+        if rendered:
+            with self._database.writing() as connection:
+                which = tuple_(dirty.c.project, dirty.c.serial).in_(list(rendered.items()))
+                connection.execute(dirty.delete().where(which))
 
     def fill(self) -> None:
         with self._database.writing() as connection:

@@ -47,21 +47,37 @@ class Renderer:
 
     def changed(self, project: str) -> None:
         """The project has just changed: readers shall see it as soon as its change is answered."""
-        with self._told():
+        with self._told(), self._tree.steady() as ours:
+            if not ours:
+                return
             if self._outbox.serial(project) is None:
                 self._relink(project)
-            else:
-                self._render(project)
-            self._render(ROOTS)
+            self._outbox.clear(self._rendered(project) | self._rendered(ROOTS))
 
     def catch_up(self) -> None:
         """Render what is pending, also what others left."""
         with self._told():
             self._tree.renewed(self._outbox.fill)
-            while pending := self._outbox.pending(MOST_AT_ONCE):
-                rendered = [self._tried(page) for page in pending]
-                if not all(rendered):
-                    return
+            while self._some_rendered():
+                pass
+            if self._failing and not self._outbox.pending(1):
+                self._failing = ""
+
+    def _some_rendered(self) -> bool:
+        """Render the next pages; whether more may be pending."""
+        with self._tree.steady() as ours:
+            pending = self._outbox.pending(MOST_AT_ONCE) if ours else ()
+            rendered: dict[str, int] = {}
+            all_good = True
+            for page in pending:
+                good = False
+                with self._told():  # a page that fails must not keep the next ones from being rendered
+                    rendered |= self._rendered(page)
+                    good = True
+                all_good = all_good and good
+            # one commit for all of them, and before anybody else makes the tree their own
+            self._outbox.clear(rendered)
+            return bool(pending) and all_good
 
     def keep_up(self, leaving: threading.Event) -> None:
         """Catch up once a second until `leaving` is set: then those who come make the tree their own."""
@@ -69,31 +85,24 @@ class Renderer:
             self.catch_up()
             leaving.wait(EVERY_S)
 
-    def _tried(self, page: str) -> bool:
-        """A page that fails must not keep the next ones from being rendered."""
-        with self._told():
-            return self._render(page)
-        return False
-
-    def _render(self, page: str) -> bool:
-        """Whether it is rendered; not in a tree that is not ours."""
-        with self._tree.held(page) as ours:
+    def _rendered(self, page: str) -> dict[str, int]:
+        """Render the page. The serial as of which it is now, nothing when somebody was faster."""
+        with self._tree.held(page):
             serial = self._outbox.serial(page)
-            if not ours or serial is None:  # None: somebody was faster
-                return ours
+            if serial is None:
+                return {}
             self._cache.refresh()
             if page != ROOTS:
                 self._render_project(page)
             else:
                 for channel in self._cache.channels:
                     self._tree.write(channel, "", self._cache.root(channel))
-            self._outbox.clear(page, serial)
-            return True
+            return {page: serial}
 
     def _relink(self, project: str) -> None:
         """A blob that was damaged is another file once it was put right, and nothing else of the project changes."""
-        with self._tree.held(project) as ours:
-            for entry in self._records.project(project).files if ours else ():
+        with self._tree.held(project):
+            for entry in self._records.project(project).files:
                 self._link(entry)
 
     def _render_project(self, name: str) -> None:
@@ -119,8 +128,6 @@ class Renderer:
             if said != self._failing:
                 self._log(said)
             self._failing = said
-        else:
-            self._failing = ""
 
 
 def links_of(entry: FileEntry, blobs: FolderBlobs) -> dict[str, Path]:

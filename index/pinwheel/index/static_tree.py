@@ -68,6 +68,12 @@ class StaticTree:
             link.unlink(missing_ok=True)
 
     @contextlib.contextmanager
+    def steady(self) -> Iterator[bool]:
+        """Nobody makes the tree their own meanwhile. False when it is somebody else's already (`renewed`)."""
+        with self._locked("tree", fcntl.LOCK_SH):
+            yield self.is_ours()
+
+    @contextlib.contextmanager
     def held(self, page: str) -> Iterator[bool]:
         """Nobody else writes the page of that name meanwhile. False when the tree is somebody else's (`renewed`)."""
         number = int(hashlib.sha256(page.encode()).hexdigest()[:8], 16) % LOCKS
