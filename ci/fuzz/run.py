@@ -6,6 +6,7 @@ Started by `inv fuzz`, with atheris on the path. An input that fails is kept, an
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import subprocess
@@ -37,7 +38,9 @@ def fuzz(targets: list[str], seconds: int, *, grow: bool) -> int:
             # what is new goes to the first folder
             folders = (HERE / "corpus" / target, found) if grow else (found, HERE / "corpus" / target)
             argv = command(target, *flags, *map(str, folders))
-            running[target] = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            running[target] = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | {"TMPDIR": str(scratch)}
+            )
     failed = [target for target in targets if running[target].wait() != 0]
     for target in targets:
         said = (scratch / f"{target}.log").read_text(errors="replace")

@@ -22,7 +22,7 @@ with atheris.instrument_imports(include=["pinwheel", "packaging", "zipfile", "ta
 WHEEL, SDIST = "acme_greet-1.0.0-py3-none-any.whl", "acme_greet-1.0.0.tar.gz"
 TIGHT = Limits(members=300, unpacked_bytes=2**22, free_bytes=2**21, metadata_bytes=2**17)
 INFO = "acme_greet-1.0.0.dist-info"
-SCRATCH = Path(tempfile.mkdtemp(prefix="pinwheel-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+SCRATCH = Path(tempfile.mkdtemp(prefix="pinwheel-fuzz-"))
 FILE = SCRATCH / "file"
 
 
