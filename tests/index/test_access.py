@@ -273,6 +273,19 @@ def test_a_web_server_hears_whether_it_may_answer(guarded: Any, index: Stored) -
         assert call(guarded, "GET", "/-/authorize", "wrong", headers=headers).status == 401, path
 
 
+def test_a_web_server_hears_how_long_it_may_believe_that(guarded: Any, index: Stored) -> None:
+    tokens = {
+        204: make_token(index.folder, "a", "read"),
+        403: make_token(index.folder, "o", "read:other"),
+        401: "wrong",
+    }
+    for status, token in tokens.items():
+        heard = call(guarded, "GET", "/-/authorize", token, headers={"X-Original-URI": "/simple/acme-secret/"})
+        more = ", stale-if-error=3600" if status == 204 else ""
+        assert (heard.status, heard.headers["cache-control"]) == (status, f"max-age=2{more}")
+    assert call(guarded, "GET", "/-/whoami", "wrong").headers["cache-control"] == "no-store"
+
+
 def test_a_web_server_hears_of_files_by_their_project(guarded: Any, index: Stored) -> None:
     made, token = wheel("acme-secret"), make_token(index.folder, "a", "read")
     for more in ("", ".metadata"):

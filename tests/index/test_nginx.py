@@ -8,8 +8,12 @@ import os
 import shutil
 import socket
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -119,6 +123,21 @@ def front(tmp_path: Path) -> Iterator[Front]:
 @pytest.fixture
 def token(front: Front) -> str:
     return front.server.token("t", "read", "upload")
+
+
+@contextlib.contextmanager
+def unready(port: int) -> Iterator[None]:
+    """Something at the index's address that answers 503 to everything."""
+
+    class Unready(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(503)
+
+    with ThreadingHTTPServer(("127.0.0.1", port), Unready) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield
+        server.shutdown()
 
 
 def changed(front: Front, act: Callable[..., object]) -> None:
@@ -233,7 +252,31 @@ def test_a_revoked_token_ends_within_seconds(front: Front, token: str) -> None:
     assert front.ask("GET", "/simple/acme/", token).status == 200
     done = running.run_pinwheel("index.token-revoke", "t", "--data", str(front.server.folder))
     assert done.returncode == 0, done.stderr
-    eventually(lambda: front.ask("GET", "/simple/acme/", token).status == 401)
+    ended = time.monotonic() + 4  # longer than a verdict is believed
+    with ThreadPoolExecutor(20) as together:
+
+        def asked(_number: int) -> int:
+            return front.ask("GET", "/simple/acme/", token).status
+
+        while time.monotonic() < ended:
+            last = list(together.map(asked, range(20)))
+        assert set(last) <= {401, 429}, last
+    assert front.server.stop() == 0
+    for _ in range(5):  # the no has taken the place of the yes
+        assert front.ask("GET", "/simple/acme/", token).status >= 400
+
+
+def test_a_verdict_outlives_the_index_only_where_it_cannot_be_reached(front: Front, token: str) -> None:
+    front.upload(wheel("acme"), token)
+    front.ask("GET", "/simple/acme/", token)
+    assert front.server.stop() == 0
+    ended = time.monotonic() + 4
+    while time.monotonic() < ended:
+        assert front.ask("GET", "/simple/acme/", token).status == 200
+    port = int(front.server.url.split(":")[2].strip("/"))
+    with unready(port):
+        assert front.ask("GET", "/simple/acme/", token).status >= 500
+    assert front.ask("GET", "/simple/acme/", token).status == 200
 
 
 def test_a_stranger_cannot_ask_for_verdicts_nor_for_how_the_tree_is_made(front: Front, token: str) -> None:

@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,12 +16,14 @@ from tests.index import running
 from tests.index.making import Made, new_file, wheel
 
 from pinwheel.errors import UsageError
-from pinwheel.index.assembly import Stored, stored
+from pinwheel.index.assembly import Stored, stored, tree_of
+from pinwheel.index.backup import write_backup
 from pinwheel.index.channels import Channels
 from pinwheel.index.entries import Act
 from pinwheel.index.outbox import DatabaseOutbox
 from pinwheel.index.page_cache import PageCache
 from pinwheel.index.rendering import Renderer
+from pinwheel.index.restoring import restore
 from pinwheel.index.static_tree import StaticTree
 
 ACT = Act("2024-01-02T03:04:05.000000Z", "tester")
@@ -30,6 +33,12 @@ CHANNELS = Channels({"prod": ()})
 def renderer(index: Stored, static: Path, made_by: str = "us") -> Renderer:
     tree = StaticTree(static, index.folder / "blobs", made_by)
     cache = PageCache(index.records, CHANNELS)
+    return Renderer(DatabaseOutbox(index.database), index.records, index.blobs, cache, tree, print)
+
+
+def renderer_of(index: Stored, static: Path) -> Renderer:
+    """As the server makes it."""
+    cache, tree = PageCache(index.records, CHANNELS), tree_of(static, index, CHANNELS)
     return Renderer(DatabaseOutbox(index.database), index.records, index.blobs, cache, tree, print)
 
 
@@ -216,6 +225,31 @@ def test_a_page_that_cannot_be_written_holds_up_no_other_and_is_tried_again(
     blocked.unlink()
     rendering.catch_up()
     assert listed(static, "simple/acme") != []
+
+
+def test_after_a_restore_the_tree_has_nothing_that_the_records_do_not_know(
+    index: Stored, static: Path, tmp_path: Path
+) -> None:
+    record(index, kept := wheel("kept"))
+    backup = tmp_path / "backup.tar"
+    write_backup(backup, database=index.database, blobs=index.blobs, temporary=index.temporary, at=ACT.at)
+    record(index, lost := wheel("lost"))
+    renderer_of(index, static).catch_up()
+    assert file(static, lost).exists()
+    restore(backup, tmp_path / "restored", now_s=time.time(), at=ACT.at)
+    again = stored(tmp_path / "restored")
+    try:
+        renderer_of(again, static).catch_up()
+    finally:
+        again.close()
+    assert not (static / "simple" / "lost").exists()
+    assert not file(static, lost).exists()
+    assert listed(static, "simple/kept") == [kept.filename]
+    assert file(static, kept).samefile(tmp_path / "restored" / again.blobs.path(kept.sha256).relative_to(again.folder))
+
+
+def test_a_folder_that_was_not_there_is_for_its_group(static: Path, rendering: Renderer) -> None:
+    assert static.stat().st_mode & 0o027 == 0
 
 
 def test_a_folder_into_which_nothing_can_be_linked_is_refused(index: Stored) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs
@@ -12,6 +12,8 @@ from urllib.parse import parse_qs
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 REALM = ("WWW-Authenticate", 'Basic realm="pinwheel", charset="UTF-8"')
+# how long a web server in front believes a verdict; a yes also while it cannot reach us
+VERDICTS = {204: "max-age=2, stale-if-error=3600", 401: "max-age=2", 403: "max-age=2"}
 _PHRASES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
 
@@ -58,6 +60,15 @@ def text(status: int, message: str, *headers: tuple[str, str]) -> Answer:
 def challenge(reason: str) -> Answer:
     """401: who asks must say who it is."""
     return text(401, reason, REALM)
+
+
+def verdict(answer: Answer) -> Answer:
+    """The answer as one that a web server in front keeps: a no too, so that it takes the place of an earlier yes."""
+    kept = VERDICTS.get(answer.status)
+    if kept is None:
+        return answer
+    others = (each for each in answer.headers if each[0] != "Cache-Control")
+    return replace(answer, headers=(*others, ("Cache-Control", kept)))
 
 
 def document(status: int, body: Mapping[str, Any], *headers: tuple[str, str]) -> Answer:

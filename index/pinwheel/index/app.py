@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from pinwheel.errors import PinwheelError
 from pinwheel.index.access import Access
 from pinwheel.index.admission import Rejected
-from pinwheel.index.answers import Answer, Environ, StartResponse, Stop, challenge, document, moved, text
+from pinwheel.index.answers import Answer, Environ, StartResponse, Stop, challenge, document, moved, text, verdict
 from pinwheel.index.control import Control, health
 from pinwheel.index.engine import PRINCIPAL, Engine
 from pinwheel.index.entries import Busy, NoSpace
@@ -40,6 +40,7 @@ from pinwheel.index.uploading import Uploading
 from pinwheel.index.upstream import OtherBytes, UpstreamFailed
 
 PAGES = ("/simple/", "/c/")
+AUTHORIZE = "/-/authorize"
 
 
 class IndexApp:
@@ -85,6 +86,8 @@ class IndexApp:
             answer = _told(error, environ)
         except Stop as stop:
             answer = stop.answer
+        if environ["PATH_INFO"] == AUTHORIZE:
+            answer = verdict(answer)
         return answer.send(environ, start_response)
 
     def _answer(self, environ: Environ) -> Answer | None:

@@ -21,7 +21,7 @@ from pinwheel.index.blobs import FolderBlobs
 from pinwheel.index.channels import Channels
 from pinwheel.index.control import Control
 from pinwheel.index.curating import Curator
-from pinwheel.index.database import Database
+from pinwheel.index.database import Database, epoch
 from pinwheel.index.deciding import Deciding
 from pinwheel.index.event_log import DatabaseEventLog
 from pinwheel.index.housekeeping import keep_house
@@ -203,7 +203,7 @@ def _application(
             open_folder.records,
             open_folder.blobs,
             cache,
-            tree_of(setup.static, setup.folder, policy.channels),
+            tree_of(setup.static, open_folder, policy.channels),
             log,
         )
         beside(lambda: renderer.keep_up(leaving))
@@ -235,15 +235,18 @@ def _application(
     )
 
 
-def tree_of(static: Path, folder: Path, channels: Channels) -> StaticTree:
-    """The static tree, which has another maker after an upgrade, another choice of channels, or a start of the machine.
+def tree_of(static: Path, index: Stored, channels: Channels) -> StaticTree:
+    """The static tree, which has another maker after an upgrade, a restore, another choice of channels, or a start of
+    the machine.
 
     Raises `UsageError`.
     """
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     shown = (f"{each}={','.join(sorted(channels.visible(each)))}" for each in channels.promotable)
-    made_by = " ".join((version("pinwheel-kit"), API_VERSION, boot, *shown))
-    return StaticTree(static, folder / "blobs", made_by)
+    with index.database.reading() as connection:
+        begun = epoch(connection)
+    made_by = " ".join((version("pinwheel-kit"), API_VERSION, boot, str(begun), *shown))
+    return StaticTree(static, index.folder.absolute() / "blobs", made_by)
 
 
 def _nobody_is_told(_project: str) -> None:

@@ -47,7 +47,8 @@ class StaticTree:
         self._marker = folder / ".made-by"
         self._temporary, self._locks = folder / ".tmp", folder / ".locks"
         try:
-            folder.mkdir(parents=True, exist_ok=True)  # a folder that is there keeps who may enter it
+            # whom its owner lets in, by its group, may read all; a folder that is there keeps who may enter it
+            folder.mkdir(mode=0o750, parents=True, exist_ok=True)
             for each in (self._temporary, self._locks):
                 each.mkdir(mode=0o700, exist_ok=True)
             self._try_link(blobs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from invoke import task
@@ -129,13 +130,13 @@ def serve(
     if given is not None:
         worker(given)
     else:
-        stored(folder, create=True).close()
-        if setup.static is not None:
-            if setup.static.resolve().is_relative_to(folder.resolve()):
-                raise UsageError(
-                    "a web server may not enter the data folder", where=static, remedy="name a folder beside it"
-                )
-            tree_of(setup.static, folder, policy.channels)  # what cannot be linked is told before anybody is served
+        with contextlib.closing(stored(folder, create=True)) as index:
+            if setup.static is not None:
+                if setup.static.resolve().is_relative_to(folder.resolve()):
+                    raise UsageError(
+                        "a web server may not enter the data folder", where=static, remedy="name a folder beside it"
+                    )
+                tree_of(setup.static, index, policy.channels)  # what cannot be linked is told before anybody is served
         run(folder, host=host, port=port, workers=workers, drain_s=drain, tls=tls, prepare=prepare, worker=worker)
 
 

@@ -92,6 +92,6 @@ def _of_pages(index: Stored, static: Path, *, repair: bool) -> Iterator[Compared
 
     channels = channels_of(config.load())
     cache = PageCache(index.records, channels)
-    tree = tree_of(static, index.folder.absolute(), channels)
+    tree = tree_of(static, index, channels)
     outbox = DatabaseOutbox(index.database)
     return verify_pages(index.records, index.blobs, cache, outbox, tree, repair=repair)
