@@ -14,7 +14,7 @@ import pytest
 from tests.index.making import wheel
 from tests.index.running import authorization, call, make_token, names, upload
 
-from pinwheel.errors import UsageError
+from pinwheel.errors import PinwheelError, UsageError
 from pinwheel.index.access import WRONG_BURST, Access, hashed, new_token
 from pinwheel.index.assembly import Stored, now
 from pinwheel.index.grants import granted
@@ -168,6 +168,36 @@ def test_anonymous_readers_read_and_do_nothing_else(app: Callable[..., Any], ind
     assert call(served, "GET", "/packages/").status == 200
     assert upload(served, wheel("acme", "2.0"), "").status == 401
     assert call(served, "POST", "/-/leases/prod", body=b"{}").status == 401
+
+
+@pytest.mark.parametrize("path", ["events", "leases/prod", "attachments/acme/1.0", "metrics", "tokens", "nothing"])
+def test_anonymous_readers_hear_nothing_of_hosts_and_people(app: Callable[..., Any], index: Stored, path: str) -> None:
+    served = app(anonymous_read=True)
+    reply = call(served, "GET", f"/-/{path}")
+    assert (reply.status, "www-authenticate" in reply.headers) == (401, True)
+    assert call(served, "GET", f"/-/{path}", make_token(index.folder, "t", "read")).status in (200, 403, 404)
+    assert call(served, "PUT", f"/-/{path}").status == 401
+
+
+@pytest.mark.parametrize("path", ["health", "ready", "whoami", "projects/acme", "releases/acme"])
+def test_anonymous_readers_hear_what_there_is(app: Callable[..., Any], path: str) -> None:
+    assert call(app(anonymous_read=True), "GET", f"/-/{path}").status == 200
+
+
+def test_a_failure_tells_the_operator_and_not_the_client(
+    app: Callable[..., Any], index: Stored, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    served, token = app(), make_token(index.folder, "t", "read")
+
+    def failed(*_about: object) -> None:
+        raise PinwheelError("ann has a weak password", where="/srv/htpasswd", remedy="ask ann")
+
+    monkeypatch.setattr(Access, "identify", failed)
+    reply = call(served, "GET", "/simple/", token)
+    assert (reply.status, reply.text) == (500, "the index failed; its log says why\n")
+    heard = capsys.readouterr().err
+    assert "ann has a weak password" in heard
+    assert "/srv/htpasswd" in heard
 
 
 def test_who_is_wrong_too_often_hears_that_while_right_ones_are_served(app: Callable[..., Any], index: Stored) -> None:

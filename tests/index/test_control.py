@@ -331,3 +331,36 @@ def test_attachments_need_the_right_scope_and_project(ask: Callable[..., Reply],
 )
 def test_what_is_not_there_is_404(ask: Callable[..., Reply], path: str) -> None:
     assert ask("GET", path).status == 404
+
+
+UNSTORABLE = ["9223372036854775808", "1" * 5000, '"\\ud800"', "1e999", "NaN", "[" * 100_000]
+
+
+@pytest.mark.parametrize("value", UNSTORABLE, ids=lambda value: value[:20])
+def test_what_cannot_be_stored_is_400_with_a_reason(ask: Callable[..., Reply], value: str) -> None:
+    sent = {"events": [event() | {"detail": {"n": "HERE"}}]}
+    asked = [
+        ("POST", "/-/events", sent),
+        ("PUT", "/-/leases/prod", {"token": "HERE", "ttl_s": 30}),
+        ("POST", "/-/leases/prod", LEASE | {"owner": "HERE"}),
+        ("POST", "/-/releases/acme/1.0/yank", {"reason": "HERE"}),
+    ]
+    for method, path, body in asked:
+        reply = ask(method, path, json.dumps(body).replace('"HERE"', value).encode())
+        assert (reply.status, bool(reply.json()["error"])) == (400, True), path
+
+
+@pytest.mark.parametrize("value", ["9223372036854775808", "1" * 5000, "-" + "9" * 30, "x", "\u00b2", ""])
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "events?after"), ("GET", "events?limit"), ("DELETE", "leases/prod?token")]
+)
+def test_a_number_in_the_query_that_is_none_is_400(
+    ask: Callable[..., Reply], method: str, path: str, value: str
+) -> None:
+    reply = ask(method, f"/-/{path}={value}")
+    assert (reply.status, "number" in reply.json()["error"]) == (400, True)
+
+
+def test_an_address_that_is_no_text_is_400(ask: Callable[..., Reply]) -> None:
+    for path in ("projects/\udcff", "releases/\udcff", "attachments/\udcff/1.0"):
+        assert ask("GET", f"/-/{path}").status == 400

@@ -205,6 +205,32 @@ def test_hashes_that_are_not_bcrypt_are_refused_by_name(tmp_path: Path) -> None:
         read_htpasswd(file)
 
 
+@pytest.mark.parametrize("damaged", [b"ben:$apr1$x$y\n", b"ann:$2b$04$cut", b"\xff:", None])
+def test_while_the_password_file_is_damaged_the_users_of_before_count(htpasswd: Path, damaged: bytes | None) -> None:
+    heard: list[str] = []
+    people, right = Passwords(htpasswd, heard.append), htpasswd.read_bytes()
+    if damaged is None:
+        htpasswd.unlink()
+    else:
+        htpasswd.write_bytes(damaged)
+    for _ in range(3):
+        assert people.recognises("ann", "secret", "here", 0.0)
+        assert not people.recognises("ben", "secret", "here", 0.0)
+    assert len(heard) == 1
+    assert str(htpasswd) in heard[0]
+    htpasswd.write_bytes(right.replace(b"ann", b"cem"))
+    assert people.recognises("cem", "secret", "here", 0.0)
+    assert not people.recognises("ann", "secret", "here", 0.0)
+    assert len(heard) == 1
+
+
+def test_a_damaged_password_file_is_an_error_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "damaged").write_bytes(b"\xff:")
+    for name in ("damaged", "missing"):
+        with pytest.raises(UsageError, match="cannot be read"):
+            Passwords(tmp_path / name)
+
+
 @pytest.mark.slow
 def test_an_unknown_user_takes_as_long_as_a_wrong_password(tmp_path: Path) -> None:
     """Medians of 200, taken in turns; an attempt that others on the machine have spoilt is repeated."""

@@ -110,3 +110,16 @@ def test_a_user_of_the_password_file_removes_and_the_name_stays_taken(
 def test_what_nobody_answers_is_404_or_405(served: Any, token: str) -> None:
     assert call(served, "GET", "/a/b/c", token).status == 404
     assert call(served, "DELETE", "/simple/acme/", token).status == 405
+
+
+@pytest.mark.parametrize("path", ["/RPC2", "/anything"])
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_huge_body_for_pypiserver_is_413(served: Any, token: str, path: str, announced: bool) -> None:
+    headers = {} if announced else {"Content-Length": "", "Transfer-Encoding": "chunked"}
+    assert call(served, "POST", path, token, body=b" " * (64 * 1024 + 1), headers=headers).status == 413
+
+
+def test_a_search_whose_length_is_not_announced_is_answered(served: Any, token: str) -> None:
+    body = xmlrpc.client.dumps(({"name": "acme"},), "search").encode()
+    headers = {"Content-Length": "", "Transfer-Encoding": "chunked"}  # the server takes the chunks apart
+    assert call(served, "POST", "/RPC2", token, body=body, headers=headers).status == 200

@@ -51,6 +51,16 @@ def test_a_rotated_token_lives_no_longer_than_before(tokens: Tokens) -> None:
     assert [found and found.expires_at for found in map(tokens.find, ("short-1", "short-2"))] == [50.0, 50.0]
 
 
+def test_what_a_token_minted_ends_with_its_old_text_when_that_is_said(tokens: Tokens) -> None:
+    assert tokens.add(Token("host", "host-1", (Grant("read"),), parent="ci"))
+    assert tokens.rotate("ci", "hash-2", old_until=100.0)
+    minted = tokens.find("host-1")
+    assert minted is not None
+    assert not minted.revoked_at
+    assert tokens.rotate("ci", "hash-3", old_until=100.0, minted_end=EARLY)
+    assert [found and found.revoked_at for found in map(tokens.find, ("host-1", "hash-3"))] == [EARLY, ""]
+
+
 def test_what_is_not_valid_is_not_rotated(tokens: Tokens) -> None:
     assert not tokens.rotate("nobody", "hash-2", old_until=0.0)
     tokens.revoke("ci", EARLY)

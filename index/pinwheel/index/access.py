@@ -7,7 +7,6 @@ wrong credentials beyond a rate are answered with that instead of with 401, so t
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import secrets
 import time
@@ -43,9 +42,10 @@ class Access:
         *,
         now: Callable[[], float] = time.time,
         used: Callable[[str], None] = lambda _name: None,
+        log: Callable[[str], None] = lambda _line: None,
     ) -> None:
         self._tokens = tokens
-        self._passwords = Passwords(htpasswd) if htpasswd else None
+        self._passwords = Passwords(htpasswd, log) if htpasswd else None
         reads = (Grant("read"),) if policy.anonymous_read else ()
         self._unnamed = Principal("anonymous" if reads else "", "anonymous", reads, hidden=policy.protected)
         self._now = now
@@ -132,7 +132,7 @@ def basic(authorization: str) -> tuple[str, str] | None:
         return None
     try:
         decoded = base64.b64decode(encoded.strip(), validate=True)
-    except binascii.Error:
+    except ValueError:  # also what is not ASCII
         return None
     user, colon, password = decoded.decode("utf-8", "replace").partition(":")
     return (user, password) if colon else None

@@ -7,10 +7,11 @@ import time
 from collections.abc import Iterable
 from urllib.parse import unquote
 
-from pinwheel.errors import PinwheelError
+from pinwheel.errors import PinwheelError, describe
 from pinwheel.index.access import Access
 from pinwheel.index.admission import Rejected
 from pinwheel.index.answers import Answer, Environ, StartResponse, Stop, challenge, document, moved, text, verdict
+from pinwheel.index.body import bounded
 from pinwheel.index.control import Control, health
 from pinwheel.index.engine import PRINCIPAL, Engine
 from pinwheel.index.entries import Busy, NoSpace
@@ -41,6 +42,7 @@ from pinwheel.index.upstream import OtherBytes, UpstreamFailed
 
 PAGES = ("/simple/", "/c/")
 AUTHORIZE = "/-/authorize"
+MOST_ENGINE_BYTES = 64 * 1024  # a search; uploads are read elsewhere
 
 
 class IndexApp:
@@ -79,7 +81,7 @@ class IndexApp:
                 return kept.body
             answer = self._answer(environ)
             if answer is None:
-                return self._engine(environ, start_response)
+                return self._engine(bounded(environ, MOST_ENGINE_BYTES), start_response)
             if answer.lasting:
                 keep(current, key, environ, answer, environ[PRINCIPAL])
         except (PinwheelError, Rejected, Denied) as error:
@@ -174,4 +176,6 @@ def _told(error: PinwheelError | Rejected | Denied, environ: Environ) -> Answer:
             return text(429, f"{error.problem}; {error.remedy}", ("Retry-After", str(math.ceil(error.retry_s))))
         case TooBusy() | TooManyWait() | Busy():
             return text(503, f"{error.problem}; {error.remedy}", ("Retry-After", "1"))
-    return text(500, f"{error.problem}; {error.remedy}")
+    # it may name users, files and addresses, which are for the operator
+    print(describe(error), file=environ["wsgi.errors"], flush=True)
+    return text(500, "the index failed; its log says why")

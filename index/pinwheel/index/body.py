@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from pinwheel.index.answers import Environ, Stop, document
 from pinwheel.index.upload import content_length
 
 MOST_JSON_BYTES = 16 * 1024 * 1024
+_NUMBER = re.compile(r"-?[0-9]{1,18}")  # what a database's integer holds
+
+
+class _TooLarge(ValueError):
+    """A number that no database holds."""
 
 
 def json_of(environ: Environ) -> dict[str, Any]:
     """The JSON object that was sent. Raises `Stop`."""
     try:
-        sent = json.loads(bytes_of(environ, MOST_JSON_BYTES))
-    except ValueError as error:
+        sent = json.loads(bytes_of(environ, MOST_JSON_BYTES), parse_int=_integer)
+    except _TooLarge as error:
+        raise bad("the body has a number with more than 18 digits") from error
+    except (ValueError, RecursionError) as error:
         raise bad("the body is not JSON") from error
+    try:
+        # JSON can say more than can be stored and sent on
+        json.dumps(sent, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise bad("the body has text that is not Unicode, a number that is none, or too many levels") from error
     if not isinstance(sent, dict):
         raise bad("the body is not a JSON object")
     return sent
@@ -37,6 +52,28 @@ def bytes_of(environ: Environ, most_bytes: int) -> bytes:
     if announced >= 0 and size != announced:
         raise bad("the body was cut")
     return b"".join(chunks)
+
+
+def bounded(environ: Environ, most_bytes: int) -> Environ:
+    """The request with its body read already. Raises `Stop` when it is too large or was cut."""
+    body = bytes_of(environ, most_bytes)
+    # it is no longer in chunks, if it was
+    headers = {key: value for key, value in environ.items() if key != "HTTP_TRANSFER_ENCODING"}
+    return headers | {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+
+
+def number_of(query: Mapping[str, str], name: str, default: int) -> int:
+    """A whole number of the query. Raises `Stop`."""
+    value = query.get(name, str(default))
+    if not _NUMBER.fullmatch(value):
+        raise bad(f"{name} is a number of at most 18 digits")
+    return int(value)
+
+
+def _integer(digits: str) -> int:
+    if not _NUMBER.fullmatch(digits):
+        raise _TooLarge
+    return int(digits)
 
 
 def bad(reason: str) -> Stop:

@@ -18,7 +18,7 @@ from pinwheel.index.access import new_token
 from pinwheel.index.answers import Answer, Environ, document, query_of
 from pinwheel.index.attachments import Attachments, StoredAttachment
 from pinwheel.index.blobs import Blobs
-from pinwheel.index.body import bad, bytes_of, json_of
+from pinwheel.index.body import bad, bytes_of, json_of, number_of
 from pinwheel.index.deciding import Deciding
 from pinwheel.index.event_log import EventLog
 from pinwheel.index.grants import SCOPES, Denied, Grant, Principal, need
@@ -73,6 +73,8 @@ class Control:
 
     def answer(self, environ: Environ, principal: Principal, path: str) -> Answer:
         """Answer `path`, which is what follows `/-/`. Raises `Stop`, `Denied`."""
+        if not path.isprintable():
+            raise bad("the address is not plain text")
         method = "GET" if environ["REQUEST_METHOD"] == "HEAD" else environ["REQUEST_METHOD"]
         head, _, rest = path.partition("/")
         match method, head:
@@ -150,10 +152,7 @@ class Control:
         if principal.minted:
             raise Denied("a minted token is for files, not for events", unnamed=False)
         query = query_of(environ)
-        try:
-            after, limit = int(query.get("after", "0")), int(query.get("limit", "1000"))
-        except ValueError as error:
-            raise bad("after and limit are numbers") from error
+        after, limit = number_of(query, "after", 0), number_of(query, "limit", 1000)
         equal = {key: query.get(key, "") for key in ("kind", "subject", "environment")}
         visible = functools.partial(_concerns, principal, ("read", "deploy"))
         events, last = self._event_log.after(after, max(limit, 0), visible, **equal)
@@ -169,9 +168,8 @@ class Control:
             holder = self._leases.holder(environment, now)
             return document(200, {"holder": self._holder(holder, now) if holder else None})
         if method == "DELETE":
-            token = query_of(environ).get("token", "")
-            released = token.isascii() and token.isdigit() and self._leases.release(environment, int(token), now)
-            return document(200, {"released": bool(released)})
+            token = number_of(query_of(environ), "token", 0)  # nobody's
+            return document(200, {"released": self._leases.release(environment, token, now)})
         sent = json_of(environ)
         ttl_s = _seconds(sent, LONGEST_LEASE_S)
         if method == "PUT":

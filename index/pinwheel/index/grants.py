@@ -11,6 +11,8 @@ from pinwheel.errors import UsageError
 from pinwheel.index.globs import checked, matching
 from pinwheel.index.routes import Authorize, ControlPlane, Form, Other, Probe, Route
 
+FOR_READERS = ("whoami", "projects", "releases")
+"""Of the control plane, what those without a credential may ask for where everybody may read."""
 SCOPES = ("read", "upload", "promote", "deploy", "admin")
 
 
@@ -101,7 +103,9 @@ def allow(principal: Principal, route: Route, about: Callable[[], About]) -> Non
         case Probe():
             return
         case ControlPlane() | Authorize():
-            if not principal.grants:
+            # hosts, people and environments are not what everybody may read
+            named = isinstance(route, ControlPlane) and route.path.partition("/")[0] not in FOR_READERS
+            if not principal.grants or (named and principal.kind == "anonymous"):
                 raise Denied("a credential is needed", unnamed=True)
             return
         case Form():

@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,9 +48,9 @@ class _Checked:
 class Passwords:
     """Recognise users by their password. Safe to share between threads."""
 
-    def __init__(self, file: Path) -> None:
-        """Raises `UsageError` when the file cannot be used."""
-        self._users = _Users(file)
+    def __init__(self, file: Path, log: Callable[[str], None] = lambda _line: None) -> None:
+        """Raises `UsageError` when the file cannot be used. `log` hears when that is so later."""
+        self._users = _Users(file, log)
         self._secret = secrets.token_bytes(32)  # what is kept of a password means nothing elsewhere
         # two memories: no number of wrong ones makes a right one be forgotten
         self._right: Recent[bytes, _Checked] = Recent(MOST_REMEMBERED)
@@ -117,11 +118,16 @@ class Passwords:
 
 
 class _Users:
-    """The users of an htpasswd file; it is read again when it changes."""
+    """The users of an htpasswd file; it is read again when it changes.
 
-    def __init__(self, file: Path) -> None:
+    While it cannot be used, perhaps because it is just being written, those who were in it before count.
+    """
+
+    def __init__(self, file: Path, log: Callable[[str], None]) -> None:
         self._file = file
-        self._read_at: tuple[int, int, int] | None = None
+        self._log = log
+        self._lock = threading.Lock()
+        self._seen: tuple[int, int, int] | None = None
         self._hashes: dict[str, bytes] = {}
         self._secret = secrets.token_bytes(32)
         self._someone = [bcrypt.hashpw(b"", bcrypt.gensalt(10))]
@@ -138,26 +144,43 @@ class _Users:
         return self._someone[number % len(self._someone)]
 
     def _refresh(self) -> None:
+        if self._state() == self._seen:
+            return
+        with self._lock:
+            state = self._state()
+            if state == self._seen:
+                return
+            try:
+                self._hashes = read_htpasswd(self._file)
+            except UsageError as error:
+                if self._seen is None:
+                    raise
+                self._log(f"{error.problem} ({error.where}): the users are those of before; {error.remedy}")
+            self._someone = list(self._hashes.values()) or self._someone
+            self._seen = state
+
+    def _state(self) -> tuple[int, int, int]:
         try:
             found = self._file.stat()
-            state = (found.st_mtime_ns, found.st_size, found.st_ino)
-            if state != self._read_at:
-                self._hashes = read_htpasswd(self._file)
-                self._someone = list(self._hashes.values()) or self._someone
-                self._read_at = state
-        except OSError as error:
-            raise UsageError(
-                f"the password file cannot be read: {error.strerror}",
-                where=str(self._file),
-                remedy="correct --htpasswd, or make the file with `htpasswd -B -c FILE USER`",
-            ) from error
+        except OSError:
+            return (0, 0, 0)
+        return (found.st_mtime_ns, found.st_size, found.st_ino)
 
 
 def read_htpasswd(file: Path) -> dict[str, bytes]:
-    """Users and their bcrypt hashes. Raises `UsageError` naming the users whose hash is of another kind."""
+    """Users and their bcrypt hashes. Raises `UsageError`, naming the users whose hash is of another kind."""
     users: dict[str, bytes] = {}
     weak: list[str] = []
-    for line in file.read_text().splitlines():
+    try:
+        lines = file.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise UsageError(
+            f"the password file cannot be read: {reason}",
+            where=str(file),
+            remedy="correct --htpasswd, or make the file with `htpasswd -B -c FILE USER`",
+        ) from error
+    for line in lines:
         user, colon, stored = line.strip().partition(":")
         if not colon or user.startswith("#"):
             continue

@@ -50,10 +50,11 @@ class Tokens(Protocol):
     def revoke(self, name: str, at: str) -> bool:
         """End the token of that name and all that it has minted. False when there is no such valid token."""
 
-    def rotate(self, name: str, hashed: str, old_until: float) -> bool:
+    def rotate(self, name: str, hashed: str, old_until: float, minted_end: str = "") -> bool:
         """Replace the valid token of that name by another one with this hash; the old one is valid until then.
 
-        False when there is no such token. One that was replaced before ends at once.
+        `minted_end` is now, for what it has minted to end too; empty, it stays. False when there is no such token. One
+        that was replaced before ends at once.
         """
 
     def used(self, at: Mapping[str, str]) -> None:
@@ -117,7 +118,7 @@ class DatabaseTokens:
             raised(connection, "access")
             return True
 
-    def rotate(self, name: str, hashed: str, old_until: float) -> bool:
+    def rotate(self, name: str, hashed: str, old_until: float, minted_end: str = "") -> bool:
         with self._database.writing() as connection:
             valid = and_(tokens.c.name == name, tokens.c.revoked_at.is_(None))
             row = connection.execute(select(tokens.c.id, tokens.c.hash).where(valid)).first()
@@ -125,6 +126,9 @@ class DatabaseTokens:
                 return False
             changed = tokens.update().where(tokens.c.id == row.id)
             connection.execute(changed.values(hash=hashed, old_hash=row.hash, old_until=old_until))
+            if minted_end:
+                minted = and_(tokens.c.parent == name, tokens.c.revoked_at.is_(None))
+                connection.execute(tokens.update().where(minted).values(revoked_at=minted_end))
             raised(connection, "access")
             return True
 

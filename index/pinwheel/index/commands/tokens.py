@@ -131,8 +131,8 @@ def token_list(_context: Any, data: str = DATA, json: bool = False) -> None:
 def token_rotate(_context: Any, name: str, keep: str = "", data: str = DATA) -> None:
     """Replace an API token by a new one that may do the same; it is printed once, alone on stdout.
 
-    With --keep the old one stays valid for a while, so that its users can change over one by one. The tokens that it
-    has minted stay valid.
+    The old one ends at once, and the tokens that it has minted with it. With --keep it stays valid for a while, so that
+    its users can change over one by one, and what it has minted stays valid.
 
     Example:
         pinwheel index.token-rotate ci --keep 1h
@@ -142,13 +142,13 @@ def token_rotate(_context: Any, name: str, keep: str = "", data: str = DATA) -> 
 
     from pinwheel import console
     from pinwheel.index.access import hashed, new_secret
-    from pinwheel.index.assembly import stored
+    from pinwheel.index.assembly import now, stored
 
     secret = new_secret()
     old_until = time.time() + (duration_s(keep, "--keep") if keep else 0.0)
     index = stored(Path(data))
     try:
-        done = index.tokens.rotate(name, hashed(secret), old_until)
+        done = index.tokens.rotate(name, hashed(secret), old_until, minted_end="" if keep else now())
     finally:
         index.close()
     if not done:
