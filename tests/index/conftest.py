@@ -17,6 +17,7 @@ from tests.index.running import Server, Upstream
 
 from pinwheel.index.assembly import Setup, Stored, application, stored
 from pinwheel.index.policy import Policy
+from pinwheel.index.upstream import Upstreams
 
 
 @pytest.fixture(scope="session")
@@ -65,6 +66,12 @@ def app(index: Stored) -> Callable[..., Any]:
         return application(Setup(index.folder, policy=Policy(**decided), **about), log)
 
     return made
+
+
+@pytest.fixture
+def cached(app: Callable[..., Any], upstream: Upstream) -> Callable[..., Any]:
+    """Make an index whose upstream is the fake one."""
+    return lambda log=print, **about: app(log, upstreams=Upstreams((upstream.url,)), **about)
 
 
 @pytest.fixture

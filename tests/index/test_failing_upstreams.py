@@ -34,12 +34,6 @@ def token(index: Stored) -> str:
     return make_token(index.folder, "t", "read", "upload")
 
 
-@pytest.fixture
-def cached(app: Callable[..., Any], upstream: Upstream) -> Callable[..., Any]:
-    """Make an index whose upstream is the fake one."""
-    return lambda log=print, **about: app(log, upstreams=Upstreams((upstream.url,)), **about)
-
-
 # what is here goes on
 
 

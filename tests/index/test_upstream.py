@@ -29,12 +29,6 @@ def token(index: Stored) -> str:
     return make_token(index.folder, "t", "read", "upload")
 
 
-@pytest.fixture
-def cached(app: Callable[..., Any], upstream: Upstream) -> Callable[..., Any]:
-    """Make an index whose upstream is the fake one."""
-    return lambda log=print, **about: app(log, upstreams=Upstreams((upstream.url,)), **about)
-
-
 def test_a_public_project_comes_through(cached: Callable[..., Any], token: str, upstream: Upstream) -> None:
     made = wheel("public", "1.2.0")
     upstream.add(made, sdist("public", "1.2.0"))

@@ -21,7 +21,7 @@ from pinwheel.index.blobs import FolderBlobs
 from pinwheel.index.channels import Channels
 from pinwheel.index.control import Control
 from pinwheel.index.curating import Curator
-from pinwheel.index.database import Database, epoch
+from pinwheel.index.database import DATABASE, Database, epoch
 from pinwheel.index.deciding import Deciding
 from pinwheel.index.event_log import DatabaseEventLog
 from pinwheel.index.housekeeping import keep_house
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from pinwheel.index.watching import Watched
 
 METRICS = "metrics"
-DATABASE = "index.sqlite"
 LAST_S = 253402300799.0  # the end of the year 9999, after which RFC 3339 has no dates
 
 

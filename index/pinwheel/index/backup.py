@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from pinwheel.errors import PinwheelError
 from pinwheel.index.blobs import FolderBlobs
-from pinwheel.index.database import Database
+from pinwheel.index.database import DATABASE, Database
 from pinwheel.index.disk import full_disk_told, scratch_folder, synced
 from pinwheel.index.entries import CHUNK_BYTES
 from pinwheel.index.records import DatabaseRecords
@@ -27,7 +27,6 @@ from pinwheel.index.tables import SCHEMA_VERSION
 
 FORMAT = 1
 MANIFEST = "pinwheel-backup.json"
-DATABASE = "index.sqlite"
 BLOBS = "blobs/"
 
 

@@ -22,6 +22,7 @@ from pinwheel.index.changes import Changes
 from pinwheel.index.entries import Busy, NoSpace
 from pinwheel.index.tables import SCHEMA_VERSION, counters, meta, schema
 
+DATABASE = "index.sqlite"  # in a data folder, and in a backup of one
 BUSY_S = 20
 TURN_S = 0.0005
 ASK_S = 0.05

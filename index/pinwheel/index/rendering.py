@@ -19,7 +19,8 @@ from pinwheel.index.entries import FileEntry
 from pinwheel.index.outbox import ROOTS, Outbox
 from pinwheel.index.page_cache import PageCache
 from pinwheel.index.records import Records
-from pinwheel.index.static_tree import METADATA, StaticTree
+from pinwheel.index.routes import METADATA
+from pinwheel.index.static_tree import StaticTree
 
 MOST_AT_ONCE = 200
 EVERY_S = 1.0

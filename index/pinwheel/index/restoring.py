@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import IO
 
 from pinwheel.errors import PinwheelError
-from pinwheel.index.backup import BLOBS, DATABASE, FORMAT, MANIFEST, Manifest
+from pinwheel.index.backup import BLOBS, FORMAT, MANIFEST, Manifest
 from pinwheel.index.blobs import FolderBlobs
-from pinwheel.index.database import Database
+from pinwheel.index.database import DATABASE, Database
 from pinwheel.index.disk import full_disk_told, scratch_folder, synced
 from pinwheel.index.entries import CHUNK_BYTES
 from pinwheel.index.records import DatabaseRecords

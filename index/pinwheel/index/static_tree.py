@@ -27,11 +27,11 @@ from pinwheel.errors import UsageError
 from pinwheel.index.channels import MAIN
 from pinwheel.index.disk import full_disk_told, locked
 from pinwheel.index.pages import Copy, Page
+from pinwheel.index.routes import METADATA
 
 PARTS = ("simple", "c", "files")
 LOCKS = 64
 FIRST_S, SPAN_S = 1_000_000_000, 500_000_000  # 2001 to 2017: never in the future
-METADATA = ".metadata"
 
 
 class StaticTree:

@@ -13,7 +13,8 @@ from pinwheel.index.outbox import ROOTS, Outbox
 from pinwheel.index.page_cache import PageCache
 from pinwheel.index.records import Records
 from pinwheel.index.rendering import links_of
-from pinwheel.index.static_tree import METADATA, StaticTree
+from pinwheel.index.routes import METADATA
+from pinwheel.index.static_tree import StaticTree
 from pinwheel.index.verifying import Fault
 
 Compared = tuple[Fault, bool]

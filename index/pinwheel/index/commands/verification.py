@@ -72,7 +72,7 @@ def verify(_context: Any, data: str = DATA, static: str = "", repair: bool = Fal
 def _of_data(index: Stored, checked: int, *, repair: bool) -> Iterator[Compared]:
     from pinwheel import console
     from pinwheel.archive import Limits
-    from pinwheel.index.assembly import DATABASE
+    from pinwheel.index.database import DATABASE
     from pinwheel.index.verifying import repaired, verify_database
     from pinwheel.index.verifying import verify as compare
 
