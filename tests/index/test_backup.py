@@ -135,6 +135,7 @@ def test_a_restore_begins_a_new_epoch(index: Stored, tmp_path: Path) -> None:
         assert [each.name for each in after] == ["acme"], "every page is made again"
 
 
+@pytest.mark.slow
 def test_what_is_missing_or_damaged_in_the_index_is_named(index: Stored, tmp_path: Path) -> None:
     publish(index, "1.0", "1.1", "1.2")
     missing, damaged = wheel("acme", "1.0").sha256, wheel("acme", "1.1").sha256

@@ -58,6 +58,7 @@ def installed_at_once(upstream: Upstream, folder: Path, installers: list[Install
     assert len(asked) == 2 * packages
 
 
+@pytest.mark.slow
 def test_two_cold_installs_cause_one_request_for_each_file(upstream: Upstream, tmp_path: Path) -> None:
     installed_at_once(upstream, tmp_path, [uv, uv], 5)
 

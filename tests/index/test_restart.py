@@ -67,6 +67,7 @@ def meanwhile(*loops: Callable[[], object], rounds: int = 2000) -> Iterator[list
             each.join(60)
 
 
+@pytest.mark.slow
 def test_a_restart_runs_what_is_on_disk_now(tmp_path: Path) -> None:
     code = tmp_path / "sitecustomize.py"
     code.write_text("")
@@ -80,6 +81,7 @@ def test_a_restart_runs_what_is_on_disk_now(tmp_path: Path) -> None:
         assert server.stop() == 0
 
 
+@pytest.mark.slow
 def test_code_that_does_not_start_leaves_the_old_workers_at_work(tmp_path: Path) -> None:
     code = tmp_path / "sitecustomize.py"
     code.write_text("")

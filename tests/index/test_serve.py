@@ -81,6 +81,7 @@ def test_workers_do_not_outlive_a_killed_server(tmp_path: Path) -> None:
         pass  # and the folder is free again
 
 
+@pytest.mark.slow
 def test_a_worker_that_died_is_replaced(tmp_path: Path) -> None:
     with running.running(tmp_path / "data") as server:
         before = server.workers()
