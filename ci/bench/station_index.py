@@ -12,7 +12,7 @@ from html import unescape
 from pathlib import Path
 from urllib.parse import urljoin
 
-from ci.bench import children, load, machine, peer_venvs, peers, stores, uploads
+from ci.bench import children, guessing, load, machine, peer_venvs, peers, stores, uploads
 from ci.bench.children import BenchFailed
 from ci.bench.figures import PINWHEEL, Figure, Table
 from ci.bench.filling import fill, found
@@ -62,6 +62,7 @@ def table(folder: Path, *, quick: bool) -> Table:
     with contextlib.ExitStack() as running:
         measure_one_project(bench, running, one, filled)
     measure_uploads(bench, made, filled)
+    guessing.measure(bench)
     _say(f"measured in {time.monotonic() - ready:.0f} s")
     pinned = ", ".join(f"{peer} {version}" for peer, version in peer_venvs.versions().items())
     return Table(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import http.client
-import statistics
+import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -14,6 +12,7 @@ import bcrypt
 import pytest
 from tests.index.making import wheel
 from tests.index.running import Server, authorization, environment, running
+
 
 GUESSER = """
 import base64, collections, http.client, json, sys
@@ -30,7 +29,6 @@ for number in range(int(sys.argv[2])):
 print(json.dumps(heard))
 """
 GUESSES = 1000
-REQUESTS = 1500
 
 
 @pytest.fixture(scope="module")
@@ -71,41 +69,20 @@ def test_a_stranger_can_claim_no_address_and_no_name(server: Server, token: str)
 
 
 @pytest.mark.slow
-def test_normal_traffic_does_not_notice_a_thousand_guesses(guarded: Server) -> None:
-    """The 99th percentile stays within twice what it is without them.
-
-    Others use this machine too: an attempt that they have spoilt is repeated.
-    """
+def test_normal_traffic_is_answered_beside_a_thousand_guesses(guarded: Server) -> None:
+    """What the guesses cost it is measured by `inv bench`."""
     token = guarded.token("reader", "read")
-    assert guarded.ask("GET", "/simple/guessed/", headers=authorization("secret", "ann")).status == 200
-    for attempt in range(4):
-        beside = {}
-        for kind in ("quiet", "guesses"):
-            argv = [sys.executable, "-c", GUESSER, urlsplit(guarded.url).netloc, str(GUESSES), f"203.0.113.{attempt}"]
-            other = subprocess.Popen(argv, stdout=subprocess.PIPE, env=environment()) if kind == "guesses" else None
-            beside[kind] = p99_s(guarded, token)
-            if other is not None:
-                heard = other.communicate(timeout=120)[0].decode()
-                assert other.returncode == 0
-        found = f"p99 quiet {beside['quiet'] * 1000:.2f} ms, beside guesses {beside['guesses'] * 1000:.2f} ms; {heard}"
-        sys.stderr.write(found)
-        if beside["guesses"] <= 2 * beside["quiet"]:
-            return
-    pytest.fail(found)
-
-
-def p99_s(server: Server, token: str) -> float:
-    """Of `REQUESTS` requests for a page with a token, alternately with the known password, in seconds."""
-    parts = urlsplit(server.url)
-    connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=60)
-    took = []
-    for number in range(REQUESTS):
-        begun = time.perf_counter()
-        headers = authorization(token) if number % 2 else authorization("secret", "ann")
-        connection.request("GET", "/simple/guessed/", headers=headers)
-        answer = connection.getresponse()
-        answer.read()
-        took.append(time.perf_counter() - begun)
-        assert answer.status == 200
-    connection.close()
-    return statistics.quantiles(took, n=100)[98]
+    page = "/simple/guessed/"
+    known = (authorization("secret", "ann"), authorization(token))
+    assert guarded.ask("GET", page, headers=known[0]).status == 200
+    argv = [sys.executable, "-c", GUESSER, urlsplit(guarded.url).netloc, str(GUESSES), "203.0.113.1"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, env=environment()) as guesser:
+        asked = 0
+        while guesser.poll() is None:
+            assert guarded.ask("GET", page, headers=known[asked % 2]).status == 200
+            asked += 1
+        assert guesser.stdout is not None
+        heard = json.loads(guesser.stdout.read())
+    assert asked > 1
+    assert heard["401"] + heard["429"] == GUESSES
+    assert heard["401"] <= GUESSES // 10, "each costs a whole check"
