@@ -24,7 +24,10 @@ from pathlib import Path
 from typing import Any
 
 WITHIN_S = 60
-IMPORTED = ("pinwheel.cli", "pinwheel.config", "pinwheel.doctor", "pinwheel.index.assembly", "pinwheel.index.client")
+IMPORTED = (
+    *("pinwheel.cli", "pinwheel.config", "pinwheel.doctor"),
+    *("pinwheel.index.server.assembly", "pinwheel.index.client"),
+)
 
 
 def command(

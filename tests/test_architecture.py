@@ -18,18 +18,35 @@ CORE = {"errors", "events", "pin", "ledger", "config", "console", "process", "ar
 TOP = {"cli", "__main__", "demo", "stage", "doctor"}
 
 STORES = {
-    f"index.{name}"
-    for name in ("records", "releases", "tokens", "leases", "event_log", "attachments", "import_records", "outbox")
+    *(
+        f"index.store.{name}"
+        for name in (
+            "records",
+            "releases",
+            "tokens",
+            "leases",
+            "event_log",
+            "attachments",
+            "outbox",
+            "tables",
+            "database",
+        )
+    ),
+    "index.intake.import_records",
 }
 
+LAYERS = ("store", "simple", "public", "policy", "credentials", "intake", "web", "upkeep", "server", "commands")
+"""The rooms of the index, from the lowest: each imports only those before it. Beneath them are the nouns and the client
+that stand in none."""
+
 HOMES = {
-    "pypiserver": {"index.engine"},
-    "granian": {"index.worker"},
-    "sqlalchemy": {"index.tables", "index.database", *STORES},
-    "prometheus_client": {"index.metrics"},
-    "multipart": {"index.upload"},
-    "bcrypt": {"index.passwords"},
-    "urllib3": {"index.exchange", "index.upstream"},
+    "pypiserver": {"index.web.engine"},
+    "granian": {"index.server.worker"},
+    "sqlalchemy": STORES,
+    "prometheus_client": {"index.server.metrics"},
+    "multipart": {"index.intake.upload"},
+    "bcrypt": {"index.credentials.passwords"},
+    "urllib3": {"index.exchange", "index.public.upstream"},
     "build": {"packaging.assemble"},
     "twine": {"packaging.upload"},
     "requests": {"packaging.upload"},
@@ -52,10 +69,13 @@ NOUNS = {
         f"deploy.{name}"
         for name in ("fleet", "facts", "plan", "steps", "gate", "wish", "template", "present", "supervisor_file")
     ),
-    *(f"index.{name}" for name in ("entries", "pages", "listing", "negotiation", "answers", "policy", "tables")),
-    "index.retention",
-    *("index.client_settings", "index.client_faults"),
-    *(f"index.{name}" for name in ("routes", "grants", "forwarded", "observer")),
+    *(
+        f"index.{name}"
+        for name in ("entries", "channels", "globs", "policy", "routes", "grants", "answers", "forwarded", "observer")
+    ),
+    *(f"index.simple.{name}" for name in ("pages", "negotiation")),
+    *("index.public.listing", "index.public.cooldown", "index.public.sightings", "index.store.tables"),
+    *("index.upkeep.retention", "index.installers.settings", "index.installers.faults"),
 }
 """Modules of values and pure functions: no clock, no chance, no file, no network."""
 
@@ -116,6 +136,21 @@ def test_imports_flow_one_way() -> None:
         for name, targets in INTERNAL.items()
         for target in targets
         if station(target) not in may[station(name)] and target not in {"index", "index.client"}
+    ]
+    assert not wrong
+
+
+def test_the_rooms_of_the_index_stand_on_one_another() -> None:
+    def floor(module: str) -> int:
+        room = module.split(".")[1]
+        return LAYERS.index(room) if room in LAYERS else -1
+
+    index = [name for name in MODULES if name.startswith("index.") and not name.startswith("index.installers")]
+    wrong = [
+        f"{name} imports {target}"
+        for name in index
+        for target in INTERNAL[name]
+        if target.startswith("index.") and floor(target) > floor(name) and not target.startswith("index.installers")
     ]
     assert not wrong
 

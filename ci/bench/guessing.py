@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
 import statistics
 import subprocess
@@ -17,7 +18,7 @@ from ci.bench.figures import PINWHEEL
 from ci.bench.index_subjects import PASSWORD, USER, basic
 from ci.bench.rounds import Bench
 
-from pinwheel.index.passwords import Passwords
+from pinwheel.index.credentials.passwords import Passwords
 
 MILLISECONDS = "ms"
 COST = 11  # of bcrypt: about 0.1 s a check
@@ -55,11 +56,11 @@ def measure(bench: Bench) -> None:
         with index_for_bench.started(data, log, "--packages", str(packages), "--htpasswd", str(htpasswd)) as index:
             at = urlsplit(index.url).netloc
             _p99_ms(at)  # the password is known from here on
-            bench.note(BESIDE, f"{PINWHEEL}: quiet", MILLISECONDS, lambda at=at: _p99_ms(at))
-            bench.note(BESIDE, PINWHEEL, MILLISECONDS, lambda at=at: _beside_guesses(at))
+            bench.note(BESIDE, f"{PINWHEEL}: quiet", MILLISECONDS, functools.partial(_p99_ms, at))
+            bench.note(BESIDE, PINWHEEL, MILLISECONDS, functools.partial(_beside_guesses, at))
         refused = _refusals_ms(htpasswd)
-        bench.note(UNKNOWN, PINWHEEL, MILLISECONDS, lambda refused=refused: refused["nobody"])
-        bench.note(UNKNOWN, f"{PINWHEEL}: wrong password", MILLISECONDS, lambda refused=refused: refused[USER])
+        bench.note(UNKNOWN, PINWHEEL, MILLISECONDS, functools.partial(refused.__getitem__, "nobody"))
+        bench.note(UNKNOWN, f"{PINWHEEL}: wrong password", MILLISECONDS, functools.partial(refused.__getitem__, USER))
 
 
 def _beside_guesses(at: str) -> float:

@@ -16,10 +16,10 @@ import atheris
 
 with atheris.instrument_imports(include=["pinwheel", "multipart", "packaging"]):
     from pinwheel.archive import Limits
-    from pinwheel.index import upload
-    from pinwheel.index.admission import Rejected, judge
     from pinwheel.index.answers import Stop
-    from pinwheel.index.upload import Received, received
+    from pinwheel.index.intake import upload
+    from pinwheel.index.intake.admission import Rejected, judge
+    from pinwheel.index.intake.upload import Received, received
 
 SCRATCH = Path(tempfile.mkdtemp(prefix="pinwheel-fuzz-"))
 MOST_BYTES = 10_000

@@ -122,7 +122,7 @@ def _configuration(loaded: config.Loaded) -> Iterator[Finding]:
 
 def _exceptions(loaded: config.Loaded) -> Iterator[Finding]:
     """Exceptions from the cool-down that mean nothing, or no longer count."""
-    from pinwheel.index.cooldown import exemption, expired
+    from pinwheel.index.public.cooldown import exemption, expired
 
     for number, one in enumerate(loaded.config.index.exceptions):
         subject = f"index.exceptions.{number}"
@@ -155,31 +155,31 @@ def _index(loaded: config.Loaded, environ: Mapping[str, str]) -> Iterator[Findin
 
 def _clients(loaded: config.Loaded, start: Path, environ: Mapping[str, str]) -> Iterator[Finding]:
     """Files with a credential that others can read; and, when there is an index, what is asked beside it."""
-    from pinwheel.index import client_faults, client_files
+    from pinwheel.index.installers import faults, files
 
-    def texts(paths: Iterable[Path]) -> list[client_faults.Text]:
-        return [client_faults.Text(str(file.path), file.text) for file in client_files.readable(paths)]
+    def texts(paths: Iterable[Path]) -> list[faults.Text]:
+        return [faults.Text(str(file.path), file.text) for file in files.readable(paths)]
 
-    for kept in client_files.readable(client_files.with_secrets(environ)):
-        if kept.open_to_others and client_faults.holds_secret(kept.text):
+    for kept in files.readable(files.with_secrets(environ)):
+        if kept.open_to_others and faults.holds_secret(kept.text):
             yield Finding(
                 "fault", "clients", f"{kept.path} holds a password and can be read by others", f"chmod 600 {kept.path}"
             )
     base = loaded.config.index.url.rstrip("/").removesuffix("/simple")
     if not base:
         return
-    pdm = client_files.of_pdm(environ)
-    default = "".join(client_faults.stored_pdm_default(each.text) for each in texts([pdm] if pdm else []))
-    faults = [
-        *client_faults.pip_faults(texts(client_files.of_pip(environ)), environ, base),
-        *client_faults.uv_faults(texts(client_files.of_uv(environ)), environ, base),
+    pdm = files.of_pdm(environ)
+    default = "".join(faults.stored_pdm_default(each.text) for each in texts([pdm] if pdm else []))
+    found = [
+        *faults.pip_faults(texts(files.of_pip(environ)), environ, base),
+        *faults.uv_faults(texts(files.of_uv(environ)), environ, base),
     ]
     for folder in _repositories(loaded, start):
-        for file in texts(client_files.of_project(folder)):
-            faults += client_faults.project_faults(file, base, pdm_default=default)
-    for fault in faults:
+        for file in texts(files.of_project(folder)):
+            found += faults.project_faults(file, base, pdm_default=default)
+    for fault in found:
         yield Finding("fault" if fault.grave else "advice", "clients", f"{fault.where}: {fault.problem}", fault.remedy)
-    if not any(fault.grave for fault in faults):
+    if not any(fault.grave for fault in found):
         yield Finding("good", "clients", "no client here asks anybody else's index beside the configured one")
 
 

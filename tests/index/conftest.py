@@ -15,9 +15,9 @@ from tests.index.certificates import self_signed
 from tests.index.foreign import Home, Tools
 from tests.index.running import Server, Upstream
 
-from pinwheel.index.assembly import Setup, Stored, application, stored
 from pinwheel.index.policy import Policy
-from pinwheel.index.upstream import Upstreams
+from pinwheel.index.public.upstream import Upstreams
+from pinwheel.index.server.assembly import Setup, Stored, application, stored
 
 
 @pytest.fixture(scope="session")

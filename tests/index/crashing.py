@@ -17,9 +17,9 @@ from typing import Any
 
 from tests.index.running import Reply, call
 
-import pinwheel.index.app
-import pinwheel.index.engine  # noqa: F401
-from pinwheel.index.assembly import Setup, application
+import pinwheel.index.web.app
+import pinwheel.index.web.engine  # noqa: F401
+from pinwheel.index.server.assembly import Setup, application
 
 OURS = f"{os.sep}pinwheel{os.sep}"
 

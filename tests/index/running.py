@@ -28,9 +28,9 @@ from urllib.parse import urlsplit
 from tests import forked
 from tests.index.making import Made, form
 
-from pinwheel.index.access import new_token
-from pinwheel.index.assembly import now, stored
+from pinwheel.index.credentials.access import new_token
 from pinwheel.index.grants import granted
+from pinwheel.index.server.assembly import now, stored
 
 WITHIN_S = 30.0
 JSON = {"Accept": "application/vnd.pypi.simple.v1+json"}

@@ -20,8 +20,8 @@ from tests.index.making import wheel
 from tests.index.running import Server, Upstream, call, environment, upload
 from uv import find_uv_bin
 
-from pinwheel.index.assembly import Setup, application, now, stored
 from pinwheel.index.entries import Act
+from pinwheel.index.server.assembly import Setup, application, now, stored
 
 RESOLVER = "127.0.0.1"
 

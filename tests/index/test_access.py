@@ -15,11 +15,11 @@ from tests.index.making import wheel
 from tests.index.running import authorization, call, make_token, names, upload
 
 from pinwheel.errors import PinwheelError, UsageError
-from pinwheel.index.access import WRONG_BURST, Access, hashed, new_token
-from pinwheel.index.assembly import Stored, now
+from pinwheel.index.credentials.access import WRONG_BURST, Access, hashed, new_token
 from pinwheel.index.grants import granted
-from pinwheel.index.pages import JSON_V1
-from pinwheel.index.tokens import DatabaseTokens
+from pinwheel.index.server.assembly import Stored, now
+from pinwheel.index.simple.pages import JSON_V1
+from pinwheel.index.store.tokens import DatabaseTokens
 
 JSON = {"Accept": JSON_V1}
 READS = ("/", "/simple/", "/simple/acme/", "/packages/", "/acme/json", "/-/events", "/files/x/y")

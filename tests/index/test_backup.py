@@ -19,12 +19,12 @@ from tests.index.making import new_file, wheel
 from tests.index.running import JSON, environment, names, run_pinwheel
 
 from pinwheel.errors import PinwheelError
-from pinwheel.index.assembly import Stored, stored
-from pinwheel.index.backup import BLOBS, MANIFEST, write_backup
 from pinwheel.index.entries import Act
-from pinwheel.index.restoring import restore
-from pinwheel.index.storing import drop, recording
-from pinwheel.index.verifying import verify
+from pinwheel.index.server.assembly import Stored, stored
+from pinwheel.index.store.storing import drop, recording
+from pinwheel.index.upkeep.backup import BLOBS, MANIFEST, write_backup
+from pinwheel.index.upkeep.restoring import restore
+from pinwheel.index.upkeep.verifying import verify
 
 AT = "2024-02-03T04:05:06.000000Z"
 NOW_S = 2_000_000_000.0
@@ -243,9 +243,9 @@ def test_a_member_that_leads_elsewhere_is_not_written(index: Stored, tmp_path: P
 DIES = """
 import os, signal, sys
 from pathlib import Path
-from pinwheel.index import restoring
+from pinwheel.index.upkeep import restoring
 from pinwheel.index.entries import Act
-from pinwheel.index.restoring import restore
+from pinwheel.index.upkeep.restoring import restore
 
 restoring.BATCH_BLOBS = 2
 left = [int(sys.argv[3])]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pinwheel.index.blobs import Blobs, FolderBlobs
 from pinwheel.index.entries import NoSpace
+from pinwheel.index.store.blobs import Blobs, FolderBlobs
 
 BODY = b"immutable"
 SHA256 = hashlib.sha256(BODY).hexdigest()

@@ -15,10 +15,10 @@ from tests.index.running import JSON, Reply, Server, Upstream, call, make_token,
 from tests.index.test_installers import run, uv
 
 from pinwheel.errors import UsageError
-from pinwheel.index.assembly import Stored
 from pinwheel.index.channels import MAIN, Channels, declared
 from pinwheel.index.client import IndexClient
-from pinwheel.index.upstream import Upstreams
+from pinwheel.index.public.upstream import Upstreams
+from pinwheel.index.server.assembly import Stored
 
 CHANNELS = Channels({"prod": (), "staging": ("prod",), "everything": (MAIN,)})
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pinwheel.index.client_faults import ClientFault, Text, holds_secret, pip_faults, project_faults, uv_faults
-from pinwheel.index.client_settings import CLIENTS, Where, settings
+from pinwheel.index.installers.faults import ClientFault, Text, holds_secret, pip_faults, project_faults, uv_faults
+from pinwheel.index.installers.settings import CLIENTS, Where, settings
 
 BASE = "https://pypi.acme.example"
 WHERE = Where(f"{BASE}/simple/", f"{BASE}/legacy/")

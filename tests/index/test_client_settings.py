@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tests.index.running import Server, run_pinwheel
 
 from pinwheel.errors import UsageError
-from pinwheel.index.client_files import destination
-from pinwheel.index.client_settings import (
+from pinwheel.index.installers.files import destination
+from pinwheel.index.installers.settings import (
     CLIENTS,
     ClientFile,
     Disagreement,

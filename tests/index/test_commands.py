@@ -12,10 +12,10 @@ from tests.index import running
 from tests.index.making import wheel
 from tests.index.running import Server, Upstream, call, make_token, run_pinwheel, upload
 
-from pinwheel.index.assembly import Stored, stored
 from pinwheel.index.policy import Policy
-from pinwheel.index.started import Started
-from pinwheel.index.upstream import Upstreams
+from pinwheel.index.public.upstream import Upstreams
+from pinwheel.index.server.assembly import Stored, stored
+from pinwheel.index.server.started import Started
 
 # tokens
 

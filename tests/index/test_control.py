@@ -12,8 +12,8 @@ import pytest
 from tests.index.running import Reply, call, make_token
 
 from pinwheel.events import KINDS, OF_THE_INDEX, Event
-from pinwheel.index.assembly import Stored
-from pinwheel.index.leases import Leases
+from pinwheel.index.server.assembly import Stored
+from pinwheel.index.store.leases import Leases
 
 LEASE = {"owner": "ann@desk", "rollout": "r1", "ttl_s": 30}
 
@@ -288,7 +288,7 @@ def test_the_newest_attachment_wins_and_older_ones_stay(ask: Callable[..., Reply
 
 
 def test_an_attachment_keeps_its_blob(ask: Callable[..., Reply], index: Stored) -> None:
-    from pinwheel.index.sweeping import sweep
+    from pinwheel.index.upkeep.sweeping import sweep
 
     ask("PUT", "/-/attachments/shop/1.0/lock", b"body")
     assert sweep(index.records, index.blobs, index.temporary).orphans == 0

@@ -18,8 +18,8 @@ from tests.index.running import JSON, Upstream, call, make_token, names, run_pin
 from tests.index.test_cold_installs import Installer, pip, uv
 
 from pinwheel.errors import UsageError
-from pinwheel.index.assembly import Stored
-from pinwheel.index.cooldown import (
+from pinwheel.index.entries import FileEntry
+from pinwheel.index.public.cooldown import (
     Cooldown,
     Exempted,
     Exemption,
@@ -31,11 +31,11 @@ from pinwheel.index.cooldown import (
     verdict,
     visible,
 )
-from pinwheel.index.entries import FileEntry
-from pinwheel.index.listing import Listing, UpstreamFile
-from pinwheel.index.mirror import Mirror, NotOffered
-from pinwheel.index.sightings import Sighting, document, restored, seen
-from pinwheel.index.upstream import UpstreamClient, Upstreams
+from pinwheel.index.public.listing import Listing, UpstreamFile
+from pinwheel.index.public.mirror import Mirror, NotOffered
+from pinwheel.index.public.sightings import Sighting, document, restored, seen
+from pinwheel.index.public.upstream import UpstreamClient, Upstreams
+from pinwheel.index.server.assembly import Stored
 
 DAY_S = 86_400.0
 T0 = datetime.datetime(2026, 6, 1, tzinfo=datetime.UTC).timestamp()

@@ -23,9 +23,9 @@ from tests.index import crashing, running
 from tests.index.making import Made, form, wheel
 from tests.index.running import JSON, Server, call, environment, make_token, names
 
-from pinwheel.index.assembly import Stored, stored
-from pinwheel.index.sweeping import sweep
-from pinwheel.index.verifying import verify
+from pinwheel.index.server.assembly import Stored, stored
+from pinwheel.index.upkeep.sweeping import sweep
+from pinwheel.index.upkeep.verifying import verify
 
 ROOT = Path(__file__).resolve().parents[2]
 MOMENTS = ("upload.received", "blobs.put", "records.publish_all", "event_log.append", "answers.send")

@@ -13,9 +13,9 @@ from tests.index.making import wheel
 from tests.index.running import PINWHEEL, environment, make_token, run_pinwheel
 
 from pinwheel.errors import PinwheelError
-from pinwheel.index.assembly import stored
-from pinwheel.index.database import Database
 from pinwheel.index.entries import NoSpace
+from pinwheel.index.server.assembly import stored
+from pinwheel.index.store.database import Database
 
 TASKS = [
     ("index.serve", "--port", "0"),

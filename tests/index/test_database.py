@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pinwheel.index import database
-from pinwheel.index.database import Database, raised
 from pinwheel.index.entries import Busy
+from pinwheel.index.store import database
+from pinwheel.index.store.database import Database, raised
 
 
 def test_a_writer_that_waits_for_another_process_in_vain_is_told_that_the_database_is_busy(

@@ -11,9 +11,9 @@ from tests.index.making import form, sdist, wheel
 from tests.index.running import JSON, Reply, call, make_token, upload
 
 from pinwheel.events import KINDS, OF_THE_INDEX
-from pinwheel.index.assembly import Stored
 from pinwheel.index.channels import Channels
-from pinwheel.index.control import SCOPE_OF_EVENTS
+from pinwheel.index.server.assembly import Stored
+from pinwheel.index.web.control import SCOPE_OF_EVENTS
 
 ONE, SOURCE, TWO = wheel("acme", "1.0.0"), sdist("acme", "1.0.0"), wheel("acme", "2.0.0")
 Ask = Callable[..., Reply]

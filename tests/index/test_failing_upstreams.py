@@ -19,14 +19,14 @@ from tests.index import running
 from tests.index.making import wheel
 from tests.index.running import JSON, Server, Upstream, call, eventually, make_token, names, upload
 
-from pinwheel.index import breaker, mirror
-from pinwheel.index import upstream as upstreams
-from pinwheel.index.assembly import Stored
-from pinwheel.index.breaker import Breaker
-from pinwheel.index.flights import Flights
-from pinwheel.index.mirror import Mirror
-from pinwheel.index.upstream import OtherBytes, UpstreamClient, UpstreamFailed, Upstreams
-from pinwheel.index.worker import BLOCKING_THREADS
+from pinwheel.index.public import breaker, mirror
+from pinwheel.index.public import upstream as upstreams
+from pinwheel.index.public.breaker import Breaker
+from pinwheel.index.public.flights import Flights
+from pinwheel.index.public.mirror import Mirror
+from pinwheel.index.public.upstream import OtherBytes, UpstreamClient, UpstreamFailed, Upstreams
+from pinwheel.index.server.assembly import Stored
+from pinwheel.index.server.worker import BLOCKING_THREADS
 
 
 @pytest.fixture

@@ -16,14 +16,14 @@ from tests.index import running
 from tests.index.making import wheel
 from tests.index.running import Server, Upstream, call, make_token, run_pinwheel, upload
 
-from pinwheel.index import mirror
-from pinwheel.index.assembly import Stored, stored
-from pinwheel.index.attachments import DatabaseAttachments, StoredAttachment
 from pinwheel.index.entries import NoSpace
-from pinwheel.index.records import DatabaseRecords
-from pinwheel.index.storing import recording
-from pinwheel.index.upstream import UpstreamClient, Upstreams
-from pinwheel.index.verifying import verify
+from pinwheel.index.public import mirror
+from pinwheel.index.public.upstream import UpstreamClient, Upstreams
+from pinwheel.index.server.assembly import Stored, stored
+from pinwheel.index.store.attachments import DatabaseAttachments, StoredAttachment
+from pinwheel.index.store.records import DatabaseRecords
+from pinwheel.index.store.storing import recording
+from pinwheel.index.upkeep.verifying import verify
 
 PAGE_BYTES = 4096
 PADDING = 256 * 1024

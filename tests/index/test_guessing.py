@@ -13,7 +13,6 @@ import pytest
 from tests.index.making import wheel
 from tests.index.running import Server, authorization, environment, running
 
-
 GUESSER = """
 import base64, collections, http.client, json, sys
 host, port = sys.argv[1].split(":")

@@ -21,8 +21,8 @@ from tests.index.hostile import MEBIBYTE, Peak
 from tests.index.making import Made, form, metadata, new_file, wheel
 from tests.index.running import JSON, Server, authorization, eventually, make_token, names
 
-from pinwheel.index.assembly import Stored, stored
-from pinwheel.index.verifying import verify
+from pinwheel.index.server.assembly import Stored, stored
+from pinwheel.index.upkeep.verifying import verify
 
 
 @contextlib.contextmanager

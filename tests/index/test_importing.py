@@ -23,15 +23,15 @@ from tests.index.making import Made, sdist, wheel
 from tests.index.running import JSON, environment, eventually, names, run_pinwheel
 
 from pinwheel.archive import Limits
-from pinwheel.index import importing
-from pinwheel.index.admission import Admitted, judge_file
-from pinwheel.index.assembly import Stored, now, stored
-from pinwheel.index.blobs import FolderBlobs
 from pinwheel.index.entries import Act, NewFile, NoSpace, Outcome
-from pinwheel.index.importing import Imported, Seen, batches, distributions, import_all, project_of
-from pinwheel.index.records import DatabaseRecords
-from pinwheel.index.sweeping import sweep
-from pinwheel.index.verifying import verify
+from pinwheel.index.intake import importing
+from pinwheel.index.intake.admission import Admitted, judge_file
+from pinwheel.index.intake.importing import Imported, Seen, batches, distributions, import_all, project_of
+from pinwheel.index.server.assembly import Stored, now, stored
+from pinwheel.index.store.blobs import FolderBlobs
+from pinwheel.index.store.records import DatabaseRecords
+from pinwheel.index.upkeep.sweeping import sweep
+from pinwheel.index.upkeep.verifying import verify
 
 
 @pytest.fixture
@@ -223,8 +223,8 @@ def test_blobs_are_on_disk_before_the_one_commit_of_their_records(
 DIES = """
 import os, signal, sys
 from pathlib import Path
-from pinwheel.index import importing
-from pinwheel.index.assembly import stored
+from pinwheel.index.intake import importing
+from pinwheel.index.server.assembly import stored
 from pinwheel.index.commands.takeover import take_over
 
 importing.BATCH_FILES = 4
@@ -306,8 +306,8 @@ def test_what_is_no_folder_is_one_clear_error(packages: Path, tmp_path: Path, na
 IMPORTS = """
 import sys
 from pathlib import Path
-from pinwheel.index import importing
-from pinwheel.index.assembly import stored
+from pinwheel.index.intake import importing
+from pinwheel.index.server.assembly import stored
 from pinwheel.index.commands.takeover import take_over
 
 importing.BATCH_FILES = 25

@@ -9,7 +9,7 @@ import pytest
 
 from pinwheel.index.answers import Answer
 from pinwheel.index.grants import Grant, Principal
-from pinwheel.index.kept import MOST_KEPT, Kept, KeptAnswers, keep, key_of
+from pinwheel.index.web.kept import MOST_KEPT, Kept, KeptAnswers, keep, key_of
 
 PAGE = Answer(200, (("Content-Type", "text/html"),), b"page", lasting=True)
 ANYBODY = Principal("anonymous", "anonymous", (Grant("read"),))

@@ -23,10 +23,10 @@ from tests.index.making import sdist, wheel
 
 from pinwheel import archive
 from pinwheel.archive import BadArchive, Limits
-from pinwheel.index import negotiation, pages
 from pinwheel.index.answers import Stop
 from pinwheel.index.entries import FileEntry, Project
-from pinwheel.index.upload import received
+from pinwheel.index.intake.upload import received
+from pinwheel.index.simple import negotiation, pages
 
 FILES_URL = "../../files/"
 MEDIA_TYPES = (pages.JSON_V1, pages.HTML_V1, pages.TEXT_HTML)

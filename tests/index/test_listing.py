@@ -8,10 +8,10 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pinwheel.index import pages
 from pinwheel.index.entries import Project
-from pinwheel.index.listing import Listing, read_page, readings
-from pinwheel.index.sightings import document, restored, seen
+from pinwheel.index.public.listing import Listing, read_page, readings
+from pinwheel.index.public.sightings import document, restored, seen
+from pinwheel.index.simple import pages
 
 TEXT = st.text(st.characters(), max_size=20)  # with lone surrogates, which JSON can say and UTF-8 cannot
 ANYTHING = st.recursive(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pinwheel.index.negotiation import byte_range, has_it, media_type, takes_gzip
-from pinwheel.index.pages import HTML_V1, JSON_V1, TEXT_HTML
+from pinwheel.index.simple.negotiation import byte_range, has_it, media_type, takes_gzip
+from pinwheel.index.simple.pages import HTML_V1, JSON_V1, TEXT_HTML
 
 PIP = f"{JSON_V1}, {HTML_V1};q=0.1, {TEXT_HTML};q=0.01"
 

@@ -22,8 +22,8 @@ from tests.index.making import Made, form, wheel
 from tests.index.running import JSON, Reply, Server, Upstream, authorization, eventually, names
 from tests.index.test_installers import pip_install, uv_install
 
-from pinwheel.index.assembly import stored
 from pinwheel.index.entries import Act
+from pinwheel.index.server.assembly import stored
 
 pytestmark = pytest.mark.slow  # needs nginx, which .ci/run installs
 

@@ -14,10 +14,10 @@ import pytest
 from tests.index.making import new_file, sdist, wheel
 from tests.index.running import WITHIN_S
 
-from pinwheel.index.assembly import Stored
 from pinwheel.index.channels import Channels
 from pinwheel.index.entries import STATUSES, Act, FileEntry
-from pinwheel.index.page_cache import PageCache
+from pinwheel.index.server.assembly import Stored
+from pinwheel.index.simple.page_cache import PageCache
 
 ACT = Act("2024-02-03T04:05:06.000000Z", "tester")
 

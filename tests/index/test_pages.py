@@ -11,10 +11,10 @@ import pytest
 from tests.index.making import sdist, wheel
 from tests.index.running import call, make_token, names, sha256, upload
 
-from pinwheel.index import pages
-from pinwheel.index.assembly import Setup, Stored, application
 from pinwheel.index.entries import FileEntry, Project
-from pinwheel.index.pages import HTML_V1, JSON_V1
+from pinwheel.index.server.assembly import Setup, Stored, application
+from pinwheel.index.simple import pages
+from pinwheel.index.simple.pages import HTML_V1, JSON_V1
 
 JSON = {"Accept": JSON_V1}
 

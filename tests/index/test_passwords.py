@@ -14,10 +14,10 @@ from tests.index import running
 from tests.index.running import authorization, call, make_token
 
 from pinwheel.errors import UsageError
-from pinwheel.index import passwords
-from pinwheel.index.assembly import Stored
-from pinwheel.index.passwords import ADDRESS_BURST, BURST, CHECKS, PACE_S, Passwords, read_htpasswd
-from pinwheel.index.rates import TooOften
+from pinwheel.index.credentials import passwords
+from pinwheel.index.credentials.passwords import ADDRESS_BURST, BURST, CHECKS, PACE_S, Passwords, read_htpasswd
+from pinwheel.index.credentials.rates import TooOften
+from pinwheel.index.server.assembly import Stored
 
 
 @pytest.fixture

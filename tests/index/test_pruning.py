@@ -12,14 +12,14 @@ import pytest
 from tests.index.making import new_file, wheel
 from tests.index.running import make_token, run_pinwheel, upload
 
-from pinwheel.index.assembly import Stored, now
-from pinwheel.index.attachments import StoredAttachment
-from pinwheel.index.curating import Curator
 from pinwheel.index.entries import Act
-from pinwheel.index.pruning import Ground, plan, prune
-from pinwheel.index.retention import DAY_S, Rules
-from pinwheel.index.storing import recording
-from pinwheel.index.verifying import verify
+from pinwheel.index.server.assembly import Stored, now
+from pinwheel.index.store.attachments import StoredAttachment
+from pinwheel.index.store.curating import Curator
+from pinwheel.index.store.storing import recording
+from pinwheel.index.upkeep.pruning import Ground, plan, prune
+from pinwheel.index.upkeep.retention import DAY_S, Rules
+from pinwheel.index.upkeep.verifying import verify
 
 ACT = Act("2024-02-03T04:05:06.000000Z", "ann")
 NEWEST = Rules(releases=1)

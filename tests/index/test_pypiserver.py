@@ -13,7 +13,7 @@ import pytest
 from tests.index.making import sdist, wheel
 from tests.index.running import authorization, call, make_token, upload
 
-from pinwheel.index.assembly import Stored
+from pinwheel.index.server.assembly import Stored
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ import pytest
 from tests.index.making import new_file, wheel
 
 from pinwheel.errors import PinwheelError
-from pinwheel.index.assembly import Stored, stored
 from pinwheel.index.channels import EVERY_FILE
 from pinwheel.index.entries import Act, AlreadyThere, Published, Standing, Taken
-from pinwheel.index.records import Records
+from pinwheel.index.server.assembly import Stored, stored
+from pinwheel.index.store.records import Records
 
 ACT = Act("2024-02-03T04:05:06.000000Z", "tester")
 

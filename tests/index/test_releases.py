@@ -14,7 +14,6 @@ import pytest
 from tests.index.making import new_file, sdist, wheel
 from tests.index.running import environment
 
-from pinwheel.index.assembly import Stored
 from pinwheel.index.channels import EVERY_FILE, MAIN
 from pinwheel.index.entries import (
     Act,
@@ -28,16 +27,17 @@ from pinwheel.index.entries import (
     Standing,
     Taken,
 )
-from pinwheel.index.releases import Releases
+from pinwheel.index.server.assembly import Stored
+from pinwheel.index.store.releases import Releases
 
 ACT = Act("2024-02-03T04:05:06.000000Z", "ann")
 PROD = frozenset({"prod"})
 REMOVAL = """
 import os, signal, sys
 from pathlib import Path
-from pinwheel.index import event_log
-from pinwheel.index.assembly import now, stored
-from pinwheel.index.curating import Curator
+from pinwheel.index.store import event_log
+from pinwheel.index.server.assembly import now, stored
+from pinwheel.index.store.curating import Curator
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)

@@ -16,15 +16,15 @@ from tests.index import running
 from tests.index.making import Made, new_file, wheel
 
 from pinwheel.errors import UsageError
-from pinwheel.index.assembly import Stored, stored, tree_of
-from pinwheel.index.backup import write_backup
 from pinwheel.index.channels import Channels
 from pinwheel.index.entries import Act
-from pinwheel.index.outbox import DatabaseOutbox
-from pinwheel.index.page_cache import PageCache
-from pinwheel.index.rendering import Renderer
-from pinwheel.index.restoring import restore
-from pinwheel.index.static_tree import StaticTree
+from pinwheel.index.server.assembly import Stored, stored, tree_of
+from pinwheel.index.simple.page_cache import PageCache
+from pinwheel.index.simple.rendering import Renderer
+from pinwheel.index.simple.static_tree import StaticTree
+from pinwheel.index.store.outbox import DatabaseOutbox
+from pinwheel.index.upkeep.backup import write_backup
+from pinwheel.index.upkeep.restoring import restore
 
 ACT = Act("2024-01-02T03:04:05.000000Z", "tester")
 CHANNELS = Channels({"prod": ()})

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.version import Version
 
-from pinwheel.index.retention import (
+from pinwheel.index.upkeep.retention import (
     DAY_S,
     Dated,
     Deployment,

@@ -12,7 +12,7 @@ import pytest
 from tests.index.making import Made, sdist, wheel
 from tests.index.running import Reply, Server
 
-from pinwheel.index.pages import HTML_V1, JSON_V1, TEXT_HTML
+from pinwheel.index.simple.pages import HTML_V1, JSON_V1, TEXT_HTML
 
 FORMS = {  # what is asked for, and the Content-Type that comes
     "": f"{TEXT_HTML}; charset=utf-8",

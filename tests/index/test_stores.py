@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from tests.index.making import new_file, wheel
 
-from pinwheel.index import database
-from pinwheel.index.assembly import Stored, stored
-from pinwheel.index.attachments import Attachments, StoredAttachment
 from pinwheel.index.entries import Busy
-from pinwheel.index.event_log import EventLog
 from pinwheel.index.grants import Grant
-from pinwheel.index.leases import Leases
-from pinwheel.index.tokens import Token, Tokens
+from pinwheel.index.server.assembly import Stored, stored
+from pinwheel.index.store import database
+from pinwheel.index.store.attachments import Attachments, StoredAttachment
+from pinwheel.index.store.event_log import EventLog
+from pinwheel.index.store.leases import Leases
+from pinwheel.index.store.tokens import Token, Tokens
 
 AT = "2024-02-03T04:05:06.000000Z"
 CI = Token("ci", "c" * 64, (Grant("read"), Grant("upload", ("acme-*", "beta"), ("prod-*",))), AT, 2000.0)

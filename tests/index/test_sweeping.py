@@ -9,15 +9,15 @@ from pathlib import Path
 from tests.index.making import new_file, wheel
 from tests.index.running import environment
 
-from pinwheel.index.assembly import Stored
-from pinwheel.index.disk import scratch_file, scratch_folder, sweep_scratch
-from pinwheel.index.storing import recording
-from pinwheel.index.sweeping import sweep
+from pinwheel.index.server.assembly import Stored
+from pinwheel.index.store.disk import scratch_file, scratch_folder, sweep_scratch
+from pinwheel.index.store.storing import recording
+from pinwheel.index.upkeep.sweeping import sweep
 
 DIES = """
 import os, signal, sys
 from pathlib import Path
-from pinwheel.index.disk import scratch_file, scratch_folder
+from pinwheel.index.store.disk import scratch_file, scratch_folder
 with scratch_file(Path(sys.argv[1]), "upload") as file, scratch_folder(Path(sys.argv[1]), "import") as folder:
     file.write(b"half")
     (folder / "half").write_bytes(b"half")

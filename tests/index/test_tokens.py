@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import pytest
 
-from pinwheel.index.assembly import Stored, stamp
+from pinwheel.index.credentials.last_use import LastUse
 from pinwheel.index.entries import NoSpace
 from pinwheel.index.grants import Grant, granted
-from pinwheel.index.last_use import LastUse
-from pinwheel.index.tokens import Token, Tokens
+from pinwheel.index.server.assembly import Stored, stamp
+from pinwheel.index.store.tokens import Token, Tokens
 
 CI = Token("ci", "hash-1", granted(["read", "upload:acme-*", "upload:shop", "deploy@prod-*"]), "2024-01-01T00:00:00Z")
 EARLY, LATE = "2024-02-03T04:05:06.000000Z", "2024-02-03T04:06:06.000000Z"

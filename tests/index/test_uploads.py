@@ -18,10 +18,10 @@ import pytest
 from tests.index.making import Made, form, sdist, wheel
 from tests.index.running import Server, authorization, call, make_token, names, upload
 
-from pinwheel.index import database
-from pinwheel.index import upload as uploading
-from pinwheel.index.assembly import Stored
-from pinwheel.index.pages import JSON_V1
+from pinwheel.index.intake import upload as uploading
+from pinwheel.index.server.assembly import Stored
+from pinwheel.index.simple.pages import JSON_V1
+from pinwheel.index.store import database
 
 JSON = {"Accept": JSON_V1}
 

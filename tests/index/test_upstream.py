@@ -17,11 +17,11 @@ from tests.index.making import sdist, wheel
 from tests.index.running import JSON, Upstream, call, make_token, names, upload
 
 from pinwheel.errors import UsageError
-from pinwheel.index import mirror
-from pinwheel.index.assembly import Stored
 from pinwheel.index.entries import Act
-from pinwheel.index.listing import read_page, readings
-from pinwheel.index.upstream import UpstreamClient, Upstreams, from_pip, named, shown
+from pinwheel.index.public import mirror
+from pinwheel.index.public.listing import read_page, readings
+from pinwheel.index.public.upstream import UpstreamClient, Upstreams, from_pip, named, shown
+from pinwheel.index.server.assembly import Stored
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from tests.index.making import wheel
 from tests.index.running import call, make_token, run_pinwheel, upload
 
 from pinwheel.archive import Limits
-from pinwheel.index.assembly import Stored
-from pinwheel.index.verifying import repaired, verify, verify_database
+from pinwheel.index.server.assembly import Stored
+from pinwheel.index.upkeep.verifying import repaired, verify, verify_database
 
 
 def test_verify_names_what_is_missing_and_what_is_damaged(app: Callable[..., Any], index: Stored) -> None:

@@ -12,15 +12,15 @@ from tests.index import running
 from tests.index.making import Made, new_file, wheel
 from tests.index.running import JSON, eventually, run_pinwheel
 
-from pinwheel.index.assembly import Stored
 from pinwheel.index.channels import Channels
 from pinwheel.index.entries import Act
-from pinwheel.index.outbox import DatabaseOutbox
-from pinwheel.index.page_cache import PageCache
-from pinwheel.index.rendering import Renderer
-from pinwheel.index.static_tree import StaticTree
-from pinwheel.index.storing import recording
-from pinwheel.index.verifying_pages import verify_pages
+from pinwheel.index.server.assembly import Stored
+from pinwheel.index.simple.page_cache import PageCache
+from pinwheel.index.simple.rendering import Renderer
+from pinwheel.index.simple.static_tree import StaticTree
+from pinwheel.index.store.outbox import DatabaseOutbox
+from pinwheel.index.store.storing import recording
+from pinwheel.index.upkeep.verifying_pages import verify_pages
 
 ACT = Act("2024-01-02T03:04:05.000000Z", "tester")
 ACME, OTHER = wheel("acme"), wheel("other")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pinwheel.index import warm
-from pinwheel.index.blobs import FolderBlobs
-from pinwheel.index.warm import WarmBlobs
+from pinwheel.index.simple import warm
+from pinwheel.index.simple.warm import WarmBlobs
+from pinwheel.index.store.blobs import FolderBlobs
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from pinwheel.archive import Limits
 from pinwheel.index.channels import Channels
-from pinwheel.index.cooldown import Cooldown
 from pinwheel.index.forwarded import Network
 from pinwheel.index.globs import matching
+from pinwheel.index.public.cooldown import Cooldown
 
 LARGEST_FILE_BYTES = 1024 * 1024 * 1024
 

@@ -41,9 +41,9 @@ def client(
     from pathlib import Path
 
     from pinwheel import config, console
-    from pinwheel.index import client_files
     from pinwheel.index.client import from_config
-    from pinwheel.index.client_settings import Where, settings
+    from pinwheel.index.installers import files
+    from pinwheel.index.installers.settings import Where, settings
 
     loaded = config.load()
     index = from_config(loaded)
@@ -52,21 +52,21 @@ def client(
     token = config.token(loaded) if credential else ""
     made = settings(client, where, token)
     folder = Path(write).absolute() if isinstance(write, str) else None
-    paths = {file.path: client_files.destination(file, folder, os.environ) for file in made.files}
+    paths = {file.path: files.destination(file, folder, os.environ) for file in made.files}
     changed: dict[str, bool] = {}
     if write:
         # all are joined before any is written
-        pending = [client_files.prepare(file, paths[file.path]) for file in made.files]
+        pending = [files.prepare(file, paths[file.path]) for file in made.files]
         for one in pending:
             if one.changed:
-                client_files.write(one)
+                files.write(one)
             changed[str(one.path)] = one.changed
 
     def masked(text: str) -> str:
         return text.replace(token, "********") if token else text
 
     if json:
-        files = [
+        shown = [
             {
                 "path": str(paths[file.path]),
                 "secret": file.secret,
@@ -76,7 +76,7 @@ def client(
             for file in made.files
         ]
         told = {"environment": dict(made.environment), "notes": list(made.notes)}
-        console.document({"client": client, "index": where.simple, "files": files, **told})
+        console.document({"client": client, "index": where.simple, "files": shown, **told})
         return
     for file in made.files:
         path = paths[file.path]

@@ -34,8 +34,8 @@ def backup(_context: Any, file: str, data: str = DATA, json: bool = False) -> No
     from pathlib import Path
 
     from pinwheel import console
-    from pinwheel.index.assembly import now, stored
-    from pinwheel.index.backup import write_backup
+    from pinwheel.index.server.assembly import now, stored
+    from pinwheel.index.upkeep.backup import write_backup
 
     index = stored(Path(data))
     try:
@@ -90,8 +90,8 @@ def restore(_context: Any, file: str, data: str = DATA, private: Any = None, jso
     from packaging.utils import canonicalize_name, is_normalized_name
 
     from pinwheel import console
-    from pinwheel.index.assembly import stamp
-    from pinwheel.index.restoring import restore as make
+    from pinwheel.index.server.assembly import stamp
+    from pinwheel.index.upkeep.restoring import restore as make
 
     names = tuple(map(canonicalize_name, private or ()))
     for name in names:
@@ -147,11 +147,11 @@ def prune(_context: Any, data: str = DATA, dry_run: bool = False, json: bool = F
     from pathlib import Path
 
     from pinwheel import config, console
-    from pinwheel.index.assembly import now, stored
-    from pinwheel.index.curating import Curator
-    from pinwheel.index.pruning import Ground, plan
-    from pinwheel.index.pruning import prune as carry_out
-    from pinwheel.index.retention import Rules
+    from pinwheel.index.server.assembly import now, stored
+    from pinwheel.index.store.curating import Curator
+    from pinwheel.index.upkeep.pruning import Ground, plan
+    from pinwheel.index.upkeep.pruning import prune as carry_out
+    from pinwheel.index.upkeep.retention import Rules
 
     loaded = config.load()
     retention = loaded.config.index.retention

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from pinwheel.config import Loaded
     from pinwheel.index.channels import Channels
-    from pinwheel.index.cooldown import Cooldown
     from pinwheel.index.policy import Policy
+    from pinwheel.index.public.cooldown import Cooldown
 
 DATA = "pinwheel-index"
 DATA_HELP = f"the server's data folder (default: ./{DATA})"
@@ -61,7 +61,7 @@ def listed(text: str) -> list[str]:
 
 def cooldown(loaded: Loaded, flag: str) -> Cooldown:
     """The cool-down of pinwheel.toml, or of the flag where that is given. Raises `UsageError`."""
-    from pinwheel.index.cooldown import Cooldown, exemption
+    from pinwheel.index.public.cooldown import Cooldown, exemption
 
     index = loaded.config.index
     exemptions = tuple(

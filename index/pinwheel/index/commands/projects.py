@@ -82,12 +82,12 @@ def why(_context: Any, release: str, data: str = DATA, json: bool = False) -> No
     from packaging.utils import canonicalize_name
 
     from pinwheel import config, console, pin
-    from pinwheel.index.assembly import stored
     from pinwheel.index.commands.options import cooldown
-    from pinwheel.index.mirror import kept
-    from pinwheel.index.origin import explain, of_version, owner
     from pinwheel.index.policy import Policy
-    from pinwheel.index.started import Started, last_start
+    from pinwheel.index.public.mirror import kept
+    from pinwheel.index.public.origin import explain, of_version, owner
+    from pinwheel.index.server.assembly import stored
+    from pinwheel.index.server.started import Started, last_start
 
     text, version = pin.parse(release) if "=" in release else (release, None)
     name = canonicalize_name(text)

@@ -73,13 +73,13 @@ def serve(
     from pathlib import Path
 
     from pinwheel import config
-    from pinwheel.index.access_log import STDOUT, AccessLog
-    from pinwheel.index.assembly import Setup, now, stored, tree_of, watched
-    from pinwheel.index.passwords import read_htpasswd
-    from pinwheel.index.serve import Given, working
-    from pinwheel.index.serve import serve as run
-    from pinwheel.index.started import Started
-    from pinwheel.index.upstream import named, shown
+    from pinwheel.index.credentials.passwords import read_htpasswd
+    from pinwheel.index.public.upstream import named, shown
+    from pinwheel.index.server.access_log import STDOUT, AccessLog
+    from pinwheel.index.server.assembly import Setup, now, stored, tree_of, watched
+    from pinwheel.index.server.serve import Given, working
+    from pinwheel.index.server.serve import serve as run
+    from pinwheel.index.server.started import Started
 
     if not 0 <= port <= 65535:
         raise UsageError(f"{port} is no port", remedy="--port takes 0 to 65535")
@@ -116,8 +116,8 @@ def serve(
     def worker(given: Given) -> None:
         import threading
 
-        from pinwheel.index.watching import Watched
-        from pinwheel.index.worker import work
+        from pinwheel.index.server.watching import Watched
+        from pinwheel.index.server.worker import work
 
         def made() -> Watched:
             app = watched(setup, access_log, lambda duty: threading.Thread(target=duty, daemon=True).start())
@@ -142,9 +142,9 @@ def serve(
 
 def _prepare(folder: Path, packages: Path | None) -> None:
     """What is done before the first request, while nobody else writes."""
-    from pinwheel.index.assembly import METRICS, stored
     from pinwheel.index.commands.takeover import take_over
-    from pinwheel.index.metrics import emptied
+    from pinwheel.index.server.assembly import METRICS, stored
+    from pinwheel.index.server.metrics import emptied
 
     index = stored(folder)
     try:

@@ -14,7 +14,7 @@ from pinwheel.index.commands.options import DATA, DATA_HELP, JSON_HELP
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pinwheel.index.assembly import Stored
+    from pinwheel.index.server.assembly import Stored
 
 MOST_TOLD = 20
 
@@ -57,7 +57,7 @@ def import_(_context: Any, folder: str, data: str = DATA, report: str = "", json
     from pathlib import Path
 
     from pinwheel import console
-    from pinwheel.index.assembly import stored
+    from pinwheel.index.server.assembly import stored
 
     if not Path(folder).is_dir():
         raise UsageError("there is no such folder", where=folder, remedy="name pypiserver's folder of packages")
@@ -76,8 +76,8 @@ def take_over(index: Stored, folder: Path) -> TakenOver:
     """Import the folder, showing how far it is, and sum up. Raises `NoSpace`."""
     from pinwheel import console
     from pinwheel.archive import Limits
-    from pinwheel.index.assembly import now
-    from pinwheel.index.importing import distributions, import_all
+    from pinwheel.index.intake.importing import distributions, import_all
+    from pinwheel.index.server.assembly import now
 
     found = distributions(folder)
     counts = {"published": 0, "known": 0}

@@ -45,10 +45,10 @@ def token_create(
     from pathlib import Path
 
     from pinwheel import console
-    from pinwheel.index.access import new_token
-    from pinwheel.index.assembly import now, stored
+    from pinwheel.index.credentials.access import new_token
     from pinwheel.index.globs import checked
     from pinwheel.index.grants import granted
+    from pinwheel.index.server.assembly import now, stored
 
     secret, token = new_token(
         name,
@@ -80,7 +80,7 @@ def token_list(_context: Any, data: str = DATA, json: bool = False) -> None:
     from pathlib import Path
 
     from pinwheel import console
-    from pinwheel.index.assembly import stamp, stored
+    from pinwheel.index.server.assembly import stamp, stored
 
     index = stored(Path(data))
     try:
@@ -141,8 +141,8 @@ def token_rotate(_context: Any, name: str, keep: str = "", data: str = DATA) -> 
     from pathlib import Path
 
     from pinwheel import console
-    from pinwheel.index.access import hashed, new_secret
-    from pinwheel.index.assembly import now, stored
+    from pinwheel.index.credentials.access import hashed, new_secret
+    from pinwheel.index.server.assembly import now, stored
 
     secret = new_secret()
     old_until = time.time() + (duration_s(keep, "--keep") if keep else 0.0)
@@ -166,7 +166,7 @@ def token_revoke(_context: Any, name: str, data: str = DATA) -> None:
     from pathlib import Path
 
     from pinwheel.console import say
-    from pinwheel.index.assembly import now, stored
+    from pinwheel.index.server.assembly import now, stored
 
     index = stored(Path(data))
     try:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from pinwheel.index.assembly import Stored
-    from pinwheel.index.verifying_pages import Compared
+    from pinwheel.index.server.assembly import Stored
+    from pinwheel.index.upkeep.verifying_pages import Compared
 
 
 @task(
@@ -40,7 +40,7 @@ def verify(_context: Any, data: str = DATA, static: str = "", repair: bool = Fal
     from pathlib import Path
 
     from pinwheel import console
-    from pinwheel.index.assembly import stored
+    from pinwheel.index.server.assembly import stored
 
     if static and not Path(static).is_dir():
         raise UsageError("there is no such folder", where=f"--static {static}", remedy="name the one of index.serve")
@@ -72,9 +72,9 @@ def verify(_context: Any, data: str = DATA, static: str = "", repair: bool = Fal
 def _of_data(index: Stored, checked: int, *, repair: bool) -> Iterator[Compared]:
     from pinwheel import console
     from pinwheel.archive import Limits
-    from pinwheel.index.database import DATABASE
-    from pinwheel.index.verifying import repaired, verify_database
-    from pinwheel.index.verifying import verify as compare
+    from pinwheel.index.store.database import DATABASE
+    from pinwheel.index.upkeep.verifying import repaired, verify_database
+    from pinwheel.index.upkeep.verifying import verify as compare
 
     with console.counted("verifying", checked, "blobs") as progress:
         blobs = compare(index.records, index.blobs, lambda _bytes: progress.advance())
@@ -84,11 +84,11 @@ def _of_data(index: Stored, checked: int, *, repair: bool) -> Iterator[Compared]
 
 def _of_pages(index: Stored, static: Path, *, repair: bool) -> Iterator[Compared]:
     from pinwheel import config
-    from pinwheel.index.assembly import tree_of
     from pinwheel.index.commands.options import channels_of
-    from pinwheel.index.outbox import DatabaseOutbox
-    from pinwheel.index.page_cache import PageCache
-    from pinwheel.index.verifying_pages import verify_pages
+    from pinwheel.index.server.assembly import tree_of
+    from pinwheel.index.simple.page_cache import PageCache
+    from pinwheel.index.store.outbox import DatabaseOutbox
+    from pinwheel.index.upkeep.verifying_pages import verify_pages
 
     channels = channels_of(config.load())
     cache = PageCache(index.records, channels)

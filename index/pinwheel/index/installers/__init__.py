@@ -1,0 +1,1 @@
+"""The configuration of pip, uv and the others that install from an index."""

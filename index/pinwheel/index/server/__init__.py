@@ -1,0 +1,1 @@
+"""The processes that serve: sockets, workers, logs, metrics, and how the parts are put together."""

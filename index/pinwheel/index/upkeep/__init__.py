@@ -1,0 +1,1 @@
+"""What is done to an index now and then: backup, restore, verify, sweep, prune."""
