@@ -56,6 +56,7 @@ HOMES = {
         *("cli", "packaging.commands", "deploy.commands", "index.commands"),
         *(f"index.commands.{name}" for name in ("serving", "tokens", "projects", "clients")),
         *(f"index.commands.{name}" for name in ("folder", "takeover", "verification", "releases")),
+        *(f"packaging.commands.{name}" for name in ("options", "building", "releasing", "locking", "proving")),
     },
     "pydantic": {"config"},
     "rich": {"console", "demo"},
@@ -173,7 +174,7 @@ def test_the_core_knows_nothing_of_the_client() -> None:
 
 def test_nobody_imports_commands_but_the_command_line() -> None:
     users = {name for name, targets in INTERNAL.items() for target in targets if ".commands" in target}
-    assert users <= {"cli", *(name for name in MODULES if name.startswith("index.commands"))}
+    assert users <= {"cli", *(name for name in MODULES if ".commands" in name)}
 
 
 @pytest.mark.parametrize("library", sorted(HOMES))

@@ -1,0 +1,15 @@
+"""The tasks `packaging.*`: what they are called, what they take, what they print."""
+
+from __future__ import annotations
+
+from invoke import Collection
+
+from pinwheel.packaging.commands.building import build, check
+from pinwheel.packaging.commands.locking import lock
+from pinwheel.packaging.commands.proving import explain
+from pinwheel.packaging.commands.releasing import plan, publish, release
+
+
+def collection() -> Collection:
+    """The tasks named `packaging.…`."""
+    return Collection("packaging", build, check, publish, release, lock, plan, explain)

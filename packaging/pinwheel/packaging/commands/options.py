@@ -1,0 +1,113 @@
+"""What the tasks of packaging have in common: the help of their flags, what they work with, how they end."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from invoke import Exit
+
+from pinwheel.errors import PinwheelError, UsageError, describe
+
+if TYPE_CHECKING:
+    from pinwheel import config
+    from pinwheel.index.client import IndexClient
+    from pinwheel.packaging.inspection import Finding
+    from pinwheel.packaging.release import Tools
+    from pinwheel.packaging.work import Failure
+
+SELECTION = {
+    "name": "PROJECT: one of pinwheel.toml (may be repeated; default: none)",
+    "repo": "any git repository: a path, or an address that git can clone (default: none)",
+    "ref": "a tag, or a full commit id (default: the tag of the newest version)",
+    "subdirectory": "the folder of the repository that holds pyproject.toml (default: its top)",
+}
+FILES = {"file": "PATH of a wheel or an sdist (may be repeated; at least one is needed)"}
+REF_TO_BUILD = {"ref": "a tag, a branch, or a full commit id (default: the tag of the newest version)"}
+OUT = {"out": "the folder for the files; made when it is not there (default: dist)"}
+ALL = {"all": "every project of pinwheel.toml (default: only those selected)"}
+ALL_OF_PLAN = {"all": "every project of pinwheel.toml (default, unless --name or --repo selects)"}
+JSON = {"json": "print one JSON document (default: text for people)"}
+
+
+def client_of(loaded: config.Loaded) -> IndexClient:
+    from pinwheel.index.client import from_config
+
+    return from_config(loaded)
+
+
+def tools_of(loaded: config.Loaded, report: Any = None) -> Tools:
+    """Everything that releasing works with, for the index of the configuration."""
+    import os
+    from pathlib import Path
+
+    from pinwheel import config, console, ledger
+    from pinwheel.packaging.release import Tools
+    from pinwheel.packaging.resolver import Resolver
+    from pinwheel.packaging.upload import twine_to
+
+    client = client_of(loaded)
+    token = config.token(loaded)
+    named = loaded.config.packaging.cache
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    cache = loaded.path(named) if named else Path(base) / "pinwheel"
+    ca_file = str(loaded.path(loaded.config.index.ca_file)) if loaded.config.index.ca_file else ""
+    return Tools(
+        index=client,
+        upload=twine_to(client.url, token, ca_file),
+        events=ledger.Ledger(client, ledger.default_spool(os.environ, client.url)),
+        resolver=Resolver(client.simple_url(), token, ca_file, cache / "uv"),
+        cache=cache,
+        report=report or (lambda who, what: console.say(f"{who}: {what}")),
+    )
+
+
+def paths_of(files: Sequence[str] | None) -> list[Any]:
+    """The files named by --file. Raises `UsageError` for none, and for one that is not there."""
+    from pathlib import Path
+
+    if not files:
+        raise UsageError("no file is named", remedy="--file PATH, as often as there are files")
+    paths = [Path(each) for each in files]
+    for path in paths:
+        if not path.is_file():
+            raise UsageError("there is no such file", where=str(path), remedy="`pinwheel packaging.build` makes files")
+    return paths
+
+
+def show(findings: Any) -> None:
+    from pinwheel import console
+
+    for each in findings:
+        console.say(str(each))
+
+
+def finding_document(finding: Finding) -> dict[str, str]:
+    from dataclasses import asdict
+
+    return asdict(finding)
+
+
+@contextlib.contextmanager
+def error_as_document(key: str, json: bool) -> Iterator[None]:
+    """With `json`, print a document also when an error ends the task before it has a result; the error goes on."""
+    from pinwheel import console
+    from pinwheel.packaging.work import Failure
+
+    try:
+        yield
+    except PinwheelError as error:
+        if json:
+            console.document({key: [], "failures": [Failure("", error).document()]})
+        raise
+
+
+def stop_at(failures: Sequence[Failure]) -> None:
+    """Tell every failure, and exit 1 when there is one."""
+    from pinwheel import console
+
+    for each in failures:
+        console.say(f"{each.name}: {describe(each.error)}")
+    if failures:
+        raise Exit(code=PinwheelError.exit_code)
