@@ -203,6 +203,7 @@ def test_hosts_end_themselves_when_their_owner_was_killed(tmp_path: Path, eventu
         left.stop()  # their folder of sockets is still there
 
 
+@pytest.mark.slow
 def test_kept_hosts_stay_until_another_process_stops_them(tmp_path: Path) -> None:
     root = killed_owner(tmp_path / "lab", "keep")
     try:

@@ -218,6 +218,7 @@ def test_the_end_of_input_stops_and_cleans(host: BareHost, index: Index) -> None
     assert marked(MARK, host.root) == (), "uv has ended too"
 
 
+@pytest.mark.slow
 def test_a_tool_that_outlives_a_killed_runner_keeps_the_lock(host: BareHost, index: Index) -> None:
     """Else the next prepare would clean up what is still being written."""
     host.start_supervisor()
@@ -253,6 +254,7 @@ def test_bootstrap_makes_a_host_ready_and_a_second_one_changes_nothing(host: Bar
     assert pid in marked(MARK, host.root)
 
 
+@pytest.mark.slow
 def test_after_a_reboot_the_next_action_starts_supervisor(host: BareHost, index: Index) -> None:
     asked = {"index_url": index.url, "uv": index.file("uv"), "supervisor_requirements": index.requirement("supervisor")}
     host.ask("bootstrap", asked, supervisor_from="index")

@@ -87,6 +87,7 @@ def test_a_backup_of_a_serving_index_makes_the_same_index_elsewhere(tmp_path: Pa
         assert not index.records.is_private("later")
 
 
+@pytest.mark.slow
 def test_a_backup_holds_one_moment_whatever_is_published_and_removed_meanwhile(index: Stored, tmp_path: Path) -> None:
     publish(index, *(f"1.{number}" for number in range(20)))
     stop = threading.Event()
@@ -182,6 +183,7 @@ def test_a_backup_that_fails_leaves_nothing(index: Stored, tmp_path: Path) -> No
     assert list(index.temporary.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", [0, 100, 5_000, -2_000, -20_000])
 def test_a_backup_that_was_cut_is_refused_and_makes_no_index(index: Stored, tmp_path: Path, left: int) -> None:
     publish(index, *(f"1.{number}" for number in range(20)))

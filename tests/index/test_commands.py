@@ -64,6 +64,7 @@ def test_a_token_that_makes_no_sense_is_wrong_usage(tmp_path: Path, flags: tuple
     assert run_pinwheel("index.token-create", "x", *flags, "--data", str(tmp_path / "data")).returncode == 2
 
 
+@pytest.mark.slow
 def test_when_a_token_was_used_is_known_soon(tmp_path: Path) -> None:
     with running.running(tmp_path / "data", "--workers", "1") as server:
         token = server.token("seen", "read")

@@ -221,6 +221,7 @@ def test_readers_beside_a_writer_see_each_publication(index: Stored, cache: Page
         assert all(pool.map(published_and_seen, range(60)))
 
 
+@pytest.mark.slow
 def test_whatever_is_decided_in_any_order_every_page_is_as_if_it_were_made_anew(index: Stored) -> None:
     seed = random.randrange(2**32)
     print("seed", seed)  # noqa: T201 - pytest shows it when the test fails

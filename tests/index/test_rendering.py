@@ -264,6 +264,7 @@ def test_a_folder_within_the_data_folder_is_refused(tmp_path: Path) -> None:
     assert (done.returncode, "beside it" in done.stderr) == (2, True), done.stderr
 
 
+@pytest.mark.slow
 def test_the_server_keeps_the_tree_and_takes_in_what_others_change(tmp_path: Path) -> None:
     static = tmp_path / "static"
     with running.running(tmp_path / "data", "--static", str(static)) as server:

@@ -167,6 +167,7 @@ def test_a_request_that_does_not_end_holds_an_old_worker_no_longer_than_the_limi
         stuck.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nohup", [False, True], ids=["plain", "nohup"])
 def test_a_closed_terminal_ends_it_unless_it_was_started_with_nohup(tmp_path: Path, nohup: bool) -> None:
     ours, theirs = pty.openpty()

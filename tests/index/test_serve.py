@@ -71,6 +71,7 @@ def test_an_idle_connection_does_not_hold_up_the_end(tmp_path: Path) -> None:
         connection.close()
 
 
+@pytest.mark.slow
 def test_workers_do_not_outlive_a_killed_server(tmp_path: Path) -> None:
     with running.running(tmp_path / "data") as server:
         workers = server.workers()
@@ -158,6 +159,7 @@ def test_a_port_taken_by_something_that_speaks_no_http_is_said_to_be(tmp_path: P
     assert (done.returncode, f"port {port} is taken by another program" in done.stderr) == (1, True), done.stderr
 
 
+@pytest.mark.slow
 def test_of_two_servers_started_at_once_on_a_port_one_serves(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

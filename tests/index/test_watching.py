@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 from tests.index import running
@@ -71,6 +72,7 @@ def test_the_metrics_are_the_sums_of_all_workers(tmp_path: Path) -> None:
         assert found("pinwheel_disk_free_bytes") > 0
 
 
+@pytest.mark.slow
 def test_what_was_counted_outlives_a_restart(tmp_path: Path) -> None:
     with running.running(tmp_path / "data", "--workers", "1") as server:
         token = server.token("t", "read")
@@ -137,6 +139,7 @@ def test_each_request_is_a_line_without_secrets(tmp_path: Path) -> None:
     assert log.stat().st_mode & 0o007 == 0
 
 
+@pytest.mark.slow
 def test_a_log_that_was_renamed_is_begun_anew_on_sighup(tmp_path: Path) -> None:
     log, old = tmp_path / "access.log", tmp_path / "access.log.1"
     with running.running(tmp_path / "data", "--workers", "1", "--access-log", str(log)) as server:

@@ -201,6 +201,7 @@ def test_a_token_that_may_only_read_is_said_to_lack_the_scope(
     assert "Traceback" not in done.stderr + wrong.stderr
 
 
+@pytest.mark.slow
 def test_mistakes_end_with_one_clear_error_and_the_right_exit_code(
     index: RunningIndex, home: Path, make_repository: MakeRepository
 ) -> None:
