@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name
 from pypiserver.pkg_helpers import guess_pkgname_and_version
 from tests.index import running
 from tests.index.making import Made, sdist, wheel
-from tests.index.running import JSON, environment, eventually, names, run_pinwheel
+from tests.index.running import JSON, Upstream, environment, eventually, names, run_pinwheel
 
 from pinwheel.archive import Limits
 from pinwheel.index.entries import Act, NewFile, NoSpace, Outcome
@@ -149,6 +149,31 @@ def test_a_project_of_which_every_file_was_refused_is_private_all_the_same(index
     assert [name for name in ("acme", "broken", "old", "README", "hidden") if index.records.is_private(name)] == [
         *("acme", "broken", "old")
     ]
+
+
+def test_beside_a_running_server_no_name_of_the_folder_is_asked_for_outside_while_it_is_taken_over(
+    packages: Path, tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A public project of the same name must not be offered before the first file of the private one is committed."""
+    upstream.add(wheel("acme", "99.0"), wheel("late", "99.0"), wheel("old", "99.0"), wheel("public"))
+    (packages / wheel("late").filename).write_bytes(wheel("late").content)
+    heard: list[dict[str, int]] = []
+    put_all = FolderBlobs.put_all
+    flags = ("--upstream", upstream.url, "--anonymous-read")
+    with running.running(tmp_path / "data", *flags) as server, contextlib.closing(stored(server.folder)) as index:
+
+        def put(store: FolderBlobs, files: Mapping[str, Path]) -> None:
+            asked = ("acme", "late", "old", "public")
+            heard.append({name: server.ask("GET", f"/simple/{name}/").status for name in asked})
+            put_all(store, files)
+
+        monkeypatch.setattr(FolderBlobs, "put_all", put)
+        monkeypatch.setattr(importing, "BATCH_FILES", 1)
+        take_over(index, packages)
+        pages = {name: names(server.ask("GET", f"/simple/{name}/", headers=JSON)) for name in ("acme", "late")}
+    assert heard[0] == {"acme": 404, "late": 404, "old": 404, "public": 200}, "private, and nothing is published yet"
+    assert pages == {"acme": sorted([wheel("acme").filename, sdist("acme").filename]), "late": [wheel("late").filename]}
+    assert upstream.requests == ["/simple/public/"]
 
 
 @pytest.mark.parametrize(

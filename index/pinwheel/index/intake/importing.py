@@ -116,7 +116,8 @@ def import_all(
     limits: Limits,
     now: Callable[[], str],
 ) -> Iterator[Imported]:
-    """Publish what is not known of these files. Killed at any moment, it goes on where it was when it is run again.
+    """Publish what is not known of these files, whose projects are private before the first of them is published.
+    Killed at any moment, it goes on where it was when it is run again.
 
     The files are left as they are, and nothing done to them later touches what was published: each is copied through
     `temporary`, the blob store's own. Raises `NoSpace`.
@@ -128,6 +129,9 @@ def import_all(
             yield Imported(seen.path, "known")
         else:
             rest.append(seen)
+    # before anything else: whoever asked pypiserver for these must not be given a stranger's files, neither until
+    # theirs are published nor when they are refused
+    records.reserve(sorted({project_of(seen.path.name) for seen in rest} - {""}), now())
     # one folder for all: file systems give a new folder a place of its own, which costs more than the files in it
     with ThreadPoolExecutor(READERS) as readers, scratch_folder(temporary, "import") as scratch:
         for batch in batches(rest):
@@ -138,11 +142,7 @@ def import_all(
                 copy.unlink()
             outcomes = dict(zip(admitted, stored, strict=True))
             memory.remember((seen, admitted[seen].sha256) for seen, outcome in outcomes.items() if _is_known(outcome))
-            told = [_told(seen.path, each, outcomes.get(seen)) for seen, each in zip(batch, judged, strict=True)]
-            # whoever asked pypiserver for them must not be given a stranger's files now
-            if names := {project_of(each.path.name) for each in told if each.became == "refused"} - {""}:
-                records.reserve(sorted(names), now())
-            yield from told
+            yield from (_told(seen.path, each, outcomes.get(seen)) for seen, each in zip(batch, judged, strict=True))
 
 
 def project_of(filename: str) -> str:
