@@ -63,10 +63,13 @@ def test_no_task_shows_a_traceback_for_a_damaged_database(folder: Path, task: tu
         (sqlite3.SQLITE_CANTOPEN_ISDIR, PinwheelError, "opened for writing"),
         (sqlite3.SQLITE_CORRUPT_INDEX, PinwheelError, "damaged"),
         (sqlite3.SQLITE_FULL | 1 << 8, NoSpace, "full"),
+        (sqlite3.SQLITE_IOERR_FSYNC, PinwheelError, "cannot be read or written: no"),
+        (sqlite3.SQLITE_PROTOCOL, PinwheelError, "cannot be read or written: no"),
+        (sqlite3.SQLITE_ERROR, OperationalError, "no"),  # nonsense that we asked for
     ],
 )
 def test_the_extended_codes_of_sqlite_mean_what_the_plain_ones_mean(
-    folder: Path, code: int, kind: type[PinwheelError], said: str
+    folder: Path, code: int, kind: type[Exception], said: str
 ) -> None:
     error = sqlite3.OperationalError("no")
     error.sqlite_errorcode = code

@@ -52,6 +52,17 @@ def test_a_thread_that_waits_for_another_one_in_vain_is_told_the_same(
     ours.close()
 
 
+def test_who_waits_for_a_connection_in_vain_is_told_that_too_many_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUSY_S", 0.05)
+    monkeypatch.setattr(database, "MOST_CONNECTIONS", 1)
+    ours = Database(tmp_path / "index.sqlite")
+    with ours.reading(), pytest.raises(Busy, match="more than 1"), ours.reading():
+        pass
+    ours.close()
+
+
 def test_writers_of_several_threads_and_connections_lose_no_change(tmp_path: Path) -> None:
     places = [Database(tmp_path / "index.sqlite") for _ in range(2)]
 

@@ -81,7 +81,7 @@ def test_the_latest_use_is_remembered(tokens: Tokens) -> None:
 
 def test_uses_are_written_once_for_many_requests() -> None:
     written: list[Mapping[str, str]] = []
-    uses = LastUse(written.append, lambda: 0.0, stamp)
+    uses = LastUse(written.append, lambda: 0.0, stamp, print)
     for _ in range(100):
         uses.note("ci")
         uses.note("web")
@@ -99,7 +99,7 @@ def test_a_use_that_cannot_be_written_is_written_later() -> None:
             raise NoSpace("the disk is full")
         written.append(at)
 
-    uses = LastUse(write, lambda: 0.0, stamp)
+    uses = LastUse(write, lambda: 0.0, stamp, print)
     uses.note("ci")
     uses.write()
     uses.note("web")

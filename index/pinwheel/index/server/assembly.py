@@ -210,7 +210,7 @@ def _application(
     publisher = Publisher(open_folder.records, open_folder.blobs, now, changed)
     curator = Curator(open_folder.releases, open_folder.records, open_folder.blobs, now, changed)
     engine = Engine(open_folder.records, open_folder.releases, publisher, curator, open_folder.temporary, policy)
-    last_use = LastUse(open_folder.tokens.used, time.time, stamp)
+    last_use = LastUse(open_folder.tokens.used, time.time, stamp, log)
     beside(last_use.keep_writing)
     return IndexApp(
         cache=cache,

@@ -44,7 +44,7 @@ class Renderer:
         self._cache = cache
         self._tree = tree
         self._log = log
-        self._failing = ""
+        self._said: set[str] = set()
 
     def changed(self, project: str) -> None:
         """The project has just changed: readers shall see it as soon as its change is answered."""
@@ -61,8 +61,8 @@ class Renderer:
             self._tree.renewed(self._outbox.fill)
             while self._some_rendered():
                 pass
-            if self._failing and not self._outbox.pending(1):
-                self._failing = ""
+            if self._said and not self._outbox.pending(1):
+                self._said.clear()
 
     def _some_rendered(self) -> bool:
         """Render the next pages; whether more may be pending."""
@@ -121,14 +121,15 @@ class Renderer:
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
-        """What fails stays pending and is tried again in a second; the change itself has happened."""
+        """What fails stays pending and is tried again in a second; the change itself has happened. It is said once,
+        and again only when everything went well in between."""
         try:
             yield
         except (PinwheelError, OSError) as error:
             said = f"pages cannot be kept as files, and what a web server sends may be old: {error}"
-            if said != self._failing:
+            if said not in self._said:
                 self._log(said)
-            self._failing = said
+            self._said.add(said)
 
 
 def links_of(entry: FileEntry, blobs: FolderBlobs) -> dict[str, Path]:

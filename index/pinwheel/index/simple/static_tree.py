@@ -179,7 +179,7 @@ class StaticTree:
         """The files (sha256 and filename) that the project's page names now."""
         try:
             page = json.loads((self._folder / "simple" / project / "index.json").read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):  # what a damaged page named, `index.verify` finds
             return set()
         return {(each["hashes"]["sha256"], unquote(each["url"].rpartition("/")[2])) for each in page["files"]}
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, bindparam, create_engine, event, inspect, select
 from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import TimeoutError as NoConnection
 
 from pinwheel.errors import PinwheelError
 from pinwheel.index.entries import Busy, NoSpace
@@ -24,6 +25,7 @@ from pinwheel.index.store.tables import SCHEMA_VERSION, counters, meta, schema
 
 DATABASE = "index.sqlite"  # in a data folder, and in a backup of one
 BUSY_S = 20
+MOST_CONNECTIONS = 264
 TURN_S = 0.0005
 ASK_S = 0.05
 COUNTERS = ("files", "access", "events")
@@ -168,8 +170,9 @@ def _engine(path: Path) -> Engine:
     engine = create_engine(
         URL.create("sqlite", database=str(path)),
         connect_args={"timeout": BUSY_S, "check_same_thread": False},
-        pool_size=8,
-        max_overflow=256,
+        pool_size=min(8, MOST_CONNECTIONS),
+        max_overflow=max(0, MOST_CONNECTIONS - 8),
+        pool_timeout=BUSY_S,
     )
 
     @event.listens_for(engine, "connect")
@@ -241,4 +244,16 @@ def _translated(path: Path) -> Iterator[None]:
                 where=str(path),
                 remedy="work as the folder's owner, correct its permissions, or name another with --data",
             ) from error
+        if isinstance(reason, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR:  # that one is a fault of ours
+            raise PinwheelError(
+                f"the index's database cannot be read or written: {reason}",
+                where=str(path),
+                remedy="look for faults of the disk and its file system",
+            ) from error
         raise
+    except NoConnection as error:
+        raise Busy(
+            f"more than {MOST_CONNECTIONS} use the index's database at once",
+            where=str(path),
+            remedy="try again in a moment",
+        ) from error
