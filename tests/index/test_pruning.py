@@ -47,6 +47,16 @@ def event(number: int, kind: str, version: str, **about: str) -> dict[str, Any]:
     return {"id": f"{number:032x}", "at": at, "kind": kind, "version": version, "detail": detail} | named
 
 
+def lock(index: Stored, version: str, *pins: str) -> str:
+    """Attach a lock of these files to a version of acme. Returns its sha256."""
+    document = "".join(f'[[packages]]\nhashes = {{sha256 = "{each}"}}\n' for each in pins).encode()
+    sha256 = hashlib.sha256(document).hexdigest()
+    with recording(index.records, index.blobs, sha256):
+        index.blobs.put(document, sha256)
+        index.attachments.add("acme", version, StoredAttachment("pylock.toml", sha256, len(document), ACT.at), "ann")
+    return sha256
+
+
 def versions(index: Stored, project: str = "acme") -> list[str]:
     return [each.version for each in index.releases.of(project)]
 
@@ -72,12 +82,7 @@ def test_the_name_of_what_went_stays_taken(
 
 def test_what_is_promoted_or_deployed_or_pinned_stays(index: Stored, ground: Ground, curator: Curator) -> None:
     index.releases.promote("acme", "1.0", "prod", ACT)
-    lock = f'[[packages]]\nname = "library"\nhashes = {{sha256 = "{wheel("library", "1.0").sha256}"}}\n'.encode()
-    sha256 = hashlib.sha256(lock).hexdigest()
-    with recording(index.records, index.blobs, sha256):
-        index.blobs.put(lock, sha256)
-        index.attachments.add("acme", "1.2", StoredAttachment("pylock.toml", sha256, len(lock), ACT.at), "ann")
-    release = f"1.2-{sha256[:8]}"
+    release = f"1.2-{lock(index, '1.2', wheel('library', '1.0').sha256)[:8]}"
     index.events.add([event(1, "activated", "1.1"), event(2, "activated", "1.2", release=release)], "ci")
     made = plan(ground, NEWEST)
     assert [(each.project, each.version) for each in made.remove] == [("acme", "1.3")]
@@ -102,6 +107,26 @@ def test_what_is_deployed_after_the_plan_was_made_stays(index: Stored, ground: G
     assert next(pruning).version == "1.0"
     index.events.add([event(1, "rollout-started", "1.2")], "ci")
     assert [each.version for each in pruning if each.project == "acme"] == ["1.1", "1.3"]
+
+
+def test_what_is_deployed_right_before_its_removal_stays(index: Stored, ground: Ground) -> None:
+    """Between the last look and the transaction nothing may come in unseen: here while the curator reads its clock."""
+
+    def while_a_rollout_begins() -> str:
+        index.events.add([event(1, "rollout-started", "1.0")], "ci")
+        return now()
+
+    curator = Curator(index.releases, index.records, index.blobs, while_a_rollout_begins, lambda _project: None)
+    gone = [each.version for each in prune(ground, curator, NEWEST) if each.project == "acme"]
+    assert (gone, versions(index)) == (["1.1", "1.2", "1.3"], ["1.0", "1.4"])
+
+
+def test_what_a_lock_that_came_after_the_plan_pins_stays(index: Stored, ground: Ground, curator: Curator) -> None:
+    index.releases.promote("acme", "1.4", "prod", ACT)
+    pruning = prune(ground, curator, NEWEST)
+    assert next(pruning).version == "1.0"
+    lock(index, "1.4", wheel("acme", "1.2").sha256, wheel("library", "1.0").sha256)
+    assert [f"{each.project} {each.version}" for each in pruning] == ["acme 1.1", "acme 1.3"]
 
 
 def test_age_counts_from_the_newest_file(index: Stored, ground: Ground) -> None:

@@ -154,6 +154,19 @@ class NotThere:
     """There is no such release or project; nothing changed."""
 
 
+@dataclass(frozen=True, slots=True)
+class Position:
+    """The last event and the last attachment that there were when somebody looked."""
+
+    event: int
+    attachment: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overtaken:
+    """Something that may need the release was recorded since somebody looked; nothing changed."""
+
+
 Curated = Changed | AsBefore | NotThere
 
 Outcome = Published | AlreadyThere | Taken | Closed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pinwheel.index.entries import Act, Changed, Curated, Status
+from pinwheel.index.entries import Act, Changed, Curated, NotThere, Overtaken, Position, Status
 from pinwheel.index.store.blobs import Blobs
 from pinwheel.index.store.releases import Releases
 from pinwheel.index.store.storing import Needing, drop
@@ -39,22 +39,25 @@ class Curator:
 
     def remove(self, project: str, version: str, actor: str) -> Curated:
         """Take the release away: no file of it is there any more, or, killed before the commit, all of them are."""
-        return self._dropped(project, self._releases.remove(project, version, self._act(actor)))
+        outcome = self._releases.remove(project, version, self._act(actor))
+        self._drop(project, outcome)
+        return outcome
 
-    def prune(self, project: str, version: str, actor: str) -> Curated:
-        """The same, unless it is in a channel."""
-        return self._dropped(project, self._releases.prune(project, version, self._act(actor)))
+    def prune(self, project: str, version: str, actor: str, looked_at: Position) -> Changed | NotThere | Overtaken:
+        """The same, unless anything may have come to need it since `looked_at`."""
+        outcome = self._releases.prune(project, version, self._act(actor), looked_at)
+        self._drop(project, outcome)
+        return outcome
 
     def set_status(self, project: str, status: Status, reason: str, actor: str) -> Curated:
         return self._told(project, self._releases.set_status(project, status, reason, self._act(actor)))
 
-    def _dropped(self, project: str, outcome: Curated) -> Curated:
-        self._told(project, outcome)
+    def _drop(self, project: str, outcome: Curated | Overtaken) -> None:
         if isinstance(outcome, Changed):
+            self._changed(project)
             for entry in outcome.files:
                 metadata = [entry.core_metadata] if isinstance(entry.core_metadata, str) else []
                 drop(self._records, self._blobs, entry.sha256, *metadata)
-        return outcome
 
     def _act(self, actor: str) -> Act:
         return Act(self._now(), actor)

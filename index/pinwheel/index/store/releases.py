@@ -9,14 +9,27 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from packaging.utils import canonicalize_version
-from sqlalchemy import Connection, and_, select
+from sqlalchemy import Connection, and_, func, select
 
 from pinwheel.index.channels import MAIN
-from pinwheel.index.entries import Act, AsBefore, Changed, Curated, FileEntry, NotThere, Status
+from pinwheel.index.entries import (
+    Act,
+    AsBefore,
+    Changed,
+    Curated,
+    FileEntry,
+    NotThere,
+    Overtaken,
+    Position,
+    Status,
+)
 from pinwheel.index.store import event_log
 from pinwheel.index.store.database import Database, raised
 from pinwheel.index.store.records import entry_of, files_there, touch
-from pinwheel.index.store.tables import channel_files, files, projects, releases
+from pinwheel.index.store.tables import attachments, channel_files, events, files, projects, releases
+
+NEEDING = ("promoted", "rollout-started", "activated")
+"""The events after which a release may be needed that was not before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +69,11 @@ class Releases(Protocol):
     def remove(self, project: str, version: str, act: Act) -> Curated:
         """Take all files of the release away for good; their names stay taken."""
 
-    def prune(self, project: str, version: str, act: Act) -> Curated:
-        """The same, but nothing changes when one of them is in a channel."""
+    def position(self) -> Position:
+        """How far the ledger and the attachments go now: for `prune`, before looking what may go."""
+
+    def prune(self, project: str, version: str, act: Act, looked_at: Position) -> Changed | NotThere | Overtaken:
+        """The same, unless anything was promoted, deployed or attached since `looked_at`."""
 
     def set_status(self, project: str, status: Status, reason: str, act: Act) -> Curated:
         """Say how the project stands (PEP 792)."""
@@ -136,23 +152,22 @@ class DatabaseReleases:
             return found.changed(connection, "demoted", act, channel=channel)
 
     def remove(self, project: str, version: str, act: Act) -> Curated:
-        return self._remove(project, version, act, promoted_too=True)
-
-    def prune(self, project: str, version: str, act: Act) -> Curated:
-        return self._remove(project, version, act, promoted_too=False)
-
-    def _remove(self, project: str, version: str, act: Act, *, promoted_too: bool) -> Curated:
         with self._database.writing() as connection:
-            found = _Found.look(connection, project, version)
-            if found is None:
-                return NotThere()
-            in_channels = select(channel_files.c.file_id).where(channel_files.c.file_id.in_(found.file_ids))
-            if not promoted_too and connection.execute(in_channels).first() is not None:
-                return AsBefore()
-            connection.execute(channel_files.delete().where(channel_files.c.file_id.in_(found.file_ids)))
-            ours = files.update().where(files.c.id.in_(found.file_ids))
-            connection.execute(ours.values(removed_at=act.at, removed_by=act.actor))
-            return found.changed(connection, "removed", act)
+            return _removed(connection, project, version, act)
+
+    def position(self) -> Position:
+        with self._database.reading() as connection:
+            return _position(connection)
+
+    def prune(self, project: str, version: str, act: Act, looked_at: Position) -> Changed | NotThere | Overtaken:
+        with self._database.writing() as connection:
+            needing = select(events.c.serial).where(events.c.serial > looked_at.event, events.c.kind.in_(NEEDING))
+            if (
+                connection.execute(needing.limit(1)).first() is not None
+                or _position(connection).attachment != looked_at.attachment
+            ):
+                return Overtaken()
+            return _removed(connection, project, version, act)
 
     def set_status(self, project: str, status: Status, reason: str, act: Act) -> Curated:
         with self._database.writing() as connection:
@@ -168,6 +183,21 @@ class DatabaseReleases:
             detail = {"status": status, "reason": reason, "before": row.status}
             event_log.append(connection, [event_log.own("status", act, project, "", detail)])
             return Changed(serial)
+
+
+def _position(connection: Connection) -> Position:
+    last = (select(func.coalesce(func.max(each), 0)) for each in (events.c.serial, attachments.c.id))
+    return Position(*(connection.execute(each).scalar_one() for each in last))
+
+
+def _removed(connection: Connection, project: str, version: str, act: Act) -> Changed | NotThere:
+    found = _Found.look(connection, project, version)
+    if found is None:
+        return NotThere()
+    connection.execute(channel_files.delete().where(channel_files.c.file_id.in_(found.file_ids)))
+    ours = files.update().where(files.c.id.in_(found.file_ids))
+    connection.execute(ours.values(removed_at=act.at, removed_by=act.actor))
+    return found.changed(connection, "removed", act)
 
 
 @dataclass(frozen=True, slots=True)

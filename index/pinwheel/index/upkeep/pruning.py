@@ -1,4 +1,4 @@
-"""Remove the releases that the retention rules give up, looking again whenever something was deployed meanwhile."""
+"""Remove the releases that the retention rules give up, looking again whenever one may have become needed meanwhile."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from pinwheel.index.channels import MAIN
-from pinwheel.index.entries import Changed
+from pinwheel.index.entries import Changed, Overtaken
 from pinwheel.index.store.attachments import Attachments
 from pinwheel.index.store.blobs import Blobs
 from pinwheel.index.store.curating import Curator
@@ -50,12 +50,12 @@ def plan(ground: Ground, rules: Rules) -> Plan:
 def prune(ground: Ground, curator: Curator, rules: Rules) -> Iterator[Dated]:
     """Carry it out, and give each release that was removed. Killed midway, whole releases are there or not."""
     while True:
-        began = ground.events.after(0, 1)[1]
+        looked_at = ground.releases.position()
         for each in plan(ground, rules).remove:
-            if _deployed_since(ground.events, began):
+            outcome = curator.prune(each.project, each.version, ACTOR, looked_at)
+            if isinstance(outcome, Overtaken):
                 break
-            # whether it was promoted meanwhile is asked again within the transaction
-            if isinstance(curator.prune(each.project, each.version, ACTOR), Changed):
+            if isinstance(outcome, Changed):
                 yield each
         else:
             return
@@ -70,10 +70,6 @@ def _deploying(events: EventLog) -> Iterator[Mapping[str, Any]]:
             if len(found) < MOST_EVENTS:
                 break
             serial = int(found[-1]["serial"])
-
-
-def _deployed_since(events: EventLog, serial: int) -> bool:
-    return any(events.after(serial, 1, kind=kind)[0] for kind in _DEPLOYING)
 
 
 def _locks(ground: Ground) -> Iterator[Locked]:
