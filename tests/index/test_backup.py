@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -16,11 +17,13 @@ from pathlib import Path
 import pytest
 from tests.index import running
 from tests.index.making import new_file, wheel
-from tests.index.running import JSON, environment, names, run_pinwheel
+from tests.index.running import JSON, environment, make_token, names, run_pinwheel
 
 from pinwheel.errors import PinwheelError
-from pinwheel.index.entries import Act
+from pinwheel.index.entries import Act, Busy
 from pinwheel.index.server.assembly import Stored, stored
+from pinwheel.index.store import database
+from pinwheel.index.store.records import DatabaseRecords
 from pinwheel.index.store.storing import drop, recording
 from pinwheel.index.upkeep.backup import BLOBS, MANIFEST, write_backup
 from pinwheel.index.upkeep.restoring import restore
@@ -134,6 +137,51 @@ def test_a_restore_begins_a_new_epoch(index: Stored, tmp_path: Path) -> None:
         assert newest["version"] == "2.0"
         after = there.records.standings(index.records.serials().files)
         assert [each.name for each in after] == ["acme"], "every page is made again"
+
+
+def test_a_restore_whose_new_epoch_is_not_in_the_one_file_makes_no_index(
+    index: Stored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite brings its log into the file when the last connection is closed, and says nothing when it cannot."""
+    publish(index, "1.0")
+    back_up(index, tmp_path / "backup.tar")
+    monkeypatch.setattr(database, "BUSY_S", 0.05)
+    begin_epoch = DatabaseRecords.begin_epoch
+    with contextlib.ExitStack() as readers:
+
+        def read_beside(records: DatabaseRecords, now: float) -> None:
+            (file,) = (tmp_path / "there" / "tmp").rglob("index.sqlite")
+            reader = readers.enter_context(contextlib.closing(sqlite3.connect(file, isolation_level=None)))
+            reader.execute("BEGIN")
+            reader.execute("SELECT value FROM meta").fetchall()
+            begin_epoch(records, now)
+
+        monkeypatch.setattr(DatabaseRecords, "begin_epoch", read_beside)
+        with pytest.raises(Busy):
+            restore(tmp_path / "backup.tar", tmp_path / "there", now_s=NOW_S, at=AT)
+        assert not (tmp_path / "there" / "index.sqlite").exists()
+    monkeypatch.setattr(DatabaseRecords, "begin_epoch", begin_epoch)
+    restore(tmp_path / "backup.tar", tmp_path / "there", now_s=NOW_S, at=AT)
+    with contextlib.closing(sqlite3.connect(f"file:{tmp_path}/there/index.sqlite?immutable=1", uri=True)) as alone:
+        ((epoch,),) = alone.execute("SELECT value FROM meta WHERE key = 'epoch'")
+    assert int(epoch) >= NOW_S, "in the file itself"
+
+
+def test_a_restore_says_what_it_undoes_and_can_end_every_token(index: Stored, tmp_path: Path) -> None:
+    for name in ("kept", "leaked"):
+        make_token(index.folder, name, "read")
+    make_token(index.folder, "minted", "read", parent="kept", expires_at=4e9)
+    back_up(index, tmp_path / "backup.tar")
+    index.tokens.revoke("leaked", AT)
+    done = run_pinwheel("index.restore", str(tmp_path / "backup.tar"), "--data", str(tmp_path / "there"), "--json")
+    assert (done.returncode, json.loads(done.stdout)["tokens"]) == (0, ["kept", "leaked"])
+    for said in ("2 tokens are valid", "kept, leaked", "--revoke-tokens", "public again", "--private", "quarantine"):
+        assert said in done.stderr
+    data = ("--data", str(tmp_path / "strict"), "--json")
+    done = run_pinwheel("index.restore", str(tmp_path / "backup.tar"), *data, "--revoke-tokens")
+    assert (done.returncode, json.loads(done.stdout)["tokens"], "are valid" in done.stderr) == (0, [], False)
+    with contextlib.closing(stored(tmp_path / "strict")) as there:
+        assert all(each.revoked_at for each in there.tokens.every())
 
 
 @pytest.mark.slow

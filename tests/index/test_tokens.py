@@ -73,6 +73,11 @@ def test_revoking_ends_old_and_new(tokens: Tokens) -> None:
     assert [found and found.revoked_at for found in map(tokens.find, ("hash-1", "hash-2"))] == [EARLY, EARLY]
 
 
+def test_all_are_revoked_at_once(tokens: Tokens) -> None:
+    tokens.revoke_all(EARLY)
+    assert {each.revoked_at for each in tokens.every()} == {EARLY}
+
+
 def test_the_latest_use_is_remembered(tokens: Tokens) -> None:
     tokens.used({"ci": LATE, "gone": LATE})
     tokens.used({"ci": EARLY})

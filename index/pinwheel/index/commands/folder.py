@@ -72,14 +72,19 @@ def backup(_context: Any, file: str, data: str = DATA, json: bool = False) -> No
         "file": "what `index.backup` wrote",
         "data": f"the new data folder, empty or not there yet (default: ./{DATA})",
         "private": "name published after the backup, kept from upstreams (may be repeated; default: none)",
+        "revoke_tokens": "let no token of the backup be valid (default: they work as they did then)",
         "json": JSON_HELP,
     },
 )
-def restore(_context: Any, file: str, data: str = DATA, private: Any = None, json: bool = False) -> None:
+def restore(
+    _context: Any, file: str, data: str = DATA, private: Any = None, revoke_tokens: bool = False, json: bool = False
+) -> None:
     """Make a data folder of a backup, on this machine or another.
 
-    Tokens, events and leases come back too. What happened after the backup is lost: names that were published since
-    are not known to be private any more, so give them with --private, or cover them in index.private.
+    Tokens, events and leases come back too. What happened after the backup is lost. Names that were published since
+    are public again, so give them with --private, or cover them in index.private. Tokens that were revoked or replaced
+    since are valid again, so revoke them again, or all with --revoke-tokens. What was yanked, removed, demoted or put
+    in quarantine since is as it was before.
 
     Example:
         pinwheel index.restore /srv/backups/index-monday.tar --data /srv/index
@@ -108,21 +113,35 @@ def restore(_context: Any, file: str, data: str = DATA, private: Any = None, jso
             now_s=now_s,
             at=stamp(now_s),
             private=names,
+            revoke_tokens=revoke_tokens,
             begun=progress.begin,
             read=progress.advance,
         )
     if json:
         console.document(
-            {"data": data, "at": done.manifest.at, "blobs": done.manifest.blobs, "damaged": list(done.damaged)}
+            {
+                "data": data,
+                "at": done.manifest.at,
+                "blobs": done.manifest.blobs,
+                "damaged": list(done.damaged),
+                "tokens": list(done.tokens),
+            }
         )
+    console.say(f"restored {data} as of {done.manifest.at}: {done.manifest.blobs} blobs")
+    console.say("names that were first published after that are public again: --private, or index.private, keeps them")
+    console.say("what was yanked, removed, demoted or put in quarantine after that is as it was before")
+    if done.tokens:
+        console.say(
+            f"{len(done.tokens)} tokens are valid, also those that were revoked or replaced after that: "
+            f"{', '.join(done.tokens)}"
+        )
+        console.say("end such a one with `pinwheel index.token-revoke`; --revoke-tokens ends all")
     if done.damaged:
         raise PinwheelError(
             f"the index is restored, but {len(done.damaged)} blobs are damaged in the backup",
             where=file,
             remedy="`pinwheel index.verify` names the files; upload them again",
         )
-    console.say(f"restored {data} as of {done.manifest.at}: {done.manifest.blobs} blobs")
-    console.say("names that were published after that are not known: see --private, or cover them in index.private")
 
 
 @task(

@@ -54,6 +54,13 @@ class Database:
         self._changes.close()
         self._engine.dispose()
 
+    def close_as_one_file(self) -> None:
+        """Close it with all of it in the one file: nothing is left in SQLite's log, which whoever takes the file alone
+        would lose. Raises `PinwheelError` when that cannot be."""
+        self.close()
+        with _translated(self.path), contextlib.closing(sqlite3.connect(self.path, timeout=BUSY_S)) as last:
+            _fold(last, self.path)
+
     def state(self) -> object:
         """A value that differs from the last one whenever anybody may have committed in between. Very cheap.
 
@@ -96,7 +103,7 @@ class Database:
             contextlib.closing(sqlite3.connect(file)) as copy,
         ):
             source.backup(copy)
-            copy.execute("PRAGMA journal_mode = DELETE")  # all of it in the one file
+            _fold(copy, file)
 
     @contextlib.contextmanager
     def _my_turn(self) -> Iterator[None]:
@@ -207,6 +214,12 @@ def _begin_writing(connection: Any) -> None:
             time.sleep(TURN_S)
     finally:
         connection.execute(f"PRAGMA busy_timeout = {BUSY_S * 1000}")
+
+
+def _fold(connection: sqlite3.Connection, path: Path) -> None:
+    """Bring all of SQLite's log into the file itself, and on disk. Raises `Busy` when somebody else is there."""
+    if connection.execute("PRAGMA journal_mode = DELETE").fetchone() != ("delete",):
+        raise _busy(path)
 
 
 def _code(error: object) -> int:

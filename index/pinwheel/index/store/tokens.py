@@ -50,6 +50,9 @@ class Tokens(Protocol):
     def revoke(self, name: str, at: str) -> bool:
         """End the token of that name and all that it has minted. False when there is no such valid token."""
 
+    def revoke_all(self, at: str) -> None:
+        """End every token."""
+
     def rotate(self, name: str, hashed: str, old_until: float, minted_end: str = "") -> bool:
         """Replace the valid token of that name by another one with this hash; the old one is valid until then.
 
@@ -117,6 +120,11 @@ class DatabaseTokens:
             connection.execute(tokens.update().where(family).values(revoked_at=at))
             raised(connection, "access")
             return True
+
+    def revoke_all(self, at: str) -> None:
+        with self._database.writing() as connection:
+            connection.execute(tokens.update().where(tokens.c.revoked_at.is_(None)).values(revoked_at=at))
+            raised(connection, "access")
 
     def rotate(self, name: str, hashed: str, old_until: float, minted_end: str = "") -> bool:
         with self._database.writing() as connection:

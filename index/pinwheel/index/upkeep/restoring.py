@@ -20,6 +20,7 @@ from pinwheel.index.store.database import DATABASE, Database
 from pinwheel.index.store.disk import full_disk_told, scratch_folder, synced
 from pinwheel.index.store.records import DatabaseRecords
 from pinwheel.index.store.tables import SCHEMA_VERSION
+from pinwheel.index.store.tokens import DatabaseTokens
 from pinwheel.index.upkeep.backup import BLOBS, FORMAT, MANIFEST, Manifest
 
 BATCH_BLOBS = 500
@@ -30,10 +31,12 @@ _NOTHING = {"blobs", "tmp", "lost+found"}  # what an interrupted restore leaves,
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What was restored; `damaged` are blobs whose bytes in the backup are not what they were."""
+    """What was restored; `damaged` are blobs whose bytes in the backup are not what they were, `tokens` the names of
+    the tokens that are valid now, without those that they have minted."""
 
     manifest: Manifest
     damaged: tuple[str, ...]
+    tokens: tuple[str, ...]
 
 
 def restore(
@@ -43,12 +46,14 @@ def restore(
     now_s: float,
     at: str,
     private: tuple[str, ...] = (),
+    revoke_tokens: bool = False,
     begun: Callable[[int], None] = lambda _blobs: None,
     read: Callable[[], None] = lambda: None,
 ) -> Restored:
     """Make `folder` the data folder that `source` was made of, in a new epoch: tokens of leases and serials of events
     that were given after the backup are not given again. `private` are further names, normalised, that are known here
-    from now on. `now_s` counts from 1970, `at` is the same time as text.
+    from now on; with `revoke_tokens` no token of the backup is valid. `now_s` counts from 1970, `at` is the same time
+    as text.
 
     An index is there when all is; killed before, it can be done again into the same folder.
     `begun` is told how many blobs there are, `read` is called after each. Raises `PinwheelError` and `NoSpace`.
@@ -63,7 +68,7 @@ def restore(
             damaged, count = _blobs(tar, scratch, blobs, read)
             if count != manifest.blobs:
                 raise _cut(source)
-            _renew(scratch / DATABASE, now_s, at, private)
+            tokens = _renewed(scratch / DATABASE, now_s, at, private, revoke_tokens=revoke_tokens)
             synced(scratch / DATABASE)
             try:
                 # last, and never over another: from here on this folder holds an index
@@ -71,7 +76,7 @@ def restore(
             except FileExistsError as error:
                 raise _not_empty(folder) from error
             synced(folder)
-    return Restored(manifest, tuple(damaged))
+    return Restored(manifest, tuple(damaged), tokens)
 
 
 def _blobs(tar: tarfile.TarFile, scratch: Path, blobs: FolderBlobs, read: Callable[[], None]) -> tuple[list[str], int]:
@@ -106,14 +111,21 @@ def _blobs(tar: tarfile.TarFile, scratch: Path, blobs: FolderBlobs, read: Callab
     return damaged, count
 
 
-def _renew(file: Path, now_s: float, at: str, private: tuple[str, ...]) -> None:
-    database = Database(file)
-    try:
-        records = DatabaseRecords(database)
+def _renewed(file: Path, now_s: float, at: str, private: tuple[str, ...], *, revoke_tokens: bool) -> tuple[str, ...]:
+    """Let the database begin its new epoch, all of it in the one file. Returns the tokens that are valid in it."""
+    with contextlib.ExitStack() as opened:
+        database = Database(file)
+        opened.callback(database.close)
+        records, tokens = DatabaseRecords(database), DatabaseTokens(database)
         records.reserve(private, at)
+        if revoke_tokens:
+            tokens.revoke_all(at)
         records.begin_epoch(now_s)
-    finally:
-        database.close()
+        lasting = [each for each in tokens.every() if each.expires_at is None or each.expires_at > now_s]
+        opened.pop_all()
+        # only this file gets a name in the data folder
+        database.close_as_one_file()
+    return tuple(each.name for each in lasting if not each.revoked_at and not each.parent)
 
 
 def _empty(folder: Path) -> None:
