@@ -134,7 +134,10 @@ def test_a_publication_and_its_event_are_one(index: Stored) -> None:
     assert last == events[0]["serial"]
 
 
-@pytest.mark.parametrize(("version", "remedy"), [("999", "newer"), ("0", "migrate")])
+@pytest.mark.parametrize(
+    ("version", "remedy"),
+    [("999", "newer pinwheel that wrote it"), ("0", "older pinwheel that wrote it: before the first release nothing")],
+)
 def test_another_schema_version_is_refused_in_both_directions(index: Stored, version: str, remedy: str) -> None:
     with sqlite3.connect(index.folder / "index.sqlite") as connection:
         connection.execute("UPDATE meta SET value = ? WHERE key = 'schema'", (version,))

@@ -142,9 +142,15 @@ class Database:
             raise PinwheelError(
                 f"the index's database has schema version {version}, this pinwheel works with {SCHEMA_VERSION}",
                 where=str(self.path),
-                remedy="use the newer pinwheel that wrote it" if newer else "migrate it, or start with an empty folder",
+                remedy=_NEWER if newer else _OLDER,
             )
 
+
+_NEWER = "use the newer pinwheel that wrote it: this one is too old for it"
+_OLDER = (
+    "use the older pinwheel that wrote it: before the first release nothing is migrated, so this one can only begin anew "
+    "in another folder (--data)"
+)
 
 _RAISE = (
     counters.update()
