@@ -101,6 +101,7 @@ def serve(
         htpasswd=Path(htpasswd).absolute() if htpasswd else None,
         upstreams=named(upstream) if upstream else None,
         static=Path(static).absolute() if static else None,
+        workers=workers,
         policy=policy,
     )
     started = Started(policy, tuple(map(shown, setup.upstreams.urls)) if setup.upstreams else ())

@@ -32,7 +32,10 @@ USERS_GRANTS = (Grant("read"), Grant("upload"))
 
 
 class Access:
-    """Recognise principals by their `Authorization` header. Safe to share between threads."""
+    """Recognise principals by their `Authorization` header. Safe to share between threads.
+
+    `workers` processes do so, and share the limits.
+    """
 
     def __init__(
         self,
@@ -40,17 +43,18 @@ class Access:
         htpasswd: Path | None = None,
         policy: Policy = Policy(),  # noqa: B008 - frozen
         *,
+        workers: int = 1,
         now: Callable[[], float] = time.time,
         used: Callable[[str], None] = lambda _name: None,
         log: Callable[[str], None] = lambda _line: None,
     ) -> None:
         self._tokens = tokens
-        self._passwords = Passwords(htpasswd, log) if htpasswd else None
+        self._passwords = Passwords(htpasswd, log, workers) if htpasswd else None
         reads = (Grant("read"),) if policy.anonymous_read else ()
         self._unnamed = Principal("anonymous" if reads else "", "anonymous", reads, hidden=policy.protected)
         self._now = now
         self._remembered = _Remembered(-1)
-        self._wrong = Rate(WRONG_BURST, WRONG_PACE_S)
+        self._wrong = Rate(WRONG_BURST, WRONG_PACE_S, workers)
         self._used = used
 
     def identify(self, authorization: str, serial: int, address: str = "") -> Principal | None:

@@ -48,15 +48,16 @@ class _Checked:
 class Passwords:
     """Recognise users by their password. Safe to share between threads."""
 
-    def __init__(self, file: Path, log: Callable[[str], None] = lambda _line: None) -> None:
-        """Raises `UsageError` when the file cannot be used. `log` hears when that is so later."""
+    def __init__(self, file: Path, log: Callable[[str], None] = lambda _line: None, workers: int = 1) -> None:
+        """Raises `UsageError` when the file cannot be used. `log` hears when that is so later. `workers` processes
+        share the limits."""
         self._users = _Users(file, log)
         self._secret = secrets.token_bytes(32)  # what is kept of a password means nothing elsewhere
         # two memories: no number of wrong ones makes a right one be forgotten
         self._right: Recent[bytes, _Checked] = Recent(MOST_REMEMBERED)
         self._wrong: Recent[bytes, _Checked] = Recent(MOST_REMEMBERED)
-        self._at_user = Rate(BURST, PACE_S)
-        self._from_address = Rate(ADDRESS_BURST, ADDRESS_PACE_S)
+        self._at_user = Rate(BURST, PACE_S, workers)
+        self._from_address = Rate(ADDRESS_BURST, ADDRESS_PACE_S, workers)
         self._lock = threading.Lock()
         self._checks: dict[bytes, Future[bool]] = {}
         self._pool = ThreadPoolExecutor(CHECKS, "passwords", initializer=_yield_to_others)

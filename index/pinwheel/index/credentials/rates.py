@@ -21,11 +21,15 @@ class TooOften(PinwheelError):
 
 
 class Rate:
-    """At most `burst` times at once for a key, then once every `pace_s` seconds. Safe to share between threads."""
+    """At most `burst` times at once for a key, then once every `pace_s` seconds. Safe to share between threads.
 
-    def __init__(self, burst: int, pace_s: float) -> None:
-        self._slack_s = (burst - 1) * pace_s
-        self._pace_s = pace_s
+    Each of `workers` processes counts for itself and grants its part, at least once, so that all together grant no
+    more than one would.
+    """
+
+    def __init__(self, burst: int, pace_s: float, workers: int = 1) -> None:
+        self._pace_s = pace_s * workers
+        self._slack_s = (max(1, burst // workers) - 1) * self._pace_s
         self._lock = threading.Lock()
         # for each key the time at which all that happened has been paid for; strangers choose the keys
         self._paid_at: Recent[Hashable, float] = Recent(MOST_KEYS)

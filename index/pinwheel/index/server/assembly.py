@@ -131,6 +131,7 @@ class Setup:
     htpasswd: Path | None = None
     upstreams: Upstreams | None = None
     static: Path | None = None
+    workers: int = 1
     policy: Policy = Policy()  # noqa: RUF009 - frozen
 
 
@@ -214,7 +215,7 @@ def _application(
     beside(last_use.keep_writing)
     return IndexApp(
         cache=cache,
-        access=Access(open_folder.tokens, setup.htpasswd, policy, used=last_use.note, log=log),
+        access=Access(open_folder.tokens, setup.htpasswd, policy, workers=setup.workers, used=last_use.note, log=log),
         reading=Reading(cache=cache, blobs=open_folder.blobs, mirror=mirror, policy=policy),
         uploading=Uploading(engine, open_folder.temporary, policy),
         control=Control(

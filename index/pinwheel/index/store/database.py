@@ -148,8 +148,8 @@ class Database:
 
 _NEWER = "use the newer pinwheel that wrote it: this one is too old for it"
 _OLDER = (
-    "use the older pinwheel that wrote it: before the first release nothing is migrated, so this one can only begin anew "
-    "in another folder (--data)"
+    "use the older pinwheel that wrote it: before the first release nothing is migrated, so this one can only begin "
+    "anew in another folder (--data)"
 )
 
 _RAISE = (
