@@ -136,6 +136,8 @@ class Server:
 def running(folder: Path, *flags: str, cwd: Path | None = None, **env: str) -> Iterator[Server]:
     """Start a server on a free port and wait until it is ready; it is gone when the context ends."""
     argv = (*PINWHEEL, "index.serve", "--data", str(folder), "--port", "0", *flags)
+    # a proxy of this machine is for others than the servers of a test
+    env.setdefault("no_proxy", f"127.0.0.1,{os.environ.get('no_proxy') or os.environ.get('NO_PROXY', '')}")
     process = subprocess.Popen(argv, stderr=subprocess.PIPE, env=environment(**env), cwd=cwd, start_new_session=True)
     server = Server(process, folder, "")
     reader = threading.Thread(target=_read, args=(process, server.log), daemon=True)

@@ -12,10 +12,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
+from urllib.request import proxy_bypass
 
 import urllib3
 
@@ -36,6 +37,7 @@ LARGEST_PAGE_BYTES = 64 * 1024 * 1024
 LARGEST_FILE_BYTES = 16 * 1024 * 1024 * 1024
 MOST_HOSTS = 1000
 MOST_REDIRECTS = 5
+_PROXIED = ("http", "https", "all")
 
 
 class UpstreamFailed(PinwheelError):
@@ -49,10 +51,12 @@ class OtherBytes(PinwheelError):
 @dataclass(frozen=True, slots=True)
 class Upstreams:
     """Where names that are not private are looked up: the first that has a project wins. `ca_file` is empty for the
-    system's trust. The addresses may carry a credential, which `shown` leaves out."""
+    system's trust. `proxies` are as `urllib.request` has them: the way out by scheme, and for which hosts `no`. The
+    addresses may carry a credential, which `shown` leaves out."""
 
     urls: tuple[str, ...]
     ca_file: str = ""
+    proxies: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,11 @@ class UpstreamClient:
         self.log = log
         self._clock = clock
         self._breakers: Recent[tuple[str, str, int], Breaker] = Recent(MOST_HOSTS)
-        self._pool = urllib3.PoolManager(maxsize=32, ca_certs=upstreams.ca_file or None, retries=False)
+        self._proxies = upstreams.proxies
+        self._direct = urllib3.PoolManager(maxsize=32, ca_certs=upstreams.ca_file or None, retries=False)
+        self._through = {
+            proxy: _proxied(proxy, upstreams.ca_file) for scheme, proxy in self._proxies.items() if scheme in _PROXIED
+        }
 
     def page(self, project: str, within_s: float, etag: str = "", etag_of: str = "") -> Fetched | None:
         """The page of `project` from the first upstream that has one; None when all say that they have none. Each has
@@ -235,12 +243,20 @@ class UpstreamClient:
                 break
         raise UpstreamFailed("the upstream redirects to where nothing can be had", where=shown(url))
 
+    def _pool(self, url: str) -> urllib3.PoolManager:
+        """The connections by which the address is reached: directly, or through a proxy."""
+        parts = urlsplit(url)
+        proxy = self._proxies.get(parts.scheme) or self._proxies.get("all")
+        if not proxy or proxy_bypass(parts.netloc, dict(self._proxies)):
+            return self._direct
+        return self._through[proxy]
+
     def _requested(self, url: str, headers: Mapping[str, str], until: float) -> urllib3.BaseHTTPResponse:
         for attempt in range(ATTEMPTS):
             left_s = max(until - self._clock(), 0.1)
             timeout = urllib3.Timeout(connect=min(CONNECT_S, left_s), read=min(SILENCE_S, left_s))
             try:
-                return self._pool.request(
+                return self._pool(url).request(
                     "GET", url, headers=headers, preload_content=False, timeout=timeout, redirect=False, retries=False
                 )
             except urllib3.exceptions.HTTPError:
@@ -254,6 +270,20 @@ class UpstreamClient:
             yield chunk
             if self._clock() >= until:
                 raise urllib3.exceptions.TimeoutError
+
+
+def _proxied(proxy: str, ca_file: str) -> urllib3.ProxyManager:
+    """Connections through the proxy at that address. Raises `UsageError`."""
+    address, credential = _apart(proxy if "://" in proxy else f"http://{proxy}")
+    headers = urllib3.make_headers(proxy_basic_auth=credential) if credential else None
+    try:
+        return urllib3.ProxyManager(address, proxy_headers=headers, maxsize=32, ca_certs=ca_file or None, retries=False)
+    except urllib3.exceptions.HTTPError as error:
+        raise UsageError(
+            "this is not the address of a proxy that we can use",
+            where=address,
+            remedy="set HTTPS_PROXY and HTTP_PROXY to http://… or https://…, or unset them",
+        ) from error
 
 
 def _local_page(url: str) -> bytes | None:
@@ -313,7 +343,7 @@ def named(url: str, environ: Mapping[str, str] = os.environ) -> Upstreams:
             where=shown(url),
             remedy="put the whole address into PIP_INDEX_URL or pip's configuration file, and give --upstream auto",
         )
-    return Upstreams((url,), environ.get("PIP_CERT", ""))
+    return Upstreams((url,), environ.get("PIP_CERT", ""), _proxies(environ))
 
 
 def from_pip(environ: Mapping[str, str] = os.environ) -> Upstreams:
@@ -333,7 +363,16 @@ def from_pip(environ: Mapping[str, str] = os.environ) -> Upstreams:
         "-c", "from pip._internal.models.index import PyPI; print(PyPI.simple_url)", environ=environ
     )
     urls = [first.strip(), *setting("extra-index-url").split()]
-    return Upstreams(tuple(dict.fromkeys(urls)), setting("cert"))
+    proxy = setting("proxy")
+    proxies = dict.fromkeys(("http", "https"), proxy) if proxy else _proxies(environ)
+    return Upstreams(tuple(dict.fromkeys(urls)), setting("cert"), proxies)
+
+
+def _proxies(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` as `urllib.request` names them; lower case wins."""
+    every = {name.lower(): value for name, value in sorted(environ.items())}
+    named = {name: every.get(f"{name}_proxy", "") for name in (*_PROXIED, "no")}
+    return {name: value for name, value in named.items() if value}
 
 
 def _pip(*arguments: str, environ: Mapping[str, str]) -> str:
