@@ -76,6 +76,7 @@ class Index:
     protected: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
     cooldown: str = ""
+    cache_size: str = ""
     exceptions: tuple[CooldownException, ...] = ()
     retention: Retention = field(default_factory=Retention)
     channels: Mapping[str, Channel] = field(default_factory=dict)

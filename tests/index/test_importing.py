@@ -159,7 +159,7 @@ def test_beside_a_running_server_no_name_of_the_folder_is_asked_for_outside_whil
     (packages / wheel("late").filename).write_bytes(wheel("late").content)
     heard: list[dict[str, int]] = []
     put_all = FolderBlobs.put_all
-    flags = ("--upstream", upstream.url, "--anonymous-read")
+    flags = ("--upstream", upstream.url, "--anonymous-read", "--workers", "1")
     with running.running(tmp_path / "data", *flags) as server, contextlib.closing(stored(server.folder)) as index:
 
         def put(store: FolderBlobs, files: Mapping[str, Path]) -> None:

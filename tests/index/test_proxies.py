@@ -155,6 +155,7 @@ def secure(certificate: Path) -> Iterator[str]:
         server.shutdown()
 
 
+@pytest.mark.slow
 def test_a_real_server_takes_the_proxies_of_its_environment(upstream: Upstream, proxy: Proxy, tmp_path: Path) -> None:
     made = wheel("public")
     base = beyond(upstream, made)

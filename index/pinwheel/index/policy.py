@@ -19,10 +19,12 @@ class Policy:
 
     `private` are globs of names that never go upstream, besides all published ones; `protected` are globs of names
     that need a credential also with `anonymous_read`. `trusted_proxies` are the networks whose `X-Forwarded-…` counts.
+    `cache_bytes` is how much the files of upstreams may take, None for any size.
     """
 
     private: tuple[str, ...] = ()
     cooldown: Cooldown = Cooldown()  # noqa: RUF009 - frozen
+    cache_bytes: int | None = None
     protected: tuple[str, ...] = ()
     anonymous_read: bool = False
     trusted_proxies: tuple[Network, ...] = ()

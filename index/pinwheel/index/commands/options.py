@@ -41,6 +41,7 @@ def policy_of(loaded: Loaded, private: Iterable[str], young: str, *, anonymous_r
         private=(*checked(private, "--private"), *private_globs(loaded)),
         protected=checked(index.protected, f"{loaded.file}: index.protected"),
         cooldown=cooldown(loaded, young),
+        cache_bytes=size_bytes(index.cache_size, f"{loaded.file}: index.cache_size") if index.cache_size else None,
         anonymous_read=anonymous_read,
         channels=channels_of(loaded),
         trusted_proxies=networks(index.trusted_proxies, f"{loaded.file}: index.trusted_proxies"),
@@ -70,6 +71,16 @@ def cooldown(loaded: Loaded, flag: str) -> Cooldown:
     )
     text, where = (flag, "--cooldown") if flag else (index.cooldown, f"{loaded.file}: index.cooldown")
     return Cooldown(duration_s(text, where) if text else 0.0, exemptions)
+
+
+def size_bytes(text: str, where: str) -> int:
+    """`500MiB`, `20GiB` or `2TiB` in bytes. `where` names the key that has it. Raises `UsageError`."""
+    units = {"MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+    number, unit = text[:-3].lstrip("0"), text[-3:]
+    # by its length first: Python refuses to read numbers of thousands of digits
+    if unit not in units or not 0 < len(number) <= 6 or not number.isdecimal():
+        raise UsageError(f"{text[:40]!r} is no size", where=where, remedy="write 500MiB, 20GiB or 2TiB")
+    return int(number) * units[unit]
 
 
 def duration_s(text: str, where: str) -> float:

@@ -86,7 +86,7 @@ def why(_context: Any, release: str, data: str = DATA, json: bool = False) -> No
     from pinwheel.index.policy import Policy
     from pinwheel.index.public.mirror import kept
     from pinwheel.index.public.origin import explain, of_version, owner
-    from pinwheel.index.server.assembly import stored
+    from pinwheel.index.server.assembly import UPSTREAM, stored
     from pinwheel.index.server.started import Started, last_start
 
     text, version = pin.parse(release) if "=" in release else (release, None)
@@ -99,7 +99,7 @@ def why(_context: Any, release: str, data: str = DATA, json: bool = False) -> No
             started = Started(Policy(private=private_globs(loaded), cooldown=cooldown(loaded, "")), ("an upstream",))
         policy = started.policy
         whose = owner(name, published=index.records.is_private(name), private=policy.private)
-        seen = kept(Path(data) / "upstream", name)
+        seen = kept(Path(data) / UPSTREAM, name)
         own = index.records.project(name).files
     finally:
         index.close()

@@ -30,6 +30,7 @@ from pinwheel.index.public.cooldown import Cooldown
 from pinwheel.index.public.flights import Flights
 from pinwheel.index.public.listing import Listing, read_page, readings
 from pinwheel.index.public.sightings import Sighting, Sightings
+from pinwheel.index.public.trimming import note_use
 from pinwheel.index.public.upstream import OtherBytes, UpstreamClient, UpstreamFailed
 from pinwheel.index.recent import Recent
 from pinwheel.index.simple import pages
@@ -37,6 +38,7 @@ from pinwheel.index.simple.pages import Page
 from pinwheel.index.store.blobs import FolderBlobs
 from pinwheel.index.store.disk import full_disk_told, scratch_file, sweep_scratch, synced, write_all
 
+TEMPORARY = "tmp"
 FRESH_S = 600.0
 RETRY_S = 30.0  # how long an old page is served without asking an upstream that has just failed
 PAGE_S = 20.0
@@ -80,11 +82,11 @@ class Mirror:
     ) -> None:
         self._observer = observer
         self._pages = folder / "pages"
-        self._temporary = folder / "tmp"
+        self._temporary = folder / TEMPORARY
         self._client = client
         self._rules = rules
         self._now = now
-        self._blobs = FolderBlobs(folder / "blobs", self._temporary)
+        self._blobs = files_of(folder)
         self._flights = Flights(folder / "locks")
         self._waiting = threading.BoundedSemaphore(MOST_WAITING)
         self._known: Recent[str, Sightings] = Recent(MOST_PAGES)
@@ -116,13 +118,22 @@ class Mirror:
         sighting = self._allowed(filename, sha256)
         if sighting is None:
             return None
-        file = self._blobs.open(sha256)
+        file = self._kept(sha256)
         self._observer.looked_up("file", kept=file is not None)
         if file is None:
             newest = self._up_to_date(sighting)
             with self._waits():
                 self._fetch(newest)
-            file = self._blobs.open(sha256)
+            file = self._kept(sha256)
+            if file is None:
+                raise UpstreamFailed("the file was removed from the cache as soon as it came", where=filename)
+        return file
+
+    def _kept(self, sha256: str) -> BinaryIO | None:
+        """The file if it is here; it is used now."""
+        file = self._blobs.open(sha256)
+        if file is not None:
+            note_use(file)
         return file
 
     def metadata(self, filename: str, sha256: str) -> bytes | None:
@@ -133,7 +144,7 @@ class Mirror:
             return None
         promised = sighting.file.metadata
         found = promised if isinstance(promised, str) else self._metadata_of.get(sha256)
-        if found is not None and (file := self._blobs.open(found)):
+        if found is not None and (file := self._kept(found)):
             with file:
                 return file.read()
         newest = self._up_to_date(sighting)
@@ -176,7 +187,8 @@ class Mirror:
         entry = sighting.file.entry
 
         def fetch() -> None:
-            if self._blobs.size_bytes(entry.sha256) is not None:
+            if file := self._kept(entry.sha256):
+                file.close()
                 return
             with scratch_file(self._temporary, "file") as out:
                 with full_disk_told(self._temporary):
@@ -346,6 +358,11 @@ class Mirror:
             yield
         finally:
             self._waiting.release()
+
+
+def files_of(folder: Path) -> FolderBlobs:
+    """The files that the cache in `folder` has: of upstreams only."""
+    return FolderBlobs(folder / "blobs", folder / TEMPORARY)
 
 
 def kept(folder: Path, project: str) -> Sightings | None:

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from pinwheel.index.web.app import IndexApp
 
 METRICS = "metrics"
+UPSTREAM = "upstream"
 LAST_S = 253402300799.0  # the end of the year 9999, after which RFC 3339 has no dates
 
 
@@ -143,6 +144,8 @@ def watched(setup: Setup, access_log: str, beside: Beside) -> Watched:
 
     `beside` gets what is to run beside the requests, each for as long as the worker lives.
     """
+    from pinwheel.index.public.mirror import files_of
+    from pinwheel.index.public.trimming import trim
     from pinwheel.index.server.access_log import AccessLog
     from pinwheel.index.server.metrics import Facts, Metrics
     from pinwheel.index.server.watching import Watched
@@ -162,6 +165,8 @@ def watched(setup: Setup, access_log: str, beside: Beside) -> Watched:
     def sweep_all() -> None:
         sweep(open_folder.records, open_folder.blobs, open_folder.temporary)
         open_folder.tokens.forget_minted(expired_before=time.time())
+        if setup.upstreams is not None and setup.policy.cache_bytes is not None:
+            trim(files_of(setup.folder / UPSTREAM), setup.policy.cache_bytes)
 
     beside(lambda: keep_house(sweep_all, setup.folder / "housekeeping", leaving, to_stderr))
     app = _application(open_folder, setup, to_stderr, beside, metrics, metrics.text, leaving)
@@ -195,7 +200,7 @@ def _application(
     mirror = None
     if setup.upstreams is not None:
         client = UpstreamClient(setup.upstreams, log, observer=observer)
-        mirror = Mirror(setup.folder / "upstream", client, policy.cooldown, observer=observer)
+        mirror = Mirror(setup.folder / UPSTREAM, client, policy.cooldown, observer=observer)
     changed: Callable[[str], None] = _nobody_is_told
     if setup.static is not None:
         renderer = Renderer(
