@@ -132,8 +132,9 @@ def import_all(
     # before anything else: whoever asked pypiserver for these must not be given a stranger's files, neither until
     # theirs are published nor when they are refused
     records.reserve(sorted({project_of(seen.path.name) for seen in rest} - {""}), now())
-    # one folder for all: file systems give a new folder a place of its own, which costs more than the files in it
-    with ThreadPoolExecutor(READERS) as readers, scratch_folder(temporary, "import") as scratch:
+    # one folder for all: file systems give a new folder a place of its own, which costs more than the files in it;
+    # it goes when nobody writes to it any more
+    with scratch_folder(temporary, "import") as scratch, ThreadPoolExecutor(READERS) as readers:
         for batch in batches(rest):
             judged = list(readers.map(lambda seen: _judged(seen.path, scratch, limits), batch))
             admitted = {seen: each for seen, each in zip(batch, judged, strict=True) if isinstance(each, Admitted)}
