@@ -14,6 +14,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import FrameType
+from typing import IO
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
@@ -25,7 +27,8 @@ LOCK = ROOT / "ci" / "requirements.lock"
 def bootstrap() -> str:
     """Make or refresh .venv and return the path of its Python. Two at once wait for each other.
 
-    The stamp is taken away first and written last, so that an interrupted run is seen by the next one.
+    The stamp is taken away first and written last, so that an interrupted run is seen by the next one. The lock
+    passes to the children: when this process is killed, the next run waits for the one that goes on without it.
     """
     if sys.version_info < (3, 11):
         sys.exit(
@@ -33,7 +36,11 @@ def bootstrap() -> str:
         )
     python = VENV / "bin" / "python"
     with Path(__file__).open() as mutex:
-        fcntl.flock(mutex, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(mutex, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for another run, which makes {VENV} …", file=sys.stderr, flush=True)
+            fcntl.flock(mutex, fcntl.LOCK_EX)
         wanted = fingerprint()
         if python.exists() and STAMP.exists() and STAMP.read_text() == wanted:
             return str(python)
@@ -50,10 +57,10 @@ def bootstrap() -> str:
             file=sys.stderr,
             flush=True,
         )
-        call(sys.executable, "-m", "venv", *(["--clear"] if is_foreign() else []), str(VENV))
+        call(mutex, sys.executable, "-m", "venv", *(["--clear"] if is_foreign() else []), str(VENV))
         pip = (str(python), "-P", "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
-        call(*pip, "--require-hashes", "-r", str(LOCK))
-        call(*pip, "--no-deps", "--no-build-isolation", "-e", str(ROOT))
+        call(mutex, *pip, "--require-hashes", "-r", str(LOCK))
+        call(mutex, *pip, "--no-deps", "--no-build-isolation", "-e", str(ROOT))
         STAMP.write_text(wanted)
         print(f"made {VENV} in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
     return str(python)
@@ -75,15 +82,16 @@ def is_foreign() -> bool:
     return version not in config or not (VENV / "bin" / "python").exists()
 
 
-def call(*argv: str) -> None:
+def call(mutex: IO[str], *argv: str) -> None:
     """Run a command in a session of its own, so that Ctrl-C is ours to tell, and the command's to end by."""
-    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, cwd=ROOT, start_new_session=True) as child:
+    with subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, cwd=ROOT, start_new_session=True, pass_fds=(mutex.fileno(),)
+    ) as child:
         try:
             code = child.wait()
         except KeyboardInterrupt:
             os.killpg(child.pid, signal.SIGKILL)
-            print("interrupted; the next run starts over", file=sys.stderr)
-            sys.exit(130)
+            raise
     if code:
         sys.exit(
             f"error: .venv could not be made: exit code {code}\n  where: {' '.join(argv)}\n"
@@ -91,9 +99,21 @@ def call(*argv: str) -> None:
         )
 
 
+def interrupt(number: int, _frame: FrameType | None) -> None:
+    """Take SIGTERM and SIGHUP as Ctrl-C."""
+    raise KeyboardInterrupt(number)
+
+
 if __name__ == "__main__" and Path(sys.prefix) != VENV:
     os.environ.setdefault("PINWHEEL_TASKS_STARTED", str(time.time()))
-    target = bootstrap()
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(ending) is not signal.SIG_IGN:  # nohup
+            signal.signal(ending, interrupt)
+    try:
+        target = bootstrap()
+    except KeyboardInterrupt as error:
+        print("interrupted; the next run starts over", file=sys.stderr)
+        sys.exit(128 + (error.args[0] if error.args else signal.SIGINT))
     # -P: this folder must not be on sys.path, where packaging/ would stand beside PyPA's packaging
     os.execv(target, [target, "-P", str(ROOT / "tasks.py"), *sys.argv[1:]])
 
