@@ -119,6 +119,16 @@ def test_init_writes_here_and_refuses_a_second_time(tmp_path: Path) -> None:
     assert pinwheel("init", cwd=tmp_path).returncode == 2
 
 
+def test_an_init_for_which_there_is_no_room_leaves_no_half_file(tmp_path: Path) -> None:
+    command = Path(sys.executable).parent / "pinwheel"
+    said = subprocess.run(
+        ["sh", "-c", "ulimit -f 1; exec $0 init", command], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert said.returncode == 1
+    assert said.stderr.startswith("error: File too large\n")
+    assert not list(tmp_path.iterdir())
+
+
 def test_doctor_speaks_json(tmp_path: Path) -> None:
     said = pinwheel("doctor", "--json", cwd=tmp_path)
     findings = json.loads(said.stdout)["findings"]
@@ -214,7 +224,9 @@ def test_an_error_is_a_document_for_those_who_asked_for_json(tmp_path: Path) -> 
 def test_what_the_system_refuses_is_one_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     said = pinwheel("init", "--directory", "file/below", cwd=tmp_path)
-    assert said.returncode == 2
+    assert said.returncode == 1
+    assert said.stderr.startswith("error: Not a directory\n  where: file/below")
+    assert pinwheel("init", "--directory", "file", cwd=tmp_path).stderr.startswith("error: File exists\n  where: file")
 
     def write(_context: Context) -> None:
         (tmp_path / "file" / "below").mkdir()

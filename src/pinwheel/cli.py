@@ -32,6 +32,7 @@ REMEDIES = {
     errno.EROFS: "name a place that can be written",
     errno.ENOTDIR: "name a folder",
     errno.EISDIR: "name a file",
+    errno.EEXIST: "name another place",
 }
 """What to do about an error of the operating system that no module knew better."""
 
@@ -71,7 +72,7 @@ def doctor(_context: Context, json: bool = False) -> None:
 @task(
     help={
         "keep": "leave index and hosts running and print how to look at them",
-        "hosts": "how many hosts to roll out to",
+        "hosts": "how many hosts to roll out to (default: 3)",
         "json": "print one JSON document at the end",
     }
 )

@@ -68,7 +68,7 @@ class Story:
     steps: list[Step] = field(default_factory=list)
 
     def chapter(self, title: str) -> None:
-        self.console.print(f"\n[bold]{escape(title)}[/bold]")
+        self.console.print(f"\n[bold]{escape(title)}[/bold]", soft_wrap=True, highlight=False)
 
     def tell(self, text: str) -> None:
         self.console.print(f"  {escape(text)}", soft_wrap=True, highlight=False)
@@ -89,9 +89,12 @@ class Story:
         listener = threading.Thread(target=self._listen, args=(child, said), daemon=True)
         listener.start()
         assert child.stdout is not None  # noqa: S101 (for the type checker: it is a pipe)
-        output = child.stdout.read()
         try:
+            output = child.stdout.read()
             child.wait(STEP_DEADLINE_S)
+        except KeyboardInterrupt:
+            child.kill()  # before its hosts go, or it would tell at length that they are gone
+            raise
         except subprocess.TimeoutExpired as error:
             raise DemoFailed(f"{shown} did not end within {STEP_DEADLINE_S:g} s") from error
         listener.join(1)  # a daemon that the step started may hold the pipe open
@@ -100,6 +103,8 @@ class Story:
         if child.returncode != exit_code:
             told = "\n".join([*said[-20:], *([] if into else output.splitlines()[-20:])])
             raise DemoFailed(f"{shown} exited {child.returncode} instead of {exit_code}\n{told}")
+        if exit_code:
+            self.tell(f"it exits {exit_code}, as it should")
         if into:
             into.touch(mode=0o600)
             into.write_text(output)

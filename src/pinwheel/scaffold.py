@@ -22,20 +22,24 @@ def commented(text: str) -> str:
 
 
 def write(directory: str) -> Path:
-    """Write the commented file into `directory`, making it if need be. Raises `UsageError` when one is there."""
+    """Write the commented file into `directory`, making it if need be. Raises `UsageError` when one is there.
+
+    What the operating system refuses is raised as it is, and leaves no file.
+    """
     file = Path(directory).expanduser() / FILENAME
+    file.parent.mkdir(parents=True, exist_ok=True)
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("x") as out:  # x: never over a file that somebody wrote
-            out.write(commented(example()))
+        out = file.open("x")  # x: never over a file that somebody wrote
     except FileExistsError as error:
         raise UsageError(
             "there is a configuration already",
-            where=str(error.filename or file),
+            where=str(file),
             remedy="edit it, or name another --directory",
         ) from error
-    except OSError as error:
-        raise UsageError(
-            f"the file cannot be written: {error.strerror}", where=str(file), remedy="name another --directory"
-        ) from error
+    try:
+        with out:
+            out.write(commented(example()))
+    except OSError:
+        file.unlink()  # the disk is full: half a file would be in the way of the next attempt
+        raise
     return file

@@ -20,7 +20,7 @@ from pinwheel.deploy.fetch import NotInTheIndex
 from pinwheel.deploy.gate import Outcome
 from pinwheel.deploy.operate import Interrupted, Patient, Session
 from pinwheel.deploy.plan import NothingToGoBackTo
-from pinwheel.errors import Refused, UsageError
+from pinwheel.errors import PinwheelError, Refused, UsageError
 from pinwheel.index.client import Holder, IndexUnreachable
 from pinwheel.ledger import Ledger, SinkUnreachable
 
@@ -141,6 +141,14 @@ def test_a_rollback_goes_to_the_release_before_without_the_index_giving_anything
     assert world.index.minted == []
     with pytest.raises(NothingToGoBackTo):
         operate.rolled_back(world.session(), "shop", "")
+
+
+def test_a_rollback_where_no_host_answers_says_that_and_not_that_nothing_runs(world: World) -> None:
+    for host in world.hosts.hosts.values():
+        host.unreachable = True
+    with pytest.raises(PinwheelError, match="no host answers") as caught:
+        operate.rolled_back(world.session(), "shop", "")
+    assert [line.partition(":")[0] for line in caught.value.where.splitlines()] == ["h1", "h2", "h3"]
 
 
 def test_a_rollback_names_another_version_with_to(world: World) -> None:

@@ -174,10 +174,14 @@ def rolled_out(session: Session, text: str) -> tuple[Plan, Report]:
 
 def rolled_back(session: Session, application: str, to: str) -> tuple[Plan, Report]:
     """Take every host back to the newest good release before the running one, or to `to`. Needs no lock: the hosts
-    have kept all of it. Raises `Refused`, `plan.NothingToGoBackTo`."""
+    have kept all of it. Raises `Refused`, `plan.NothingToGoBackTo`, `PinwheelError` when no host answers."""
     project = fleet.application(session.loaded.config, application).project or application
     with session.lease() as held:
         told = session.facts()
+        away = [each for each in told.values() if isinstance(each, Outcome)]
+        if len(away) == len(told):
+            reasons = "\n".join(f"{each.host}: {each.reason}" for each in away)
+            raise PinwheelError("no host answers", where=reasons, remedy=away[0].remedy)
         found = earlier(application, [each for each in told.values() if isinstance(each, HostFacts)], to)
         wanted = Wish(application, project, found.version, found.release, None, found.lock_sha256)
         return _carried_out(session, plan(wanted, told, session.environment.rollout), held)

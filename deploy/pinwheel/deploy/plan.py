@@ -129,7 +129,7 @@ def earlier(application: str, facts: Sequence[HostFacts], to: str = "") -> Relea
     running = [found for each in installed if (found := each.release(each.current))]
     if not running:
         raise NothingToGoBackTo(
-            f"no host runs {application}",
+            f"no host that answers runs {application}",
             remedy=f"see pinwheel deploy.status, or deploy.rollout {application}==VERSION",
         )
     newest = max(running, key=_age)
