@@ -95,7 +95,7 @@ def call(mutex: IO[str], *argv: str) -> None:
     if code:
         sys.exit(
             f"error: .venv could not be made: exit code {code}\n  where: {' '.join(argv)}\n"
-            "  remedy: read the message above; the next run starts over"
+            "  remedy: read the message above (is the package registry reachable?); the next run starts over"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 
 import pytest
 
@@ -23,3 +24,16 @@ def test_work_that_is_soon_done_says_nothing(capsys: pytest.CaptureFixture[str])
     with console.counted("copying", 1000, "files", clock=lambda: 0.0) as progress:
         progress.advance(1000)
     assert capsys.readouterr().err == ""
+
+
+def test_a_table_on_a_narrow_terminal_cuts_nothing_off(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("TERM", "dumb")
+    path = "/srv/" + "0123456789" * 8
+    console.table(("subject", "remedy"), [("index", f"chmod 600 {path}")])
+    drawn = capsys.readouterr().out
+    assert "…" not in drawn
+    assert path in "".join(line.split("│")[2].strip() for line in drawn.splitlines() if "│" in line)

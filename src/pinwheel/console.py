@@ -178,7 +178,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str =
         from rich.markup import escape
         from rich.table import Table
 
-        drawn = Table(*columns, title=title or None)
+        drawn = Table(title=title or None)
+        for column in columns:
+            drawn.add_column(column, overflow="fold")  # rich's own way cuts paths and remedies off
         for row in cells:
             drawn.add_row(*(escape(cell) for cell in row))
         Console().print(drawn)

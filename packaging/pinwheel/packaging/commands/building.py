@@ -23,7 +23,7 @@ from pinwheel.packaging.commands.options import (
 )
 
 
-@task(iterable=["name"], auto_shortflags=False, help=SELECTION | REF_TO_BUILD | OUT)
+@task(iterable=["name"], auto_shortflags=False, help=SELECTION | REF_TO_BUILD | OUT | JSON)
 def build(
     _context: Context,
     name: Sequence[str] | None = None,
@@ -31,6 +31,7 @@ def build(
     ref: str | None = None,
     subdirectory: str = "",
     out: str = "dist",
+    json: bool = False,
 ) -> None:
     """Build an sdist and a wheel from a commit, without publishing them.
 
@@ -39,6 +40,7 @@ def build(
 
     Example:
       pinwheel packaging.build --repo . --ref main --out dist
+      pinwheel packaging.build --name acme-shop --json
     """
     from pathlib import Path
 
@@ -55,6 +57,7 @@ def build(
     jobs, failures = resolve(select(loaded, name, repo, ref, subdirectory), tools, publishable=False)
     for failure in failures:
         raise failure.error
+    told: list[dict[str, str]] = []
     for job in jobs:
         with full_disk_explained(tools.cache), workspace() as folder:
             built = build_one(job, tools, folder)
@@ -68,7 +71,11 @@ def build(
                 files[filename] = artifact.path
             deliver(files, into)
         for artifact in built.artifacts:
-            console.data(f"{artifact.sha256}  {into / artifact.path.name}")
+            told.append({"file": str(into / artifact.path.name), "sha256": artifact.sha256})
+            if not json:
+                console.data(f"{artifact.sha256}  {into / artifact.path.name}")
+    if json:
+        console.document({"files": told})
 
 
 @task(iterable=["file"], auto_shortflags=False, help=FILES | JSON)
