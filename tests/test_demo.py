@@ -108,7 +108,7 @@ def test_a_kept_demo_can_be_looked_at_and_is_ended_by_demo_stop(place: Path) -> 
     child = start(place, "--keep", "--hosts", "1", "--json")
     _, err = child.communicate(timeout=DEADLINE_S)
     assert child.returncode == 0, err
-    folder = next((place / "t").iterdir())
+    folder = next((place / "t").glob("pinwheel-demo-*"))
     looked = subprocess.run(
         [*PINWHEEL, "deploy.status", "--env", "demo", "--json"],
         cwd=folder,
