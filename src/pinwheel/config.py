@@ -100,6 +100,19 @@ class Project:
 
 
 @section
+class Repository:
+    """How git gets into a repository: with a deploy key over SSH, or with a token over HTTPS. An empty table declares
+    a repository (one that is a submodule, say) into which git finds its way alone."""
+
+    deploy_key: str = ""
+    known_hosts: str = ""
+    token_env: str = ""
+    token_file: str = ""
+    user: str = "x-access-token"
+    ca_file: str = ""
+
+
+@section
 class Health:
     """When a program counts as healthy: `passes` good probes in a row by the same process, alive `min_healthy_s`."""
 
@@ -188,6 +201,7 @@ class Config:
     index: Index = field(default_factory=Index)
     packaging: Packaging = field(default_factory=Packaging)
     projects: Mapping[str, Project] = field(default_factory=dict)
+    repositories: Mapping[str, Repository] = field(default_factory=dict)
     applications: Mapping[str, Application] = field(default_factory=dict)
     environments: Mapping[str, Environment] = field(default_factory=dict)
 

@@ -40,6 +40,6 @@ def _refuse_credential(url: str) -> None:
             raise UsageError(
                 "the repository's address holds a credential",
                 where=f"{scheme}://…@{url.rpartition('@')[2]}" if "@" in url else f"{scheme}://…",
-                remedy="take out what stands before the host, a token too, and let GIT_ASKPASS name a program that"
-                " prints user and token; or use an ssh address",
+                remedy="take out what stands before the host, a token too; name its file under [repositories] in"
+                " pinwheel.toml, or let GIT_ASKPASS name a program that prints user and token; or use an ssh address",
             )

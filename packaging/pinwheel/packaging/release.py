@@ -25,6 +25,7 @@ from pinwheel import archive
 from pinwheel.errors import PinwheelError, UsageError
 from pinwheel.index.client import IndexUnreachable
 from pinwheel.packaging import inspection, normalise, refs, source
+from pinwheel.packaging.access import Keyring
 from pinwheel.packaging.git import Mirror, ask
 from pinwheel.packaging.inspection import Finding, NotFit, Origin
 from pinwheel.packaging.plan import Plan, judge, plan, unmet
@@ -61,10 +62,14 @@ class Tools:
     cache: Path
     report: Callable[[str, str], None]
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
+    keyring: Keyring = field(default_factory=Keyring)
 
     def mirror(self, wanted: Wanted) -> Mirror:
-        """The mirror of the project's repository."""
-        return Mirror(wanted.repository, self.cache / "git", self.environ)
+        """The mirror of the project's repository. Raises `UsageError` when its table in pinwheel.toml is wrong."""
+        return self._mirror_of(wanted.repository)
+
+    def _mirror_of(self, address: str) -> Mirror:
+        return Mirror(address, self.cache / "git", self.environ, self.keyring.way(address))
 
 
 @dataclass(frozen=True, slots=True)
