@@ -97,6 +97,9 @@ class Project:
     repository: str
     subdirectory: str = ""
     generated: tuple[str, ...] = ()
+    submodules: bool = False
+    lfs: bool = False
+    export_ignore: bool = False
 
 
 @section

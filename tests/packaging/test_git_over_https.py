@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import io
 import json
 import os
 import shutil
 import stat
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.packaging.forge import Repository, offered, tiny_files, told
+from tests.packaging.forge import Repository, Workshop, offered, tiny_files, told
 from tests.packaging.running import RunningIndex
 from tests.packaging.servers import TOKEN, TOKEN_USER, HttpsServer, https_server
 
 from pinwheel.packaging.access import Token, Way
 from pinwheel.packaging.git import Mirror, ask
+from pinwheel.packaging.work import Failure, Release
 
 MakeRepository = Callable[[str], Repository]
 
@@ -153,3 +157,40 @@ def test_p6_and_p8_a_token_that_fails_stops_one_project_and_no_secret_is_seen_an
     shown = done.stdout + done.stderr + papers + seen.read_text() + everything_below(home)
     assert "hunter2" not in shown
     assert not [secret for secret in SECRETS if secret in shown]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("git-lfs"), reason="needs git-lfs")
+def test_large_files_come_from_the_repositorys_own_server_and_are_what_the_commit_says(
+    https: HttpsServer, make_repository: MakeRepository, workshop: Workshop, token_file: Path, tmp_path: Path
+) -> None:
+    content = b"\0large" * 1000
+    sha256 = hashlib.sha256(content).hexdigest()
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {len(content)}\n"
+    remote = make_repository("greet")
+    files = tiny_files("acme-greet", backend="MORE = ('acme_greet/model.bin',)\n")
+    elsewhere = '[lfs]\n\turl = "https://elsewhere.invalid/"\n'
+    remote.commit(files | {"acme_greet/model.bin": pointer, ".lfsconfig": elsewhere}, "v1.0.0")
+    table = f'[repositories."{https.url}/"]\ntoken_file = "{token_file}"\nca_file = "{https.ca_file}"\n'
+    text = f'{table}[projects.acme-greet]\nrepository = "{https.address(remote.folder)}"\n'
+    (undeclared,) = workshop.release(text)
+    assert isinstance(undeclared, Failure)
+    assert "lfs = true" in undeclared.error.remedy
+    https.large[sha256] = content[::-1]
+    (wrong,) = workshop.release(text + "lfs = true\n")
+    assert isinstance(wrong, Failure)
+    assert workshop.shelf.blobs == {}
+    https.large[sha256] = content
+    (right,) = workshop.release(text + "lfs = true\n")
+    assert isinstance(right, Release), right
+    sdist = workshop.shelf.blobs["acme-greet", "acme_greet-1.0.0.tar.gz"]
+    assert member(sdist, "acme_greet-1.0.0/acme_greet/model.bin") == content
+    assert not [secret for secret in SECRETS if secret in everything_below(workshop.cache)]
+
+
+def member(sdist: bytes, name: str) -> bytes:
+    """The content of one file of an sdist."""
+    with tarfile.open(fileobj=io.BytesIO(sdist)) as archive:
+        opened = archive.extractfile(name)
+        assert opened
+        return opened.read()

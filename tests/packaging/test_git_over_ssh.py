@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.packaging.forge import Repository, offered, told
+from tests.packaging.forge import Repository, Workshop, git, offered, tiny_files, told
 from tests.packaging.servers import SSHD, SshServer, ssh_server
 
 from pinwheel.packaging.access import Ssh
 from pinwheel.packaging.git import Mirror, ask
+from pinwheel.packaging.work import Release
 
 MakeRepository = Callable[[str], Repository]
 
@@ -84,3 +85,22 @@ def test_twenty_repositories_are_asked_without_being_turned_away(
     way = Ssh(sshd.deploy_key(remote.folder, tmp_path / "key"), sshd.known_hosts)
     answers = ask([Mirror(sshd.address(remote.folder), tmp_path / "cache", way=way)] * 20)
     assert not [answer for answer in answers if isinstance(answer, Exception)]
+
+
+def test_a_release_over_ssh_and_a_submodule_with_a_key_of_its_own(
+    sshd: SshServer, make_repository: MakeRepository, workshop: Workshop, tmp_path: Path
+) -> None:
+    library, remote = make_repository("library"), make_repository("greet")
+    inner = library.commit({"data.py": "ANSWER = 42\n"})
+    files = tiny_files("acme-greet", backend="MORE = ('acme_greet/library/data.py',)\n")
+    remote.commit(files | {".gitmodules": '[submodule "l"]\n\tpath = acme_greet/library\n\turl = ../library\n'})
+    git(remote.folder, "update-index", "--add", "--cacheinfo", f"160000,{inner},acme_greet/library")
+    git(remote.folder, "commit", "--quiet", "-m", "a submodule")
+    git(remote.folder, "tag", "v1.0.0")
+    keys = {each: sshd.deploy_key(each.folder, tmp_path / each.folder.name) for each in (remote, library)}
+    text = f'[projects.acme-greet]\nrepository = "{sshd.address(remote.folder)}"\nsubmodules = true\n'
+    for each, key in keys.items():
+        text += f'[repositories."{sshd.address(each.folder)}"]\n'
+        text += f'deploy_key = "{key}"\nknown_hosts = "{sshd.known_hosts}"\n'
+    (outcome,) = workshop.release(text)
+    assert isinstance(outcome, Release), outcome

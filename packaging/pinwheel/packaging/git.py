@@ -15,12 +15,13 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pinwheel import process
 from pinwheel.errors import PinwheelError
 from pinwheel.packaging import refs as naming
 from pinwheel.packaging.access import Own, Way
+from pinwheel.packaging.addresses import beside
 from pinwheel.packaging.refs import Refs, Resolved
 from pinwheel.packaging.schedule import each
 from pinwheel.packaging.workspace import put, unless_full
@@ -58,6 +59,11 @@ class TreeFile:
     @property
     def is_submodule(self) -> bool:
         return self.mode == "160000"
+
+    @property
+    def is_plain(self) -> bool:
+        """Neither a submodule nor a symbolic link."""
+        return self.mode in ("100644", "100755")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +158,48 @@ class Mirror:
             # a branch is named after the tag before it; that some other tag has moved does not matter here
             self._fetch(["refs/tags/*:refs/tags/*"], check=False)
 
+    def bring(self, commit: str) -> None:
+        """Bring a commit into the mirror of which only the id is known, as of a submodule's. Raises `UnknownRef`."""
+        if self._has(commit):
+            return
+        answer = _answer(self, ASK_S)
+        if isinstance(answer, PinwheelError):
+            raise answer
+        self.resolve(answer, commit)
+
+    def submodules(self, commit: str) -> dict[str, str]:
+        """The address of each submodule's repository, by the submodule's path, as the commit's `.gitmodules` says."""
+        asked = ("config", "-z", f"--blob={commit}:.gitmodules", "--get-regexp", r"^submodule\..*\.(path|url)$")
+        done = self.git(*asked, check=False)
+        values = dict(entry.split("\n", 1) for entry in done.output.split("\0") if "\n" in entry)
+        return {
+            path: beside(self.address, url)
+            for key, path in values.items()
+            if key.endswith(".path") and (url := values.get(f"{key.removesuffix('.path')}.url"))
+        }
+
+    def blobs(self, files: Sequence[Path]) -> list[str]:
+        """Git's ids for the contents of files on disk."""
+        paths = "".join(f"{file}\n" for file in files)
+        return self.git("hash-object", "--no-filters", "--stdin-paths", stdin=paths).output.split()
+
     @contextlib.contextmanager
     def opened(self) -> Iterator[tuple[Path, dict[str, str]]]:
         """The mirror's folder, locked, and an environment in which git gets into the remote. Raises `UsageError`."""
         env = self._remote_env()
         with self._locked():
             yield self._folder, env
+
+    def left_out(self, into: Path, paths: Sequence[str]) -> list[str]:
+        """Those of `paths` in the folder of an export, or folders above them, that are marked `export-ignore`."""
+        folders = {f"{above}/" for path in paths for above in PurePosixPath(path).parents if above.name}
+        own = {"GIT_DIR": str(into / ".git"), "GIT_WORK_TREE": str(into)}
+        asked = "\0".join([*sorted(folders), *paths, ""])
+        argv = ("git", "check-attr", "--stdin", "-z", "export-ignore")
+        done = process.run(argv, cwd=into, env=self._env() | own, stdin=asked, timeout_s=LOCAL_S)
+        told = self._succeeded(done, into).output.split("\0")
+        marked = [path for path, value in zip(told[::3], told[2::3], strict=False) if value == "set"]
+        return [path for path in marked if not any(path.startswith(above) and path != above for above in marked)]
 
     def facts(self, commit: str) -> CommitFacts:
         """When the commit was made, and its tree."""

@@ -68,6 +68,14 @@ class Tools:
         """The mirror of the project's repository. Raises `UsageError` when its table in pinwheel.toml is wrong."""
         return self._mirror_of(wanted.repository)
 
+    def submodule(self, address: str, commit: str) -> Mirror | None:
+        """The mirror of a submodule's repository, with the commit in it; None when pinwheel.toml does not name it."""
+        if not self.keyring.declares(address):
+            return None
+        mirror = self._mirror_of(address)
+        mirror.bring(commit)
+        return mirror
+
     def _mirror_of(self, address: str) -> Mirror:
         return Mirror(address, self.cache / "git", self.environ, self.keyring.way(address))
 
@@ -158,7 +166,9 @@ def build(job: Job, tools: Tools, folder: Path) -> Build:
     started = _now()
     mirror = tools.mirror(job.wanted)
     mirror.fetch(job.resolved)
-    laid = source.lay_out(mirror, job.resolved, job.wanted.subdirectory, folder / "source")
+    laid = source.lay_out(
+        mirror, job.resolved, job.wanted.subdirectory, folder / "source", job.wanted.elsewhere, tools.submodule
+    )
     source.check_name(laid.manifest, job.wanted.name, job.wanted.repository)
     called = laid.manifest.name or job.wanted.called
     if inspection.errors(laid.findings):

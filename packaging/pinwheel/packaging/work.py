@@ -18,6 +18,16 @@ Outcome = Literal["published", "already there"]
 
 
 @dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """What a project's commit may have in other places than in itself: other repositories, a store of large files.
+    `export_ignore`: it may mark files that tools which export commits leave out."""
+
+    submodules: bool = False
+    lfs: bool = False
+    export_ignore: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """A project to release. `name` is empty when only the repository knows it, `ref` empty for the newest version
     tag; `declared` when pinwheel.toml has the project, and so a place for its exceptions."""
@@ -28,6 +38,7 @@ class Wanted:
     name: str = ""
     generated: tuple[str, ...] = ()
     declared: bool = False
+    elsewhere: Elsewhere = Elsewhere()
 
     @property
     def called(self) -> str:
