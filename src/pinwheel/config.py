@@ -97,6 +97,7 @@ class Project:
     repository: str
     subdirectory: str = ""
     generated: tuple[str, ...] = ()
+    tag_signers: str = ""
     submodules: bool = False
     lfs: bool = False
     export_ignore: bool = False

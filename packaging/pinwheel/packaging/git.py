@@ -178,6 +178,12 @@ class Mirror:
             if key.endswith(".path") and (url := values.get(f"{key.removesuffix('.path')}.url"))
         }
 
+    def bring_tag_object(self, tag: Resolved) -> None:
+        """Bring in the tag as the remote has it: it may have been signed again since it was fetched. The tag that is
+        remembered stays, because it tells where the tag stood."""
+        if self.git("cat-file", "-e", tag.tag_object, check=False).exit_code:
+            self._fetch([f"+{tag.ref}:refs/signed/{tag.tag}"])
+
     def blobs(self, files: Sequence[Path]) -> list[str]:
         """Git's ids for the contents of files on disk."""
         paths = "".join(f"{file}\n" for file in files)

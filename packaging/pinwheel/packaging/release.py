@@ -43,6 +43,7 @@ from pinwheel.packaging.publish import (
 )
 from pinwheel.packaging.refs import Refs, Resolved
 from pinwheel.packaging.resolver import Resolver
+from pinwheel.packaging.signed_tags import verified
 from pinwheel.packaging.statement import Provenance
 from pinwheel.packaging.work import Blocked, Failure, Job, Release, Wanted
 from pinwheel.packaging.workspace import alone, full_disk_explained, logs, unless_full, workspace
@@ -166,6 +167,7 @@ def build(job: Job, tools: Tools, folder: Path) -> Build:
     started = _now()
     mirror = tools.mirror(job.wanted)
     mirror.fetch(job.resolved)
+    job = _verified(job, mirror)
     laid = source.lay_out(
         mirror, job.resolved, job.wanted.subdirectory, folder / "source", job.wanted.elsewhere, tools.submodule
     )
@@ -194,6 +196,7 @@ def build(job: Job, tools: Tools, folder: Path) -> Build:
         dependencies=built.dependencies,
         started=started,
         finished=_now(),
+        tag_signer=job.resolved.signer,
     )
     tree = {file.path: file.blob for file in laid.tree}
     origin_of = Origin(tree, (*job.wanted.generated, *laid.manifest.generated), strict=job.wanted.declared)
@@ -267,12 +270,20 @@ def _read(jobs: Sequence[Job], tools: Tools) -> tuple[list[Job], list[Failure]]:
             mirror = tools.mirror(job.wanted)
             with full_disk_explained(tools.cache):
                 mirror.fetch(job.resolved)
+                signed = _verified(job, mirror)
                 found = source.read_manifest(mirror, job.resolved, job.wanted.subdirectory)
             source.check_name(found, job.wanted.name, job.wanted.repository)
-            ready.append(replace(job, manifest=found))
+            ready.append(replace(signed, manifest=found))
         except PinwheelError as error:
             failures.append(Failure(job.wanted.called, error))
     return ready, failures
+
+
+def _verified(job: Job, mirror: Mirror) -> Job:
+    """The job, with who signed its tag when the project asks for it. Raises `NotSigned`."""
+    if job.wanted.tag_signers is None:
+        return job
+    return replace(job, resolved=verified(mirror, job.resolved, job.wanted.tag_signers))
 
 
 def _release(job: Job, tools: Tools) -> Release:

@@ -80,6 +80,7 @@ def _wanted(loaded: config.Loaded, name: str, project: config.Project, ref: str 
         project.generated,
         declared=True,
         elsewhere=Elsewhere(project.submodules, project.lfs, project.export_ignore),
+        tag_signers=loaded.path(project.tag_signers) if project.tag_signers else None,
     )
 
 
