@@ -48,6 +48,7 @@ HOMES = {
     "bcrypt": {"index.credentials.passwords"},
     "urllib3": {"index.exchange", "index.public.upstream"},
     "build": {"packaging.assemble"},
+    "auditwheel": {"packaging.linkage"},
     "twine": {"packaging.upload"},
     "requests": {"packaging.upload"},
     "fabric": {"deploy.ssh"},
@@ -66,6 +67,7 @@ HOMES = {
 NOUNS = {
     *("errors", "events", "pin"),
     *(f"packaging.{name}" for name in ("refs", "manifest", "statement", "inspection", "graph", "work", "plan")),
+    *("packaging.pythons", "packaging.comparison"),
     *(
         f"deploy.{name}"
         for name in ("fleet", "facts", "plan", "steps", "gate", "wish", "template", "present", "supervisor_file")

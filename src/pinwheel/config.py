@@ -88,6 +88,8 @@ class Packaging:
 
     cache: str = ""
     python: str = ""
+    pythons: tuple[str, ...] = ()
+    oldest_glibc: str = "2.35"
 
 
 @section
@@ -97,6 +99,8 @@ class Project:
     repository: str
     subdirectory: str = ""
     generated: tuple[str, ...] = ()
+    pythons: tuple[str, ...] = ()
+    network: bool = False
     tag_signers: str = ""
     submodules: bool = False
     lfs: bool = False

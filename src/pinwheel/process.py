@@ -116,11 +116,13 @@ def run(
     stdin: str = "",
     log: Path | None = None,
     timeout_s: float | None = None,
+    umask: int = -1,
 ) -> Completed:
     """Run `argv` to its end and return what it printed; a non-zero exit is a value, not an exception.
 
     With `log`, stdout and stderr go to that file together and `output` is its text. `env` None means the
-    caller's environment. On `timeout_s`, and on any exception (Ctrl-C too), the child's process group is killed.
+    caller's environment, `umask` -1 the caller's umask. On `timeout_s`, and on any exception (Ctrl-C too), the
+    child's process group is killed.
 
     Raises `ProgramMissing`, `TimedOut`, and `Stopped` within `ending_together`.
     """
@@ -136,6 +138,7 @@ def run(
                 stdout=sink or subprocess.PIPE,
                 stderr=subprocess.STDOUT if sink else subprocess.PIPE,
                 start_new_session=True,
+                umask=umask,
             )
         except FileNotFoundError as error:
             if cwd is not None and not cwd.is_dir():

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import io
-import os
 import tarfile
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.packaging.forge import Repository, Workshop, git, project_files
+from tests.packaging.forge import Repository, git
 
 from pinwheel.packaging import normalise
-from pinwheel.packaging.assemble import Workplace, assemble
-from pinwheel.packaging.resolver import Resolver
 
 EPOCH = 1_767_323_045
 
@@ -122,32 +118,3 @@ def test_git_and_we_agree_on_the_id_of_a_files_bytes(
     (content,) = normalise.contents(path)
     assert content.blob == git(remote.folder, "rev-parse", "HEAD:b.py")
     assert content.head == b"b"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("backend", ["hatchling", "setuptools"])
-def test_two_builds_of_one_source_are_the_same_bytes(backend: str, tmp_path: Path, workshop: Workshop) -> None:
-    """Other path, other umask, other times of the files."""
-    files = project_files("acme-twice", backend=backend) | {"README.md": "x", "acme_twice/data.txt": "d"}
-    made = []
-    for where, mask, age in (("a", 0o022, 1), ("b/deep/down", 0o077, 10**9)):
-        root = tmp_path / where / "src"
-        before = os.umask(mask)
-        try:
-            for name, text in files.items() if where == "a" else reversed(files.items()):
-                (root / name).parent.mkdir(parents=True, exist_ok=True)
-                (root / name).write_text(text)
-                os.utime(root / name, (age, age))
-            made.append(built(root, tmp_path / where, workshop.tools.resolver))
-        finally:
-            os.umask(before)
-    assert made[0] == made[1]
-
-
-def built(root: Path, folder: Path, resolver: Resolver) -> list[tuple[str, bytes]]:
-    place = Workplace(resolver, folder / "work", folder / "logs", {"SOURCE_DATE_EPOCH": str(EPOCH)})
-    place.folder.mkdir()
-    archives = assemble(root, folder / "dist", place)
-    for path in (archives.sdist, archives.wheel):
-        normalise.normalise(path, EPOCH)
-    return [(path.name, path.read_bytes()) for path in (archives.sdist, archives.wheel)]

@@ -1,7 +1,8 @@
-"""Build with PyPA `build`: the sdist, then the wheel from that sdist, each in an isolated environment.
+"""Build with PyPA `build`: the sdist, then the wheels from that sdist, each in an isolated environment.
 
 The environment's dependencies come from the private index and from nowhere else. uv, which installs them, gets the
-index's credential; the build backend, which is other people's code, gets a handful of variables and no credential.
+index's credential; the build backend, which is other people's code, gets a handful of variables, no credential and,
+where the kernel allows it, no network.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from packaging.utils import canonicalize_name
 from pinwheel import process
 from pinwheel.errors import PinwheelError
 from pinwheel.packaging.manifest import direct_urls
+from pinwheel.packaging.pythons import Interpreter, serves
 from pinwheel.packaging.resolver import Resolver
 from pinwheel.packaging.workspace import unless_full
 
@@ -32,24 +34,45 @@ HOOK_FRAMES = re.compile(r'^  File "[^"\n]*[/\\]pyproject_hooks[/\\][^"\n]*".*\n
 """The frames of a traceback that call the backend: they say nothing of what went wrong in it."""
 
 
+VENV_LINE = re.compile(r"^(\w+) = (.*)$", re.MULTILINE)
+THIS_PYTHON = Interpreter("{}.{}".format(*sys.version_info), sys.executable)
+
+
 class BuildFailed(PinwheelError):
     """A build backend, or the installation of what it needs, did not succeed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """The two archives as the backend made them, and the build environment's distributions (name, version)."""
+    """An archive as the backend made it, the version of the Python that ran the backend, and the distributions (name,
+    version) in the environment of both."""
 
-    sdist: Path
-    wheel: Path
+    path: Path
+    python: str
     dependencies: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What an archive must not depend on: the time zone and the umask that its backend sees; with `shuffled` times
+    of its source's files."""
+
+    timezone: str = "UTC"
+    umask: int = 0o022
+    shuffled: bool = False
+
+
+USUAL = Surroundings()
+# in POSIX' notation, for which a machine needs no table of time zones
+OTHER = Surroundings("PIN-12:45", 0o077, shuffled=True)
 
 
 @dataclass(slots=True)
 class Workplace:
     """Where one project is built: everything temporary is below `folder`, the output of each step in `logs`.
 
-    `variables` are what the backend sees beside the allowlist (`SOURCE_DATE_EPOCH`, a version).
+    `variables` are what the backend sees beside the allowlist (`SOURCE_DATE_EPOCH`, a version). There is a wheel for
+    each of `interpreters`, the first of which makes the sdist. `cut_off` is put before each argv of the backend's.
     """
 
     resolver: Resolver
@@ -57,6 +80,9 @@ class Workplace:
     logs: Path
     variables: Mapping[str, str]
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    interpreters: tuple[Interpreter, ...] = (THIS_PYTHON,)
+    cut_off: tuple[str, ...] = ()
+    surroundings: Surroundings = USUAL
     steps: int = 0
 
     @property
@@ -71,29 +97,43 @@ class Workplace:
         return self.logs / f"{self.steps:02}-{step}.log"
 
 
-def assemble(root: Path, out: Path, place: Workplace) -> Built:
-    """Build the project in `root` into the folder `out`. Raises `BuildFailed` with the backend's last words."""
+def assemble(root: Path, out: Path, place: Workplace) -> list[Built]:
+    """Build the project in `root` into the folder `out`: an sdist, then a wheel for every Python that none before it
+    serves. Raises `BuildFailed` with the backend's last words."""
     out.mkdir(parents=True, exist_ok=True)
+    first, *others = place.interpreters
     try:
-        environment = BuildEnvironment(place)
+        environment = BuildEnvironment(place, first)
         builder = environment.builder(root)
         environment.install(builder.build_system_requires)
         for_sdist = builder.get_requires_for_build("sdist")
         environment.install(for_sdist)
-        sdist = Path(builder.build("sdist", out))
-        unpacked = _unpack(sdist, place.folder / "sdist")
+        sdist = environment.built(builder.build("sdist", out))
+        unpacked = _unpack(sdist.path, place.folder / "sdist")
         again = environment.builder(unpacked)
         for_wheel = again.get_requires_for_build("wheel")
-        if again.build_system_requires != builder.build_system_requires or not for_sdist <= for_wheel:
+        if again.build_system_requires == builder.build_system_requires and for_sdist <= for_wheel:
+            environment.install(for_wheel)
+            wheels = [environment.built(again.build("wheel", out))]
+        else:
             # what the sdist alone needed must not be there when the wheel is built
-            environment = BuildEnvironment(place)
-            again = environment.builder(unpacked)
-            environment.install(again.build_system_requires)
-        environment.install(for_wheel)
-        wheel = Path(again.build("wheel", out))
+            wheels = [_wheel(unpacked, out, BuildEnvironment(place, first))]
+        for python in others:
+            if not any(serves(wheel.path.name, python.version) for wheel in wheels):
+                # not where another Python has left its objects
+                unpacked = _unpack(sdist.path, place.folder / f"sdist-{python.version}")
+                wheels.append(_wheel(unpacked, out, BuildEnvironment(place, python)))
     except (BuildException, BuildBackendException) as error:
         raise _failed(error, place) from error
-    return Built(sdist, wheel, environment.contents())
+    return [sdist, *wheels]
+
+
+def _wheel(root: Path, out: Path, environment: BuildEnvironment) -> Built:
+    """Build a wheel in an environment that is empty yet."""
+    builder = environment.builder(root)
+    environment.install(builder.build_system_requires)
+    environment.install(builder.get_requires_for_build("wheel"))
+    return environment.built(builder.build("wheel", out))
 
 
 class BuildEnvironment:
@@ -102,13 +142,13 @@ class BuildEnvironment:
     Not build's own, because that hands one environment of variables to installer and backend alike.
     """
 
-    def __init__(self, place: Workplace) -> None:
+    def __init__(self, place: Workplace, python: Interpreter) -> None:
         self._place = place
         self._folder = place.folder / f"environment-{place.steps}"
         self._installed: set[str] = set()
         self._home = place.folder / "home"
         self._home.mkdir(exist_ok=True)
-        self._uv("create", "venv", "--python", sys.executable, str(self._folder))
+        self._uv("create", "venv", "--python", python.path, str(self._folder))
 
     @property
     def python_executable(self) -> str:
@@ -149,10 +189,12 @@ class BuildEnvironment:
         )
         self._installed |= requirements
 
-    def contents(self) -> tuple[tuple[str, str], ...]:
-        """The distributions in the environment, by name."""
-        folders = [str(path) for path in self._folder.glob("lib/python*/site-packages")]
-        return tuple(sorted((canonicalize_name(each.name), each.version) for each in distributions(path=folders)))
+    def built(self, path: str) -> Built:
+        """An archive that was made just now, with what there is to know of this environment."""
+        folders = [str(each) for each in self._folder.glob("lib/python*/site-packages")]
+        there = sorted((canonicalize_name(each.name), each.version) for each in distributions(path=folders))
+        about = dict(VENV_LINE.findall((self._folder / "pyvenv.cfg").read_text()))
+        return Built(Path(path), about["version_info"], tuple(there))
 
     def _uv(self, step: str, *words: str) -> None:
         log = self._place.log(f"{step}-environment")
@@ -169,11 +211,16 @@ class BuildEnvironment:
         self, cmd: Sequence[str], cwd: str | None = None, extra_environ: Mapping[str, str] | None = None
     ) -> None:
         """Run one hook of the backend: what it prints goes to the step's log, what it sees is listed here."""
+        surroundings = self._place.surroundings
+        # debug information and __FILE__ name the folder, which is another one in each build; gcc and clang know this
+        mapped = f"-ffile-prefix-map={self._place.folder}=/build"
         env = process.scrubbed(
             self._place.environ,
             HOME=str(self._home),  # no ~/.pydistutils.cfg, no ~/.gitconfig
             LC_ALL="C.UTF-8",
-            TZ="UTC",
+            TZ=surroundings.timezone,
+            CFLAGS=mapped,
+            CXXFLAGS=mapped,
             PYTHONHASHSEED="0",
             PYTHONDONTWRITEBYTECODE="1",
             PYTHONNOUSERSITE="1",
@@ -189,7 +236,14 @@ class BuildEnvironment:
         hook = cmd[-2] if len(cmd) > 2 else "backend"
         log = self._place.log(hook.replace("_", "-"))
         where = Path(cwd) if cwd else None
-        done = process.run(cmd, cwd=where, env=env | dict(extra_environ or {}), log=log, timeout_s=BUILD_S)
+        done = process.run(
+            (*self._place.cut_off, *cmd),
+            cwd=where,
+            env=env | dict(extra_environ or {}),
+            log=log,
+            timeout_s=BUILD_S,
+            umask=surroundings.umask,
+        )
         if done.exit_code:
             raise subprocess.CalledProcessError(done.exit_code, list(cmd), done.output)
 

@@ -7,7 +7,6 @@ index: no clone, no build.
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import tarfile
 import zipfile
@@ -18,13 +17,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version as version_of
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
 from pinwheel import archive
 from pinwheel.errors import PinwheelError, UsageError
 from pinwheel.index.client import IndexUnreachable
-from pinwheel.packaging import inspection, normalise, refs, source
+from pinwheel.packaging import inspection, isolation, linkage, normalise, pythons, refs, source
 from pinwheel.packaging.access import Keyring
 from pinwheel.packaging.git import Mirror, ask
 from pinwheel.packaging.inspection import Finding, NotFit, Origin
@@ -41,15 +41,20 @@ from pinwheel.packaging.publish import (
     sha256_of,
     uploader,
 )
+from pinwheel.packaging.pythons import Interpreter
 from pinwheel.packaging.refs import Refs, Resolved
 from pinwheel.packaging.resolver import Resolver
 from pinwheel.packaging.signed_tags import verified
 from pinwheel.packaging.statement import Provenance
 from pinwheel.packaging.work import Blocked, Failure, Job, Release, Wanted
-from pinwheel.packaging.workspace import alone, full_disk_explained, logs, unless_full, workspace
+from pinwheel.packaging.workspace import alone, full_disk_explained, logs, shuffle, unless_full, workspace
 from pinwheel.packaging.worktree import check_clean
 
+if TYPE_CHECKING:  # `build` is heavy, and most releases have nothing to build
+    from pinwheel.packaging.assemble import Surroundings
+
 ASKED_AT_ONCE = 16
+OLDEST_GLIBC = (2, 35)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,7 @@ class Tools:
     resolver: Resolver
     cache: Path
     report: Callable[[str, str], None]
+    oldest_glibc: tuple[int, int] = OLDEST_GLIBC
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
     keyring: Keyring = field(default_factory=Keyring)
 
@@ -157,12 +163,12 @@ def resolve(wanted: Sequence[Wanted], tools: Tools, *, publishable: bool = True)
     return jobs, failures
 
 
-def build(job: Job, tools: Tools, folder: Path) -> Build:
-    """Build the commit in the empty folder `folder`; the files end up in its `dist`.
+def build(job: Job, tools: Tools, folder: Path, surroundings: Surroundings | None = None) -> Build:
+    """Build the commit in the empty folder `folder`; the files end up in its `dist`. Without `surroundings`, the usual.
 
-    Raises `NotFit` with every finding, `BuildFailed`, `NoProject`.
+    Raises `NotFit` with every finding, `BuildFailed`, `NoProject`, `PythonMissing`.
     """
-    from pinwheel.packaging.assemble import Workplace, assemble
+    from pinwheel.packaging.assemble import THIS_PYTHON, USUAL, Workplace, assemble
 
     started = _now()
     mirror = tools.mirror(job.wanted)
@@ -178,8 +184,20 @@ def build(job: Job, tools: Tools, folder: Path) -> Build:
     tools.report(called, f"building {laid.version or job.resolved.commit[:12]}")
     output = logs(tools.cache / "logs", f"{job.name or 'project'}-{job.resolved.commit[:12]}")
     epoch = laid.commit.epoch
-    variables = {"SOURCE_DATE_EPOCH": str(epoch), **laid.variables}
-    place = Workplace(tools.resolver, folder, output, variables, tools.environ)
+    wanted_pythons = pythons.oldest_first(job.wanted.pythons, f"the pythons of {called} in pinwheel.toml")
+    place = Workplace(
+        tools.resolver,
+        folder,
+        output,
+        {"SOURCE_DATE_EPOCH": str(epoch), **laid.variables},
+        tools.environ,
+        # all of them are looked for before anything is built
+        tuple(Interpreter(each, tools.resolver.python(each, cwd=folder)) for each in wanted_pythons) or (THIS_PYTHON,),
+        cut_off=() if job.wanted.network else isolation.cut_off(),
+        surroundings=surroundings or USUAL,
+    )
+    if place.surroundings.shuffled:
+        shuffle(laid.root, place.surroundings.umask, epoch)
     built = assemble(laid.root, folder / "dist", place)
     provenance = Provenance(
         repository=job.wanted.repository,
@@ -190,10 +208,9 @@ def build(job: Job, tools: Tools, folder: Path) -> Build:
         tree=laid.commit.tree,
         subdirectory=job.wanted.subdirectory,
         epoch=epoch,
-        python=platform.python_version(),
         builder=version_of("pinwheel-kit"),
         normaliser=normalise.VERSION,
-        dependencies=built.dependencies,
+        network="none" if place.cut_off else "open",
         started=started,
         finished=_now(),
         tag_signer=job.resolved.signer,
@@ -202,7 +219,8 @@ def build(job: Job, tools: Tools, folder: Path) -> Build:
     origin_of = Origin(tree, (*job.wanted.generated, *laid.manifest.generated), strict=job.wanted.declared)
     name, version = laid.manifest.name, laid.version
     artifacts, findings = [], list(laid.findings)
-    for path in (built.sdist, built.wheel):
+    for each in built:
+        path = each.path
         try:
             normalise.normalise(path, epoch)
         except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error) as error:
@@ -216,7 +234,10 @@ def build(job: Job, tools: Tools, folder: Path) -> Build:
         name, version = name or read.name, version or read.version
         contents = normalise.contents(path, sha256_ids=len(job.resolved.commit) == 64)
         findings += inspection.inspect(read, contents, name=name, version=version, origin=origin_of)
-        artifacts.append(Artifact(path, read.name, str(read.version), sha256_of(path), provenance))
+        if path.suffix == ".whl" and not path.name.endswith("-none-any.whl") and (needs := linkage.read(path)):
+            findings += linkage.problems(needs, path.name, tools.oldest_glibc)
+        about = replace(provenance, python=each.python, dependencies=each.dependencies)
+        artifacts.append(Artifact(path, read.name, str(read.version), sha256_of(path), about))
     if inspection.errors(findings) or version is None:
         raise NotFit(f"{name} {version}", findings)
     shutil.rmtree(output, ignore_errors=True)  # the output of a build that went well interests nobody

@@ -8,8 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pinwheel import process
+from pinwheel.errors import PinwheelError
 
 UV_S = 900.0
+
+
+class PythonMissing(PinwheelError):
+    """A Python that wheels are wanted for is not on this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,17 @@ class Resolver:
         from uv import find_uv_bin
 
         return process.run((find_uv_bin(), *words), cwd=cwd, env=self.variables(), log=log, stdin=stdin, timeout_s=UV_S)
+
+    def python(self, version: str, *, cwd: Path) -> str:
+        """The Python `version` ("3.12") of this machine, by its path. None is downloaded, and no virtual environment
+        counts. Raises `PythonMissing`."""
+        done = self.run(("python", "find", "--system", "--no-project", version), cwd=cwd)
+        if done.exit_code:
+            raise PythonMissing(
+                f"Python {version} is not on this machine: {process.tail(done.errors, 1)}",
+                remedy=f"install it so that `python{version}` is found, or take it out of `pythons` in pinwheel.toml",
+            )
+        return done.output.strip()
 
     def variables(self) -> dict[str, str]:
         """uv's environment. The credential has variables of its own, so that the address stays free of it and no

@@ -44,7 +44,7 @@ def select(
         for name, project in projects.items():
             if (address(project.repository, loaded.folder), _folder(project.subdirectory)) == (where, subdirectory):
                 return [_wanted(loaded, name, project, ref)]
-        return [Wanted(where, ref or "", subdirectory)]
+        return [Wanted(where, ref or "", subdirectory, pythons=loaded.config.packaging.pythons)]
     if subdirectory:
         raise UsageError("--subdirectory goes with --repo", remedy="pinwheel.toml says it for its projects")
     if everything:
@@ -81,6 +81,8 @@ def _wanted(loaded: config.Loaded, name: str, project: config.Project, ref: str 
         declared=True,
         elsewhere=Elsewhere(project.submodules, project.lfs, project.export_ignore),
         tag_signers=loaded.path(project.tag_signers) if project.tag_signers else None,
+        pythons=project.pythons or loaded.config.packaging.pythons,
+        network=project.network,
     )
 
 

@@ -19,8 +19,9 @@ BUILDER = "urn:pinwheel:builder:local"
 @dataclass(frozen=True, slots=True)
 class Provenance:
     """What a statement says. `epoch` is the commit's time in seconds since 1970; `dependencies` are the build
-    environment's distributions as (name, version); `started` and `finished` are RFC 3339 in UTC.
-    `tag_signer` is who signed the tag, when that was asked for and verified."""
+    environment's distributions as (name, version); `network` is "none" when the backend had none, else "open";
+    `started` and `finished` are RFC 3339 in UTC. `tag_signer` is who signed the tag, when that was asked for and
+    verified."""
 
     repository: str
     ref: str
@@ -33,6 +34,7 @@ class Provenance:
     python: str = ""
     builder: str = ""
     normaliser: str = ""
+    network: str = "open"
     dependencies: tuple[tuple[str, str], ...] = ()
     started: str = ""
     finished: str = ""
@@ -73,7 +75,7 @@ def write(statement: Statement) -> bytes:
                     "sourceDateEpoch": about.epoch,
                     "python": about.python,
                     "normaliser": about.normaliser,
-                    "network": "open",
+                    "network": about.network,
                     "signature": "none",
                     "tagSigner": about.tag_signer,
                 },
@@ -119,6 +121,7 @@ def read(body: bytes) -> Statement:
                 python=inside["python"],
                 builder=run["builder"]["version"]["pinwheel"],
                 normaliser=inside["normaliser"],
+                network=inside["network"],
                 dependencies=tuple(_package(each["uri"]) for each in packages),
                 started=run["metadata"]["startedOn"],
                 finished=run["metadata"]["finishedOn"],
@@ -144,6 +147,7 @@ def facts(statement: Statement) -> Sequence[tuple[str, str]]:
         ("built", about.finished),
         ("python", about.python),
         ("builder", f"pinwheel {about.builder}, normaliser {about.normaliser}"),
+        ("network", about.network),
         ("build environment", ", ".join(f"{name} {version}" for name, version in about.dependencies)),
         ("signed by", "nobody: statements are not signed yet"),
     ]

@@ -32,7 +32,8 @@ class Elsewhere:
 class Wanted:
     """A project to release. `name` is empty when only the repository knows it, `ref` empty for the newest version
     tag; `declared` when pinwheel.toml has the project, and so a place for its exceptions. With `tag_signers`, a file
-    of allowed signers, only a tag that one of them signed is released."""
+    of allowed signers, only a tag that one of them signed is released. There are wheels for each of `pythons` ("3.12";
+    none means the one that runs pinwheel); `network` when its build needs one."""
 
     repository: str
     ref: str = ""
@@ -42,6 +43,8 @@ class Wanted:
     declared: bool = False
     elsewhere: Elsewhere = Elsewhere()
     tag_signers: PurePath | None = None
+    pythons: tuple[str, ...] = ()
+    network: bool = False
 
     @property
     def called(self) -> str:

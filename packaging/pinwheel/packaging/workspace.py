@@ -7,6 +7,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import random
 import shutil
 import tempfile
 import threading
@@ -17,6 +18,7 @@ from pinwheel.errors import PinwheelError, UsageError
 
 LOGS_KEPT = 20
 ALMOST_FULL_BYTES = 4 * 1024 * 1024
+EARLIEST = 631_152_000  # 1990: zip archives begin at 1980
 FULL = (errno.ENOSPC, errno.EDQUOT)
 OTHER_DISK = "free some space, or let TMPDIR and packaging.cache name another disk; nothing half done is left"
 
@@ -33,6 +35,13 @@ def workspace() -> Iterator[Path]:
     """A folder for one build, removed afterwards. It lies below TMPDIR."""
     with tempfile.TemporaryDirectory(prefix="pinwheel-build-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
+
+
+def below(folder: Path, name: str) -> Path:
+    """An empty folder in `folder`, made for one build of several."""
+    made = folder / name
+    made.mkdir(parents=True)
+    return made
 
 
 @contextlib.contextmanager
@@ -89,6 +98,18 @@ def logs(folder: Path, name: str) -> Path:
     made = folder / f"{name}-{os.getpid()}"
     shutil.rmtree(made, ignore_errors=True)
     return made
+
+
+def shuffle(root: Path, umask: int, before: int) -> None:
+    """Give the files below `root` the modes that `umask` leaves them, and times in no order, all of them earlier than
+    `before` (in seconds since 1970): tools find the future suspicious."""
+    chance = random.Random(before)  # noqa: S311 - the same in every run
+    for file in sorted(root.rglob("*")):
+        if ".git" in file.relative_to(root).parts or file.is_symlink():
+            continue
+        file.chmod(file.stat().st_mode & ~umask & 0o777)
+        time_s = chance.randrange(EARLIEST, max(before, EARLIEST + 1))
+        os.utime(file, (time_s, time_s))
 
 
 def open_folder(out: str) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from invoke import Context, Exit, task
 
@@ -16,6 +16,7 @@ from pinwheel.packaging.commands.options import (
     OUT,
     REF_TO_BUILD,
     SELECTION,
+    VERIFY,
     finding_document,
     paths_of,
     show,
@@ -23,7 +24,7 @@ from pinwheel.packaging.commands.options import (
 )
 
 
-@task(iterable=["name"], auto_shortflags=False, help=SELECTION | REF_TO_BUILD | OUT | JSON)
+@task(iterable=["name"], auto_shortflags=False, help=SELECTION | REF_TO_BUILD | OUT | VERIFY | JSON)
 def build(
     _context: Context,
     name: Sequence[str] | None = None,
@@ -31,25 +32,30 @@ def build(
     ref: str | None = None,
     subdirectory: str = "",
     out: str = "dist",
+    verify: bool = False,
     json: bool = False,
 ) -> None:
     """Build an sdist and a wheel from a commit, without publishing them.
 
     A branch can be built too. The files are normalised, so that the same commit gives the same bytes everywhere;
-    each has its statement beside it, for packaging.publish.
+    each has its statement beside it, for packaging.publish. With --verify everything is built a second time, on another
+    path, with another umask and time zone, from files of other ages; what differs is shown, and the exit code is 1.
 
     Example:
       pinwheel packaging.build --repo . --ref main --out dist
-      pinwheel packaging.build --name acme-shop --json
+      pinwheel packaging.build --name acme-shop --verify --json
     """
+    from dataclasses import asdict
     from pathlib import Path
 
     from pinwheel import config, console
     from pinwheel.packaging import statement
+    from pinwheel.packaging.comparison import Difference
     from pinwheel.packaging.release import build as build_one
     from pinwheel.packaging.release import resolve
+    from pinwheel.packaging.reproduction import reproduce
     from pinwheel.packaging.selection import select
-    from pinwheel.packaging.workspace import deliver, full_disk_explained, open_folder, workspace
+    from pinwheel.packaging.workspace import below, deliver, full_disk_explained, open_folder, workspace
 
     loaded = config.load()
     tools = tools_of(loaded)
@@ -58,10 +64,15 @@ def build(
     for failure in failures:
         raise failure.error
     told: list[dict[str, str]] = []
+    differences: list[Difference] = []
     for job in jobs:
         with full_disk_explained(tools.cache), workspace() as folder:
-            built = build_one(job, tools, folder)
+            built = build_one(job, tools, below(folder, "first"))
             show(built.findings)
+            if verify:
+                found = reproduce(job, tools, built, below(folder, "once-more/elsewhere"))
+                show(found or [f"{built.name} {built.version}: reproducible"])
+                differences += found
             files: dict[str, Path | bytes] = {}
             for artifact in built.artifacts:
                 filename = artifact.path.name
@@ -75,7 +86,12 @@ def build(
             if not json:
                 console.data(f"{artifact.sha256}  {into / artifact.path.name}")
     if json:
-        console.document({"files": told})
+        document: dict[str, Any] = {"files": told}
+        if verify:
+            document |= {"reproducible": not differences, "differences": [asdict(each) for each in differences]}
+        console.document(document)
+    if differences:
+        raise Exit(code=1)
 
 
 @task(iterable=["file"], auto_shortflags=False, help=FILES | JSON)

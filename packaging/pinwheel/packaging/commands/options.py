@@ -26,6 +26,7 @@ SELECTION = {
 FILES = {"file": "PATH of a wheel or an sdist (may be repeated; at least one is needed)"}
 REF_TO_BUILD = {"ref": "a tag, a branch, or a full commit id (default: the tag of the newest version)"}
 OUT = {"out": "the folder for the files; made when it is not there (default: dist)"}
+VERIFY = {"verify": "build a second time in other surroundings and compare (default: build once)"}
 ALL = {"all": "every project of pinwheel.toml (default: only those selected)"}
 ALL_OF_PLAN = {"all": "every project of pinwheel.toml (default, unless --name or --repo selects)"}
 JSON = {"json": "print one JSON document (default: text for people)"}
@@ -43,6 +44,7 @@ def tools_of(loaded: config.Loaded, report: Any = None) -> Tools:
     from pathlib import Path
 
     from pinwheel import config, console, ledger
+    from pinwheel.packaging import linkage
     from pinwheel.packaging.access import keyring
     from pinwheel.packaging.release import Tools
     from pinwheel.packaging.resolver import Resolver
@@ -62,6 +64,7 @@ def tools_of(loaded: config.Loaded, report: Any = None) -> Tools:
         cache=cache,
         keyring=keyring(loaded),
         report=report or (lambda who, what: console.say(f"{who}: {what}")),
+        oldest_glibc=linkage.glibc(loaded.config.packaging.oldest_glibc, loaded.place("packaging.oldest_glibc")),
     )
 
 
