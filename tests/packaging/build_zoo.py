@@ -45,9 +45,9 @@ def _system(requires: str, backend: str, path: str = "") -> str:
     return f'[build-system]\nrequires = [{requires}]\nbuild-backend = "{backend}"\n{path}'
 
 
-def _project(pyproject: str, files: dict[str, str] = PACKAGE, *, native: bool = False, **more: str) -> Project:
-    made = {"pyproject.toml": pyproject, ".gitignore": "_version.py\n", **files, **more}
-    return Project(made, native, "acme_zoo/_native" if native else "acme_zoo/data.json")
+def _project(pyproject: str, files: dict[str, str] = PACKAGE, native: dict[str, str] | None = None) -> Project:
+    made = {"pyproject.toml": pyproject, ".gitignore": "_version.py\n", **files, **(native or {})}
+    return Project(made, bool(native), "acme_zoo/_native" if native else "acme_zoo/data.json")
 
 
 SETUPTOOLS = _system('"setuptools>=77"', "setuptools.build_meta")
@@ -74,13 +74,11 @@ PROJECTS = {
     "setuptools, a C extension": _project(
         SETUPTOOLS + FIXED + FOUND + '[[tool.setuptools.ext-modules]]\nname = "acme_zoo._native"\n'
         'sources = ["acme_zoo/_native.c"]\nextra-compile-args = ["-UNDEBUG"]\n',
-        native=True,
-        **{"acme_zoo/_native.c": EXTENSION},
+        native={"acme_zoo/_native.c": EXTENSION},
     ),
     "meson-python, a C extension": _project(
         _system('"meson-python", "ninja"', "mesonpy") + FIXED,
-        native=True,
-        **{
+        native={
             "acme_zoo/_native.c": EXTENSION,
             "meson.build": "project('acme-zoo', 'c', version: '1.4.0')\n"
             "py = import('python').find_installation(pure: false)\n"

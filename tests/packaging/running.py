@@ -20,6 +20,7 @@ PINWHEEL = (sys.executable, "-P", "-m", "pinwheel")
 START_S = 30.0
 STOP_S = 15.0
 PATIENCE_S = 30.0
+RUN_S = 900.0
 
 
 class RunningIndex:
@@ -92,7 +93,7 @@ class RunningIndex:
         """Run `pinwheel WORDS` to its end."""
         child = self.spawn(home, *words, token=token, **env)
         try:
-            out, err = child.communicate(timeout=180)
+            out, err = child.communicate(timeout=RUN_S)
         finally:
             if child.poll() is None:
                 child.kill()

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pinwheel.errors import UsageError
+from pinwheel.errors import PinwheelError, UsageError
 from pinwheel.packaging.inspection import Finding
 
 GLIBC = re.compile(r"GLIBC_(\d+)\.(\d+)(?:\.\d+)?")
@@ -24,7 +24,8 @@ class Linkage:
 
 
 def read(wheel: Path) -> Linkage | None:
-    """What the ELF files of the wheel need; None when it has none that auditwheel can judge."""
+    """What the ELF files of the wheel need; None when it has none that auditwheel can judge. Raises `PinwheelError`
+    for a wheel that is not what its RECORD says."""
     from auditwheel.error import AuditwheelError
     from auditwheel.wheel_abi import analyze_wheel_abi
 
@@ -32,6 +33,12 @@ def read(wheel: Path) -> Linkage | None:
         found = analyze_wheel_abi(None, None, wheel, frozenset(), disable_isa_ext_check=True, allow_graft=True)
     except AuditwheelError:
         return None
+    except (OSError, RuntimeError) as error:
+        raise PinwheelError(
+            f"what the wheel needs of a host cannot be read: {error}",
+            where=wheel.name,
+            remedy="`auditwheel show` on the wheel should say the same; its RECORD must list what is in it",
+        ) from error
     symbols = {symbol for versions in found.versioned_symbols.values() for symbol in versions}
     versions = [(int(one[1]), int(one[2])) for one in map(GLIBC.fullmatch, symbols) if one]
     # the plain linux policy lets everything through
