@@ -277,9 +277,12 @@ def _failed(error: Exception, place: Workplace) -> PinwheelError:
     said = process.tail(HOOK_FRAMES.sub("", said), SHOWN_LINES)
     if isinstance(cause, OSError):
         raise cause  # ours, not the backend's: a log or an answer of it cannot be written
+    remedy = "the file above has the whole output; `python -m build` in the repository should fail in the same way"
+    if place.cut_off:
+        remedy += ", unless a network is what it needs: `network = true` in the project's table of pinwheel.toml"
     failed = BuildFailed(
         f"the build failed: {error}" + (f"\n{said}" if said else ""),
         where=str(logs[-1]) if logs else "",
-        remedy="the file above has the whole output; `python -m build` in the repository should fail in the same way",
+        remedy=remedy,
     )
     return unless_full(failed, *place.disks)
