@@ -84,9 +84,13 @@ def test_events_that_wait_are_mentioned(tmp_path: Path) -> None:
 
 
 def test_what_packaging_cannot_work_with_is_a_fault(tmp_path: Path) -> None:
-    text = '[packaging]\npython = "eleven"\ncache = "pinwheel.toml/cache"\n[projects.a]\nrepository = "absent"\n'
+    text = (
+        '[packaging]\npython = "eleven"\npythons = ["3"]\noldest_glibc = "old"\ncache = "pinwheel.toml/cache"\n'
+        '[projects.a]\nrepository = "absent"\npythons = ["3.11", "3.x"]\n'
+    )
     found = {one.subject for one in look(tmp_path, text) if one.level == "fault"}
-    assert found == {"packaging.python", "packaging.cache", "projects.a"}
+    packaging = {f"packaging.{key}" for key in ("python", "pythons", "oldest_glibc", "cache")}
+    assert found == {*packaging, "projects.a", "projects.a.pythons"}
 
 
 INDEX = '[index]\nurl = "http://127.0.0.1:9/"\n'

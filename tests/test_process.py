@@ -55,6 +55,12 @@ def test_a_child_past_its_deadline_is_killed_with_its_children(tmp_path: Path) -
     assert gone(int(note.read_text()))
 
 
+def test_a_child_has_the_umask_that_it_is_given_and_we_keep_ours() -> None:
+    before = process.run(["sh", "-c", "umask"]).output
+    assert process.run(["sh", "-c", "umask"], umask=0o027).output.strip() == "0027"
+    assert process.run(["sh", "-c", "umask"]).output == before
+
+
 def test_a_scrubbed_environment_has_no_secret() -> None:
     environ = {"PATH": "/bin", "PINWHEEL_TOKEN": "secret", "AWS_SECRET_ACCESS_KEY": "secret", "TMPDIR": "/tmp"}
     assert process.scrubbed(environ, EXTRA="1") == {"PATH": "/bin", "TMPDIR": "/tmp", "EXTRA": "1"}

@@ -74,6 +74,13 @@ def _machine(environ: Mapping[str, str]) -> Iterator[Finding]:
     git = shutil.which("git", path=environ.get("PATH"))
     if git:
         yield from _git_version(git)
+    from pinwheel.packaging import isolation
+
+    if isolation.cut_off():
+        yield Finding("good", "isolation", "build backends run without a network")
+    else:
+        remedy = "install util-linux; build as root, or where the kernel lets everybody make user namespaces"
+        yield Finding("advice", "isolation", "build backends have the network of this machine", remedy)
 
 
 def _git_version(git: str) -> Iterator[Finding]:
@@ -91,6 +98,7 @@ def _configuration(loaded: config.Loaded) -> Iterator[Finding]:
     packaging = loaded.config.packaging
     if packaging.python and not re.fullmatch(r"\d+\.\d+", packaging.python):
         yield Finding("fault", "packaging.python", f"{packaging.python} is no version of Python", "as in 3.12")
+    yield from _native(loaded)
     if packaging.cache:
         yield from _writable(loaded.path(packaging.cache), "packaging.cache")
     for name, project in loaded.config.projects.items():
@@ -224,6 +232,23 @@ def _private(file: Path, subject: str) -> Iterator[Finding]:
         yield Finding("fault", subject, f"{file} can be read by others", f"chmod 600 {file}")
     else:
         yield Finding("good", subject, str(file))
+
+
+def _native(loaded: config.Loaded) -> Iterator[Finding]:
+    """What the configuration says of Pythons and of glibc."""
+    from pinwheel.packaging import linkage, pythons
+
+    packaging = loaded.config.packaging
+    try:
+        linkage.glibc(packaging.oldest_glibc, "")
+    except PinwheelError as error:
+        yield Finding("fault", "packaging.oldest_glibc", error.problem, error.remedy)
+    projects = {f"projects.{name}.pythons": project.pythons for name, project in loaded.config.projects.items()}
+    for key, versions in {"packaging.pythons": packaging.pythons, **projects}.items():
+        try:
+            pythons.oldest_first(versions, "")
+        except PinwheelError as error:
+            yield Finding("fault", key, error.problem, error.remedy)
 
 
 def _writable(folder: Path, subject: str) -> Iterator[Finding]:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import shutil
 import subprocess
 import zipfile
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.packaging.forge import Repository, Workshop, tiny_files
 
 from pinwheel.errors import PinwheelError, UsageError
 from pinwheel.packaging import linkage
+from pinwheel.packaging.inspection import NotFit
 from pinwheel.packaging.linkage import Linkage, problems
+from pinwheel.packaging.release import release
+from pinwheel.packaging.work import Failure, Wanted
 
 WHEEL = "x-1.0-cp311-cp311-linux_x86_64.whl"
 
@@ -81,3 +87,32 @@ def test_what_a_compiled_extension_needs_is_read_from_it(tmp_path: Path) -> None
     assert (2, 0) < needs.glibc < (3, 0)
     assert needs.libraries == ("libacmeown.so.1",)
     assert [each.severity for each in problems(needs, WHEEL, (2, 0))] == ["error", "warning"]
+
+
+NATIVE = """
+import glob, sysconfig
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    name, info = f"{NAME}-{VERSION}-cp311-cp311-linux_x86_64.whl", f"{NAME}-{VERSION}.dist-info"
+    (*_rest, native) = sorted(glob.glob(sysconfig.get_config_var("DESTSHARED") + "/_c*.so"))
+    with zipfile.ZipFile(os.path.join(folder, name), "w") as wheel:
+        for path, text in [*_wheel(NAME, VERSION, NAME)][:-1]:
+            wheel.writestr(path, text)
+        wheel.write(native, f"{NAME}/" + os.path.basename(native))
+        wheel.writestr(f"{info}/RECORD", "".join(f"{each},,\\n" for each in wheel.namelist()))
+    return name
+"""
+"""A backend without a compiler: it packs an extension of the standard library."""
+
+
+def test_a_release_for_hosts_that_are_too_old_is_refused(
+    workshop: Workshop, make_repository: Callable[[str], Repository]
+) -> None:
+    remote = make_repository("tiny")
+    remote.commit(tiny_files("acme-tiny", backend=NATIVE), "v1.0.0")
+    wanted = [Wanted(remote.address, name="acme-tiny", declared=True)]
+    (refused,) = release(wanted, replace(workshop.tools, oldest_glibc=(2, 0)))
+    assert isinstance(refused, Failure)
+    assert isinstance(refused.error, NotFit)
+    assert "the oldest target has 2.0" in refused.error.where
+    assert "packaging.oldest_glibc" in refused.error.remedy
+    assert not workshop.shelf.uploads

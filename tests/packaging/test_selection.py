@@ -73,3 +73,15 @@ def test_flags_that_contradict_each_other_are_wrong_usage(
 ) -> None:
     with pytest.raises(UsageError, match=said):
         select(LOADED, names, repo, ref, subdirectory, everything=everything)
+
+
+def test_a_projects_pythons_count_before_those_of_all() -> None:
+    text = (
+        '[packaging]\npythons = ["3.11", "3.12"]\n[projects.acme-greet]\nrepository = "/srv/greet.git"\n'
+        '[projects.acme-shop]\nrepository = "/srv/shop.git"\npythons = ["3.13"]\nnetwork = true\n'
+    )
+    loaded = config.Loaded(config.parse(text, "pinwheel.toml"), Path("/etc/acme/pinwheel.toml"))
+    chosen = select(loaded, None, None, None, "", everything=True)
+    assert [(each.pythons, each.network) for each in chosen] == [(("3.11", "3.12"), False), (("3.13",), True)]
+    (stranger,) = select(loaded, None, "/srv/other.git", None, "")
+    assert (stranger.pythons, stranger.network) == (("3.11", "3.12"), False)
