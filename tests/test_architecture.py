@@ -48,7 +48,6 @@ HOMES = {
     "bcrypt": {"index.credentials.passwords"},
     "urllib3": {"index.exchange", "index.public.upstream"},
     "build": {"packaging.assemble"},
-    "auditwheel": {"packaging.linkage"},
     "twine": {"packaging.upload"},
     "requests": {"packaging.upload"},
     "fabric": {"deploy.ssh"},

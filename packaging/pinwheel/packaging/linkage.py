@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pinwheel import process
 from pinwheel.errors import PinwheelError, UsageError
 from pinwheel.packaging.inspection import Finding
 
 GLIBC = re.compile(r"GLIBC_(\d+)\.(\d+)(?:\.\d+)?")
+READING_S = 300.0
 VERSION = re.compile(r"(\d+)\.(\d+)")
 
 
@@ -26,25 +31,22 @@ class Linkage:
 def read(wheel: Path) -> Linkage | None:
     """What the ELF files of the wheel need; None when it has none that auditwheel can judge. Raises `PinwheelError`
     for a wheel that is not what its RECORD says."""
-    from auditwheel.error import AuditwheelError
-    from auditwheel.wheel_abi import analyze_wheel_abi
-
+    # a child, because auditwheel changes the working directory, which all threads have in common
+    argv = (sys.executable, "-P", "-m", "auditwheel", "show", "--json", str(wheel))
+    done = process.run(argv, env=process.scrubbed(os.environ), timeout_s=READING_S)
     try:
-        found = analyze_wheel_abi(None, None, wheel, frozenset(), disable_isa_ext_check=True, allow_graft=True)
-    except AuditwheelError:
-        return None
-    except (OSError, RuntimeError) as error:
+        found = json.loads(done.output)
+    except ValueError as error:
         raise PinwheelError(
-            f"what the wheel needs of a host cannot be read: {error}",
+            f"what the wheel needs of a host cannot be read: {process.tail(done.errors, 1)}",
             where=wheel.name,
             remedy="`auditwheel show` on the wheel should say the same; its RECORD must list what is in it",
         ) from error
-    symbols = {symbol for versions in found.versioned_symbols.values() for symbol in versions}
+    if "error" in found:
+        return None
+    symbols = {symbol for versions in found["versioned_symbols"].values() for symbol in versions}
     versions = [(int(one[1]), int(one[2])) for one in map(GLIBC.fullmatch, symbols) if one]
-    # the plain linux policy lets everything through
-    outside = [set(each.libs) for each in found.external_refs.values() if not each.policy.name.startswith("linux_")]
-    libraries = min(outside, key=len, default=set())
-    return Linkage(max(versions, default=None), tuple(sorted(libraries)))
+    return Linkage(max(versions, default=None), tuple(sorted(found["external_libs"])))
 
 
 def problems(linkage: Linkage, filename: str, oldest_glibc: tuple[int, int]) -> Iterable[Finding]:
