@@ -142,7 +142,7 @@ def test_p5_an_index_that_anybody_else_names_hears_nothing(
     """Named by the user's files, by the user's variables, by the repository's own files, all at once."""
     simple, home = decoy.url, tmp_path / "home"
     pip = f"[global]\nindex-url = {simple}\nextra-index-url = {simple}\nfind-links = {simple}pip/\n"
-    uv = f'[[index]]\nname = "decoy"\nurl = "{simple}"\ndefault = true\n'
+    uv = f'[[index]]\nname = "decoy"\nurl = "{simple}"\ndefault = true\n[pip]\nextra-index-url = ["{simple}"]\n'
     for file, text in (
         *((name, pip) for name in (".pip/pip.conf", ".config/pip/pip.conf")),
         (".config/uv/uv.toml", uv),
@@ -160,7 +160,7 @@ def test_p5_an_index_that_anybody_else_names_hears_nothing(
     )
     variables = dict.fromkeys(named, simple) | {"PIP_FIND_LINKS": f"{simple}pip/", "UV_FIND_LINKS": f"{simple}pip/"}
     remote = make_repository("decoyed")
-    own = '[[tool.uv.index]]\nname = "decoy"\n' + uv.partition("\n")[2].partition("\n")[2]
+    own = uv.replace("[pip]", "[tool.uv.pip]").replace("[[index]]", "[[tool.uv.index]]")
     files = project_files("acme-decoyed", extra=own) | {
         "uv.toml": uv,
         "pip.conf": pip,
