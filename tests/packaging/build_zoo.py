@@ -19,6 +19,9 @@ SOURCE = {f"src/{path}": text for path, text in PACKAGE.items() if path != "READ
 
 EXTENSION = """#include <Python.h>
 #include <assert.h>
+#ifndef __OPTIMIZE__
+#error "the flags that Python was built with are lost"
+#endif
 
 static PyObject *where(PyObject *self, PyObject *args) {
     /* what a compiler knows of its surroundings */

@@ -51,5 +51,5 @@ def test_a_backend_is_built_without_a_network_and_twice_to_the_same_bytes(
         assert artifact.provenance
         assert artifact.provenance.commit == commit
         assert artifact.provenance.network == ("none" if isolation.cut_off() else "open")
-    differences = reproduce(job, workshop.tools, first, below(tmp_path, "a/second/time"))
+    differences = reproduce(job, workshop.tools, first, below(tmp_path, "a second/time"))
     assert not differences, "\n".join(map(str, differences))

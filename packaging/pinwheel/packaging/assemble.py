@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tarfile
@@ -212,15 +213,15 @@ class BuildEnvironment:
     ) -> None:
         """Run one hook of the backend: what it prints goes to the step's log, what it sees is listed here."""
         surroundings = self._place.surroundings
-        # debug information and __FILE__ name the folder, which is another one in each build; gcc and clang know this
-        mapped = f"-ffile-prefix-map={self._place.folder}=/build"
+        # debug information and __FILE__ name the folder, which is another one in each build; gcc and clang know this.
+        # Not CFLAGS: those take the place of the flags that Python was built with, -O2 among them
+        mapped = shlex.quote(f"-ffile-prefix-map={self._place.folder}=/build")
         env = process.scrubbed(
             self._place.environ,
             HOME=str(self._home),  # no ~/.pydistutils.cfg, no ~/.gitconfig
             LC_ALL="C.UTF-8",
             TZ=surroundings.timezone,
-            CFLAGS=mapped,
-            CXXFLAGS=mapped,
+            CPPFLAGS=mapped,
             PYTHONHASHSEED="0",
             PYTHONDONTWRITEBYTECODE="1",
             PYTHONNOUSERSITE="1",
