@@ -38,8 +38,9 @@ class Resolver:
         counts. Raises `PythonMissing`."""
         done = self.run(("python", "find", "--system", "--no-project", version), cwd=cwd)
         if done.exit_code:
+            said = next(iter(done.errors.splitlines()), "").removeprefix("error: ")
             raise PythonMissing(
-                f"Python {version} is not on this machine: {process.tail(done.errors, 1)}",
+                f"Python {version} is not on this machine: {said}",
                 remedy=f"install it so that `python{version}` is found, or take it out of `pythons` in pinwheel.toml",
             )
         return done.output.strip()
