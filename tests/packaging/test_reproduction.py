@@ -82,10 +82,9 @@ def test_the_command_says_reproducible_or_shows_what_is_not(
     good = index.run(home, *again)
     assert good.returncode == 0, good.stderr
     assert "acme-tiny 1.0.0: reproducible" in good.stderr
-    (document,) = index.document(home, *again)["builds"]
+    document = index.document(home, *again)
     assert (document["reproducible"], document["differences"]) == (True, [])
-    assert [Path(file["path"]).name for file in document["files"]] == [file["filename"] for file in document["files"]]
-    assert (home / document["files"][0]["path"]).is_file()
+    assert len([file for file in document["files"] if (home / file["file"]).is_file()]) == 2
 
     remote.commit(tiny_files("acme-tiny", "1.1.0", backend=TELLING), "v1.1.0")
     bad = index.run(home, *again)
@@ -94,5 +93,5 @@ def test_the_command_says_reproducible_or_shows_what_is_not(
     assert "+mask 77" in bad.stderr
     told = index.run(home, *again, "--json")
     assert told.returncode == 1
-    (document,) = json.loads(told.stdout)["builds"]
+    document = json.loads(told.stdout)
     assert [each["member"] for each in document["differences"]] == ["acme_tiny/surroundings.txt"]
