@@ -66,6 +66,7 @@ HOMES = {
 NOUNS = {
     *("errors", "events", "pin"),
     *(f"packaging.{name}" for name in ("refs", "manifest", "statement", "inspection", "graph", "work", "plan")),
+    *("packaging.targets", "packaging.lockfile"),
     *(
         f"deploy.{name}"
         for name in ("fleet", "facts", "plan", "steps", "gate", "wish", "template", "present", "supervisor_file")

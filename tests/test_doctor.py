@@ -84,9 +84,9 @@ def test_events_that_wait_are_mentioned(tmp_path: Path) -> None:
 
 
 def test_what_packaging_cannot_work_with_is_a_fault(tmp_path: Path) -> None:
-    text = '[packaging]\npython = "eleven"\ncache = "pinwheel.toml/cache"\n[projects.a]\nrepository = "absent"\n'
+    text = '[packaging]\npython = "eleven"\nplatforms = ["linux"]\ncache = "pinwheel.toml/cache"\n[projects.a]\nrepository = "absent"\n'
     found = {one.subject for one in look(tmp_path, text) if one.level == "fault"}
-    assert found == {"packaging.python", "packaging.cache", "projects.a"}
+    assert found == {"packaging.python", "packaging.platforms", "packaging.cache", "projects.a"}
 
 
 INDEX = '[index]\nurl = "http://127.0.0.1:9/"\n'

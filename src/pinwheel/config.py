@@ -88,6 +88,8 @@ class Packaging:
 
     cache: str = ""
     python: str = ""
+    pythons: tuple[str, ...] = ()
+    platforms: tuple[str, ...] = ()
 
 
 @section

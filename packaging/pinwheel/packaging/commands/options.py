@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pinwheel.index.client import IndexClient
     from pinwheel.packaging.inspection import Finding
     from pinwheel.packaging.release import Tools
+    from pinwheel.packaging.targets import Target
     from pinwheel.packaging.work import Failure
 
 SELECTION = {
@@ -63,6 +65,15 @@ def tools_of(loaded: config.Loaded, report: Any = None) -> Tools:
         keyring=keyring(loaded),
         report=report or (lambda who, what: console.say(f"{who}: {what}")),
     )
+
+
+def targets_of(loaded: config.Loaded, *, platforms: Sequence[str] = ()) -> tuple[Target, ...]:
+    """The machines that locks must serve, the oldest Python first; `platforms` unless the configuration has some."""
+    from pinwheel.packaging.targets import targets
+
+    about = loaded.config.packaging
+    pythons = {*about.pythons, *([about.python] if about.python else [])}
+    return targets(pythons or {"{}.{}".format(*sys.version_info)}, about.platforms or platforms)
 
 
 def paths_of(files: Sequence[str] | None) -> list[Any]:
