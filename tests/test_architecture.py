@@ -56,7 +56,10 @@ HOMES = {
         *("cli", "packaging.commands", "deploy.commands", "index.commands"),
         *(f"index.commands.{name}" for name in ("serving", "tokens", "projects", "clients")),
         *(f"index.commands.{name}" for name in ("folder", "takeover", "verification", "releases")),
-        *(f"packaging.commands.{name}" for name in ("options", "building", "releasing", "locking", "proving")),
+        *(
+            f"packaging.commands.{name}"
+            for name in ("options", "building", "releasing", "locking", "vendoring", "proving")
+        ),
     },
     "pydantic": {"config"},
     "rich": {"console", "demo"},
@@ -66,7 +69,7 @@ HOMES = {
 NOUNS = {
     *("errors", "events", "pin"),
     *(f"packaging.{name}" for name in ("refs", "manifest", "statement", "inspection", "graph", "work", "plan")),
-    *("packaging.targets", "packaging.lockfile"),
+    *("packaging.targets", "packaging.lockfile", "packaging.vendored"),
     *(
         f"deploy.{name}"
         for name in ("fleet", "facts", "plan", "steps", "gate", "wish", "template", "present", "supervisor_file")

@@ -84,7 +84,8 @@ def test_events_that_wait_are_mentioned(tmp_path: Path) -> None:
 
 
 def test_what_packaging_cannot_work_with_is_a_fault(tmp_path: Path) -> None:
-    text = '[packaging]\npython = "eleven"\nplatforms = ["linux"]\ncache = "pinwheel.toml/cache"\n[projects.a]\nrepository = "absent"\n'
+    text = '[packaging]\npython = "eleven"\nplatforms = ["linux"]\ncache = "pinwheel.toml/cache"\n'
+    text += '[projects.a]\nrepository = "absent"\n'
     found = {one.subject for one in look(tmp_path, text) if one.level == "fault"}
     assert found == {"packaging.python", "packaging.platforms", "packaging.cache", "projects.a"}
 

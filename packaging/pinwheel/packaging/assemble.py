@@ -96,6 +96,20 @@ def assemble(root: Path, out: Path, place: Workplace) -> Built:
     return Built(sdist, wheel, environment.contents())
 
 
+def wheel_from(sdist: Path, out: Path, place: Workplace) -> tuple[Path, tuple[tuple[str, str], ...]]:
+    """Build the wheel of somebody else's sdist into the folder `out`, as `assemble` does it of an own one: its path,
+    and the build environment's distributions. Raises `BuildFailed`."""
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        environment = BuildEnvironment(place)
+        builder = environment.builder(_unpack(sdist, place.folder / "sdist"))
+        environment.install(builder.build_system_requires)
+        environment.install(builder.get_requires_for_build("wheel"))
+        return Path(builder.build("wheel", out)), environment.contents()
+    except (BuildException, BuildBackendException) as error:
+        raise _failed(error, place) from error
+
+
 class BuildEnvironment:
     """An isolated environment as `build` asks for one (`build.env.IsolatedEnv`), made and filled by uv.
 

@@ -16,8 +16,9 @@ def explain(_context: Context, pin: str, json: bool = False) -> None:
     """
     from pinwheel import config, console
     from pinwheel.packaging import lock as locking
-    from pinwheel.packaging import statement
+    from pinwheel.packaging import statement, vendored
     from pinwheel.packaging.publish import origins
+    from pinwheel.packaging.vendor import vendored_at
 
     client = client_of(config.load())
     project, version = locking.parse_pin(pin)
@@ -25,11 +26,19 @@ def explain(_context: Context, pin: str, json: bool = False) -> None:
     there = origins(client, project, str(version))
     known = [statement.Statement(n, file.sha256, file.provenance) for n, file in there.items() if file.provenance]
     unknown = [name for name, file in there.items() if not file.provenance]
+    taken = [each for name in unknown if (each := vendored_at(client, project, str(version), name))]
+    unknown = [name for name in unknown if name not in {each.filename for each in taken}]
     if json:
-        console.document({"statements": [statement.document(each) for each in known], "without": unknown})
+        console.document(
+            {
+                "statements": [statement.document(each) for each in known]
+                + [vendored.document(each) for each in taken],
+                "without": unknown,
+            }
+        )
         return
-    for each in known:
-        for label, text in statement.facts(each):
+    for facts in [*map(statement.facts, known), *map(vendored.facts, taken)]:
+        for label, text in facts:
             console.data(f"{label}: {text}")
         console.data("")
     for name in unknown:
