@@ -191,7 +191,7 @@ def test_nobody_speaks_for_what_is_not_his(ask: Callable[..., Reply], index: Sto
     assert told(some, subject="Acme_Shop") == 200
     assert told(some, subject="", kind="bootstrapped") == 200
     assert told(some, subject="other") == 403
-    assert len(ask("GET", "/-/events").json()["events"]) == 4
+    assert len(ask("GET", "/-/events").json()["events"]) == 5
 
 
 def test_an_event_tells_who_recorded_it_besides_who_is_said_to_have_acted(
