@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PORTIONS = {name: ROOT / name / "pinwheel" for name in ("src", "index", "packaging", "deploy")}
 
 CORE = {"errors", "events", "pin", "ledger", "config", "console", "process", "archive", "tarball", "scaffold"}
+CORE |= {"ci_log", "ci_template"}
 TOP = {"cli", "__main__", "demo", "stage", "doctor"}
 
 STORES = {
@@ -67,7 +68,7 @@ HOMES = {
 """Each big library, and the modules of pinwheel that may import it."""
 
 NOUNS = {
-    *("errors", "events", "pin"),
+    *("errors", "events", "pin", "ci_log"),
     *(f"packaging.{name}" for name in ("refs", "manifest", "statement", "inspection", "graph", "work", "plan")),
     *("packaging.targets", "packaging.lockfile", "packaging.vendored"),
     *(

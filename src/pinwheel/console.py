@@ -12,7 +12,10 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Protocol
+
+from pinwheel import ci_log
 
 TALLY_EVERY_S = 5.0
 
@@ -99,6 +102,34 @@ def data(text: str) -> None:
     print(text, flush=True)  # noqa: T201
 
 
+def annotate(level: ci_log.Level, text: str, file: str = "") -> None:
+    """Show `text` with the change, in a CI system that can."""
+    if line := ci_log.annotation(ci_log.system(os.environ), level, text, file):
+        say(line)
+
+
+def summarise(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
+    """Add a table to the summary of the CI job, where there is one."""
+    file = os.environ.get("GITHUB_STEP_SUMMARY")
+    if file and ci_log.system(os.environ) == "github":
+        text = ci_log.markdown(columns, [[str(cell) for cell in row] for row in rows], title)
+        with contextlib.suppress(OSError), Path(file).open("a") as out:
+            out.write(text)
+
+
+@contextlib.contextmanager
+def group(title: str) -> Iterator[None]:
+    """Fold what is said meanwhile, in a CI system that can. Groups do not nest."""
+    of = ci_log.system(os.environ)
+    if of:
+        say(ci_log.opening(of, title, time.time()))
+    try:
+        yield
+    finally:
+        if of:
+            say(ci_log.closing(of, title, time.time()))
+
+
 _documents = 0
 
 
@@ -118,7 +149,8 @@ def documents() -> int:
 def progress(title: str) -> Iterator[Progress]:
     """Show that `title` is under way: a spinner on a terminal, plain lines elsewhere."""
     if not sys.stderr.isatty():
-        yield _Lines(title)
+        with group(title):
+            yield _Lines(title)
         return
     from rich.console import Console
 
@@ -171,7 +203,8 @@ def _unheard() -> Iterator[None]:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
-    """A table on stdout: drawn by rich on a terminal, aligned plain text elsewhere."""
+    """A table on stdout: drawn by rich on a terminal, aligned plain text elsewhere; in the summary of a CI job too."""
+    summarise(columns, rows, title)
     cells = [[str(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         from rich.console import Console

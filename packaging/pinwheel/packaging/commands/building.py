@@ -59,7 +59,7 @@ def build(
         raise failure.error
     told: list[dict[str, str]] = []
     for job in jobs:
-        with full_disk_explained(tools.cache), workspace() as folder:
+        with console.group(f"build {job.called}"), full_disk_explained(tools.cache), workspace() as folder:
             built = build_one(job, tools, folder)
             show(built.findings)
             files: dict[str, Path | bytes] = {}
@@ -76,6 +76,7 @@ def build(
                 console.data(f"{artifact.sha256}  {into / artifact.path.name}")
     if json:
         console.document({"files": told})
+    console.summarise(("built", "sha256"), [(each["file"], each["sha256"]) for each in told])
 
 
 @task(iterable=["file"], auto_shortflags=False, help=FILES | JSON)
@@ -104,6 +105,9 @@ def check(_context: Context, file: Sequence[str] | None = None, json: bool = Fal
     else:
         for each in findings:
             console.data(str(each))
+            console.annotate(each.severity, f"{each.problem} ({each.remedy})", each.file)
+        rows = [(each.severity, each.file, each.problem, each.remedy) for each in findings]
+        console.summarise(("checked", "file", "problem", "remedy"), rows or [("nothing found", "", "", "")])
         console.say("nothing found" if not findings else f"{len(findings)} found")
     if inspection.errors(findings):
         raise Exit(code=1)

@@ -94,6 +94,7 @@ def show(findings: Any) -> None:
 
     for each in findings:
         console.say(str(each))
+        console.annotate(each.severity, f"{each.problem} ({each.remedy})", each.file)
 
 
 def finding_document(finding: Finding) -> dict[str, str]:
@@ -122,5 +123,6 @@ def stop_at(failures: Sequence[Failure]) -> None:
 
     for each in failures:
         console.say(f"{each.name}: {describe(each.error)}")
+        console.annotate("error", f"{each.name}: {each.error.problem}")
     if failures:
         raise Exit(code=PinwheelError.exit_code)
