@@ -14,8 +14,10 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PORTIONS = {name: ROOT / name / "pinwheel" for name in ("src", "index", "packaging", "deploy")}
 
-CORE = {"errors", "events", "pin", "ledger", "config", "console", "process", "archive", "tarball", "scaffold"}
-CORE |= {"ci_log", "ci_template"}
+CORE = {
+    *("errors", "events", "pin", "ledger", "config", "console", "process", "archive", "tarball", "scaffold"),
+    *("ci_log", "ci_template"),
+}
 TOP = {"cli", "__main__", "demo", "stage", "doctor"}
 
 STORES = {

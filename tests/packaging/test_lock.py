@@ -151,16 +151,20 @@ def test_a_target_without_a_wheel_is_a_gap() -> None:
     ], "and colorama has a wheel for all"
 
 
-class Offering(Shelf):
-    """An index that offers the files of `PYLOCK`, without those that have `gone` in their names."""
+HERE = targets(["3.12"], [])
 
+
+class Offering(Shelf):
+    """An index that offers the files of the lock `text`, without those that have `gone` in their names."""
+
+    text: str = PYLOCK
     gone: str = "nothing"
     yanked: str | None = None
 
     def files(self, project: str) -> tuple[IndexFile, ...]:
         return tuple(
             IndexFile(filename, f"{self.url}{filename}", sha256, None, package.version, yanked=self.yanked)
-            for package in lockfile.from_pylock(PYLOCK).packages
+            for package in lockfile.from_pylock(self.text).packages
             for filename, sha256 in package.files
             if package.name == project and self.gone not in filename
         )
@@ -168,15 +172,22 @@ class Offering(Shelf):
 
 def test_what_keeps_a_lock_from_being_installed_is_named() -> None:
     index, made = Offering(), lockfile.from_pylock(PYLOCK)
-    assert lock.faults(index, made) == []
+    assert lock.faults(index, made, HERE) == []
     index.gone = "py2"
-    assert lock.faults(index, made) == ["acme-shop 1.0.0: acme_shop-1.0.0-py2-none-any.whl is no longer offered"]
+    assert lock.faults(index, made, HERE) == [], "nobody here needs that wheel"
+    index.text = PYLOCK.replace("py2", "py38")
+    index.gone = "py38"
+    assert lock.faults(index, lockfile.from_pylock(index.text), HERE) == [
+        "acme-shop 1.0.0: acme_shop-1.0.0-py38-none-any.whl is no longer offered"
+    ]
     index.gone = "acme"
-    assert lock.faults(index, made) == ["acme-shop 1.0.0 is no longer offered"]
+    assert lock.faults(index, made, HERE) == ["acme-shop 1.0.0 is no longer offered"]
     index.gone, index.yanked = "acme", "it loses greetings"
-    assert lock.faults(index, made)[1:] == ["colorama 0.4.6 is yanked: it loses greetings"]
+    assert lock.faults(index, made, HERE)[1:] == ["colorama 0.4.6 is yanked: it loses greetings"]
     other = lockfile.from_pylock(PYLOCK.replace('"bb"', '"be"'))
-    assert "colorama-0.4.6-py3-none-any.whl is offered with sha256 bb, locked was be" in lock.faults(index, other)[1]
+    assert (
+        "colorama-0.4.6-py3-none-any.whl is offered with sha256 bb, locked was be" in lock.faults(index, other, HERE)[1]
+    )
 
 
 def test_a_stored_pair_of_two_locks_is_an_error() -> None:

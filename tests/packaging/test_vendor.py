@@ -140,6 +140,14 @@ def test_nothing_is_uploaded_when_one_file_is_not_as_it_was_locked(workshop: Wor
     assert workshop.shelf.uploads == []
 
 
+def test_a_lock_that_lacks_a_wheel_for_a_target_is_not_vendored(workshop: Workshop) -> None:
+    native = replace(wheel("third-wheel"), filename="third_wheel-1.0.0-cp312-cp312-win_amd64.whl")
+    with pytest.raises(CannotVendor, match=r"third-wheel 1\.0\.0 for Python 3\.13"):
+        vendor(
+            locked(native), From(Elsewhere(), workshop.tools.resolver), targets(["3.12", "3.13"], []), workshop.tools
+        )
+
+
 def test_a_foreign_index_hears_no_name_of_ours(workshop: Workshop) -> None:
     ours = wheel("acme-greet")
 

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import tarfile
+import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -100,6 +101,8 @@ def wheel_from(sdist: Path, out: Path, place: Workplace) -> tuple[Path, tuple[tu
     """Build the wheel of somebody else's sdist into the folder `out`, as `assemble` does it of an own one: its path,
     and the build environment's distributions. Raises `BuildFailed`."""
     out.mkdir(parents=True, exist_ok=True)
+    # what its backend would tell the sdist's author; nobody here can act on it
+    warnings.simplefilter("ignore", UserWarning)
     try:
         environment = BuildEnvironment(place)
         builder = environment.builder(_unpack(sdist, place.folder / "sdist"))

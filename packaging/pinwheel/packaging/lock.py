@@ -18,6 +18,7 @@ from packaging.version import Version
 from pinwheel import pin, process
 from pinwheel.errors import PinwheelError, Refused
 from pinwheel.index.client import IndexFile
+from pinwheel.packaging import lockfile
 from pinwheel.packaging.lockfile import CannotLock, Lock, Pinned, from_pylock, gaps
 from pinwheel.packaging.publish import Index, origins
 from pinwheel.packaging.resolver import Resolver
@@ -130,13 +131,14 @@ def provenance(index: Index, project: str, version: str) -> Provenance | None:
     return next((file.provenance for file in there if file.provenance), None)
 
 
-def faults(index: Offered, lock: Lock) -> list[str]:
-    """What keeps the lock from being installed as it was made: files that the index offers no longer, or with other
-    bytes, or yanked. Raises what the client raises."""
-    names = sorted({package.name for package in lock.packages})
+def faults(index: Offered, lock: Lock, targets: Sequence[Target]) -> list[str]:
+    """What keeps the lock from being installed on `targets` as it was made: files that the index offers no longer, or
+    with other bytes, or yanked. Raises what the client raises."""
+    needed = [each for package in lock.packages if (each := lockfile.needed(package, targets)).files]
+    names = sorted({package.name for package in needed})
     with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
         offered = dict(zip(names, pool.map(index.files, names), strict=True))
-    return [fault for package in lock.packages for fault in _faults(package, offered[package.name])]
+    return [fault for package in needed for fault in _faults(package, offered[package.name])]
 
 
 def _faults(package: Pinned, offered: Sequence[IndexFile]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from packaging.pylock import Package, Pylock, PylockValidationError
@@ -97,6 +97,13 @@ def gaps(lock: Lock, targets: Iterable[Target]) -> list[tuple[Pinned, Target]]:
         for package in lock.packages
         if applies(package.marker, target) and not any(fits(filename, target) for filename, _ in package.files)
     ]
+
+
+def needed(package: Pinned, targets: Iterable[Target]) -> Pinned:
+    """The same pin with those of its files alone that some target needs."""
+    there = [target for target in targets if applies(package.marker, target)]
+    files = tuple(each for each in package.files if any(fits(each[0], target) for target in there))
+    return replace(package, files=files)
 
 
 def changes(old: Lock, new: Lock) -> list[Change]:

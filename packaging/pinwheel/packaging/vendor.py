@@ -29,12 +29,12 @@ from pinwheel.index.client import IndexFile
 from pinwheel.packaging import normalise, vendored
 from pinwheel.packaging.closure import Source, build_missing
 from pinwheel.packaging.lock import resolve
-from pinwheel.packaging.lockfile import Lock, Pinned
+from pinwheel.packaging.lockfile import Lock, Pinned, gaps, needed
 from pinwheel.packaging.publish import Artifact, Index, check_project, publish, sha256_of, uploader
 from pinwheel.packaging.release import Tools
 from pinwheel.packaging.resolver import Resolver
 from pinwheel.packaging.statement import attachment_name
-from pinwheel.packaging.targets import Target, applies, fits
+from pinwheel.packaging.targets import Target
 from pinwheel.packaging.vendored import BuiltHere, Vendored
 from pinwheel.packaging.work import Outcome
 from pinwheel.packaging.workspace import alone, full_disk_explained, logs, workspace
@@ -127,6 +127,9 @@ def vendor(
         links.mkdir(parents=True)
         bench = Workbench(tools, taken_from.source, links)
         lock = wanted if isinstance(wanted, Lock) else _resolved(wanted, taken_from, targets, bench)
+        if without := gaps(lock, targets):
+            lacks = ", ".join(f"{package.name} {package.version} for {target}" for package, target in without)
+            raise CannotVendor(f"the lock has no wheel of {lacks}", remedy="lock the application again")
         there, missing = _sorted_out(lock, targets, tools.index, taken_from)
         if missing:
             who = uploader(tools.index)
@@ -235,12 +238,11 @@ def _sorted_out(
     there: list[Taken] = []
     missing: list[tuple[Pinned, list[str]]] = []
     for package in lock.packages:
-        for_these = [target for target in targets if applies(package.marker, target)]
-        needed = {name: sha256 for name, sha256 in package.files if any(fits(name, each) for each in for_these)}
+        wanted = dict(needed(package, targets).files)
         files = index.own_files(package.name)
-        have = {file.filename for file in files if needed.get(file.filename) == file.sha256}
-        there += [Taken(package.name, package.version, name, needed[name], "already there") for name in sorted(have)]
-        lacking = sorted(set(needed) - have)
+        have = {file.filename for file in files if wanted.get(file.filename) == file.sha256}
+        there += [Taken(package.name, package.version, name, wanted[name], "already there") for name in sorted(have)]
+        lacking = sorted(set(wanted) - have)
         if lacking and files and is_own(index, files, package.name):
             raise CannotVendor(
                 f"{package.name} is a project of ours, and {lacking[0]} is not in the index",

@@ -96,11 +96,12 @@ def _check(loaded: Loaded, project: str, version: Version, json: bool) -> Lock:
 
     client = client_of(loaded)
     kept = _stored(loaded, project, version)
-    faults, differences = locking.faults(client, kept), []
+    targets = targets_of(loaded)
+    faults, differences = locking.faults(client, kept, targets), []
     with console.progress("lock") as progress:
         progress.update(f"{project} {version}: resolving anew, to compare")
         try:
-            anew = locking.resolve(tools_of(loaded).resolver, f"{project}=={version}\n", targets_of(loaded))
+            anew = locking.resolve(tools_of(loaded).resolver, f"{project}=={version}\n", targets)
             differences = changes(kept, anew)
         except CannotLock as error:
             faults.append(f"a new lock cannot be made: {error.problem}")
