@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextvars import Context, copy_context
 from pathlib import Path
 
 import pytest
@@ -70,10 +71,14 @@ def test_one_that_breaks_off_ends_the_children_of_all(tmp_path: Path) -> None:
 
 
 def test_no_child_starts_any_more_after_that() -> None:
-    with pytest.raises(process.Stopped), process.ending_together():
-        try:
-            with process.ending_together():
-                context = __import__("contextvars").copy_context()
-                raise KeyboardInterrupt
-        except KeyboardInterrupt:
-            context.run(process.run, ("true",))
+    contexts: list[Context] = []
+
+    def broken_off() -> None:
+        with process.ending_together():
+            contexts.append(copy_context())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        broken_off()
+    with pytest.raises(process.Stopped):
+        contexts[0].run(process.run, ("true",))

@@ -36,6 +36,8 @@ class Index(Protocol):
 
     def own_files(self, project: str) -> tuple[IndexFile, ...]: ...
 
+    def files(self, project: str) -> tuple[IndexFile, ...]: ...
+
     def download(self, file: IndexFile, into: Path) -> Path: ...
 
     def attachment(self, project: str, version: str, name: str, sha256: str = "") -> bytes | None: ...
@@ -132,7 +134,11 @@ def _may_not(problem: str, index: Index, project: str = "") -> WrongCredential:
 
 def standing(index: Index, project: str, version: str) -> dict[str, IndexFile]:
     """The version's files that were published here, by filename."""
-    return {file.filename: file for file in index.own_files(project) if _same(file.version, version)}
+    return _of_version(index.own_files(project), version)
+
+
+def _of_version(files: Sequence[IndexFile], version: str) -> dict[str, IndexFile]:
+    return {file.filename: file for file in files if _same(file.version, version)}
 
 
 def _same(one: str, other: str) -> bool:
@@ -164,9 +170,9 @@ def origin(index: Index, project: str, version: str, filename: str) -> Provenanc
         return None
 
 
-def origins(index: Index, project: str, version: str) -> dict[str, Listed]:
-    """The version's files in the index, by filename."""
-    there = standing(index, project, version)
+def origins(index: Index, project: str, version: str, files: Sequence[IndexFile] | None = None) -> dict[str, Listed]:
+    """The version's files in the index, by filename; `files` are all of the project's, when they are known."""
+    there = standing(index, project, version) if files is None else _of_version(files, version)
     return {name: Listed(file.sha256, origin(index, project, version, name)) for name, file in there.items()}
 
 

@@ -1,4 +1,4 @@
-"""Release projects: from refs to files in the index, in dependency order, doing only what is not done yet.
+"""Release projects: from refs to files in the index, each as soon as what it needs is there, and only what is not yet.
 
 A project whose version the index has from the same commit costs one question to its repository and a few to the
 index: no clone, no build.
@@ -10,24 +10,25 @@ import os
 import platform
 import shutil
 import tarfile
+import threading
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version as version_of
 from pathlib import Path
 
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from pinwheel import archive
 from pinwheel.errors import PinwheelError, UsageError
 from pinwheel.index.client import IndexUnreachable
-from pinwheel.packaging import inspection, normalise, refs, source
+from pinwheel.packaging import inspection, normalise, refs, schedule, source
 from pinwheel.packaging.git import Mirror, ask
 from pinwheel.packaging.inspection import Finding, NotFit, Origin
-from pinwheel.packaging.plan import Plan, judge, plan, unmet
+from pinwheel.packaging.plan import Plan, fits, judge, plan, unmet, wanting
 from pinwheel.packaging.publish import (
     Artifact,
     EventLog,
@@ -43,16 +44,18 @@ from pinwheel.packaging.publish import (
 from pinwheel.packaging.refs import Refs, Resolved
 from pinwheel.packaging.resolver import Resolver
 from pinwheel.packaging.statement import Provenance
-from pinwheel.packaging.work import Blocked, Failure, Job, Release, Wanted
+from pinwheel.packaging.work import Blocked, Failure, Job, NoVersionTag, Release, Wanted
 from pinwheel.packaging.workspace import alone, full_disk_explained, logs, unless_full, workspace
 from pinwheel.packaging.worktree import check_clean
 
-ASKED_AT_ONCE = 16
+ASKED_AT_ONCE = 8
+FETCHED_AT_ONCE = 8  # an SSH server turns away more than ten that have not said yet who they are
 
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What releasing works with. `report` takes a project's name and what happens to it now."""
+    """What releasing works with. `report` takes a project's name and what happens to it now, empty when that is nothing
+    any more, from several threads; `ours` are the names of pinwheel.toml."""
 
     index: Index
     upload: Upload
@@ -60,6 +63,7 @@ class Tools:
     resolver: Resolver
     cache: Path
     report: Callable[[str, str], None]
+    ours: frozenset[str] = frozenset()
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
 
     def mirror(self, wanted: Wanted) -> Mirror:
@@ -77,44 +81,80 @@ class Build:
     findings: tuple[Finding, ...]
 
 
-def release(wanted: Sequence[Wanted], tools: Tools) -> list[Release | Failure]:
-    """Release every project of `wanted`: one outcome for each, in the order in which they came to be done.
+def release(
+    wanted: Sequence[Wanted],
+    tools: Tools,
+    *,
+    jobs: int = 1,
+    changed: bool = False,
+    tell: Callable[[Release | Failure], None] = lambda _: None,
+) -> list[Release | Failure]:
+    """Release every project of `wanted`, at most `jobs` at the same time: one outcome for each, in the order in which
+    they came to be done. `tell` hears of each at once, from several threads.
 
     A failure leaves those alone that do not need the failed one. An index that stops answering is a failure of the
-    project at hand and of all that come after it; raises `IndexUnreachable` when it does not answer at the beginning,
-    and `WrongCredential` when there is something to release and our token may upload nothing.
+    projects at hand and of all that come after them; raises `IndexUnreachable` when it does not answer at the
+    beginning, and `WrongCredential` when there is something to release and our token may upload nothing. `changed` as
+    in `survey`.
     """
-    planned = survey(wanted, tools)
+    planned = survey(wanted, tools, changed=changed)
     done: list[Release | Failure] = [*planned.done, *planned.failed]
+    for outcome in done:
+        tell(outcome)
     if not planned.todo:
         return done
     who = uploader(tools.index)  # now, because building takes minutes
-    fallen = {each.name for each in planned.failed}
-    away = False
-    for job in planned.todo:
+    todo = {job.called: job for job in planned.todo}
+    needs = planned.needs()
+    for name in todo:
+        tools.report(name, f"waits for {', '.join(sorted(needs[name]))}" if needs[name] else "waits")
+    away = threading.Event()
+
+    def one(name: str) -> Release | Failure:
+        outcome: Release | Failure
         try:
-            if job.needs & fallen:
-                raise unmet(job, fallen)
-            if away:
+            if away.is_set():
                 raise Blocked("the index stopped answering before", "release again when the index answers")
-            if job.name:  # or only the backend knows it
-                check_project(tools.index, who, job.name)
-            done.append(_release(job, tools))
+            if todo[name].name:  # or only the backend knows it
+                check_project(tools.index, who, todo[name].name)
+            outcome = _release(todo[name], tools)
         except PinwheelError as error:
-            away = away or isinstance(error, IndexUnreachable)
-            done.append(Failure(job.called, error))
-            fallen.add(job.called)
-    return done
+            if isinstance(error, IndexUnreachable):
+                away.set()
+            outcome = Failure(name, error)
+        tell(outcome)
+        return outcome
+
+    tried = schedule.when_ready(needs, one, at_once=jobs, good=lambda outcome: isinstance(outcome, Release))
+    fallen = {each.name for each in (*planned.failed, *tried.values()) if isinstance(each, Failure)}
+    untried = []
+    for name, job in todo.items():
+        if name not in tried:
+            untried.append(Failure(name, unmet(job, fallen)))
+            fallen.add(name)
+            tell(untried[-1])
+    return [*done, *tried.values(), *untried]
 
 
-def survey(wanted: Sequence[Wanted], tools: Tools) -> Plan:
-    """Find out what there is to do. Nothing is built. Raises `IndexUnreachable`."""
+def survey(wanted: Sequence[Wanted], tools: Tools, *, changed: bool = False, count: bool = False) -> Plan:
+    """Find out what there is to do. Nothing is built. Raises `IndexUnreachable`.
+
+    With `changed`, a project without a version tag is no failure, and a version that somebody else published is left
+    alone. With `count`, commits that no tag releases yet are counted, which fetches them.
+    """
     jobs, unresolved = resolve(wanted, tools)
-    jobs, settled = _settle(jobs, tools.index)
+    if count:
+        jobs = schedule.each(jobs, lambda job: _counted(job, tools), at_once=FETCHED_AT_ONCE)
+    jobs, settled = _settle(jobs, tools.index, changed=changed)
     jobs, unread = _read(jobs, tools)
     # only now are the names known that fast answers for repositories without a table in pinwheel.toml need
-    jobs, settled_later = _settle(jobs, tools.index)
-    return plan(jobs, [*unresolved, *settled, *unread, *settled_later])
+    unjudged, settled_later = _settle([job for job in jobs if not job.why], tools.index, changed=changed)
+    jobs = [*(job for job in jobs if job.why), *unjudged]
+    known = [*unresolved, *settled, *unread, *settled_later]
+    untagged = [each for each in unresolved if changed and isinstance(each.error, NoVersionTag)]
+    known = [each for each in known if each not in untagged]
+    jobs, unsupplied = _supplied(jobs, known, tools)
+    return plan(jobs, [*known, *unsupplied], untagged)
 
 
 def resolve(wanted: Sequence[Wanted], tools: Tools, *, publishable: bool = True) -> tuple[list[Job], list[Failure]]:
@@ -137,7 +177,7 @@ def resolve(wanted: Sequence[Wanted], tools: Tools, *, publishable: bool = True)
                     remedy="tag the commit with its version and release the tag; `packaging.build` takes branches",
                 )
             check_clean(mirror.local, resolved.commit, tools.environ)
-            jobs.append(Job(each, resolved))
+            jobs.append(Job(each, resolved, head=answer.head))
         except PinwheelError as error:
             failures.append(Failure(each.called, error))
     return jobs, failures
@@ -215,7 +255,7 @@ def _resolved(wanted: Wanted, mirror: Mirror, refs_there: Refs) -> Resolved:
         mirror.fetch(head)
         tag = refs.newest(refs_there.tags, source.read_manifest(mirror, head, wanted.subdirectory).name)
     if tag is None:
-        raise UsageError(
+        raise NoVersionTag(
             "no tag names a version",
             where=wanted.repository,
             remedy="tag a commit (git tag v1.0.0, git push --tags), or name another ref with --ref",
@@ -223,20 +263,38 @@ def _resolved(wanted: Wanted, mirror: Mirror, refs_there: Refs) -> Resolved:
     return mirror.resolve(refs_there, tag)
 
 
-def _settle(jobs: Sequence[Job], index: Index) -> tuple[list[Job], list[Release | Failure]]:
+def _counted(job: Job, tools: Tools) -> Job:
+    """The job with a note of the commits that came after its tag."""
+    if not job.wanted.ref and job.resolved.tag and job.head not in ("", job.resolved.commit):
+        mirror = tools.mirror(job.wanted)
+        try:
+            with full_disk_explained(tools.cache):
+                for each in (job.resolved, Resolved("branch", "HEAD", job.head)):
+                    mirror.fetch(each)
+                number = mirror.commits_between(job.resolved.commit, job.head, job.wanted.subdirectory)
+        except PinwheelError:
+            return job  # it is said when that is in the way of a release
+        if number:
+            note = f"{number} commit{'' if number == 1 else 's'} since {job.resolved.tag}, untagged"
+            return replace(job, notes=(*job.notes, note))
+    return job
+
+
+def _settle(jobs: Sequence[Job], index: Index, *, changed: bool) -> tuple[list[Job], list[Release | Failure]]:
     """Take out what the index has already; it is asked about all projects at the same time."""
-    with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
-        outcomes = list(pool.map(lambda job: _judged(job, index), jobs))
-    left = [job for job, outcome in zip(jobs, outcomes, strict=True) if outcome is None]
-    return left, [outcome for outcome in outcomes if outcome is not None]
+    outcomes = schedule.each(jobs, lambda job: _judged(job, index, changed=changed), at_once=ASKED_AT_ONCE)
+    left = [outcome for outcome in outcomes if isinstance(outcome, Job)]
+    return left, [outcome for outcome in outcomes if not isinstance(outcome, Job)]
 
 
-def _judged(job: Job, index: Index) -> Release | Failure | None:
-    """The job, judged by what the index has of its version now; None when there is work to do."""
+def _judged(job: Job, index: Index, *, changed: bool = False) -> Release | Failure | Job:
+    """The job, judged by what the index has of its version now; the job itself when there is work to do."""
     if not job.name or job.version is None:
-        return None
+        return job if job.manifest is None else replace(job, why="only its build tells which version it is")
     try:
-        return judge(job, origins(index, job.name, str(job.version)))
+        files = index.own_files(job.name)
+        versions = [Version(file.version) for file in files if file.version]
+        return judge(job, origins(index, job.name, str(job.version), files), versions, changed=changed)
     except IndexUnreachable:
         raise
     except PinwheelError as error:
@@ -244,20 +302,59 @@ def _judged(job: Job, index: Index) -> Release | Failure | None:
 
 
 def _read(jobs: Sequence[Job], tools: Tools) -> tuple[list[Job], list[Failure]]:
-    """Fetch what is left to do and read what each project says of itself."""
+    """Fetch what is left to do and read what each project says of itself, many at the same time."""
+    outcomes = schedule.each(jobs, lambda job: _with_manifest(job, tools), at_once=FETCHED_AT_ONCE)
+    ready = [outcome for outcome in outcomes if isinstance(outcome, Job)]
+    return ready, [outcome for outcome in outcomes if isinstance(outcome, Failure)]
+
+
+def _with_manifest(job: Job, tools: Tools) -> Job | Failure:
+    tools.report(job.wanted.called, f"reading {job.resolved.tag or job.resolved.commit[:12]}")
+    try:
+        mirror = tools.mirror(job.wanted)
+        with full_disk_explained(tools.cache):
+            mirror.fetch(job.resolved)
+            found = source.read_manifest(mirror, job.resolved, job.wanted.subdirectory)
+        source.check_name(found, job.wanted.name, job.wanted.repository)
+        if not job.wanted.name and found.name:
+            tools.report(job.wanted.called, "")  # it has a name now
+        return replace(job, manifest=found)
+    except PinwheelError as error:
+        return Failure(job.wanted.called, error)
+
+
+def _supplied(
+    jobs: Sequence[Job], others: Sequence[Release | Failure], tools: Tools
+) -> tuple[list[Job], list[Failure]]:
+    """Take out what could not be installed, because something that it needs to run is neither released along with it
+    nor to be had from the index."""
+    versions: dict[str, Version | None] = {
+        each.name: Version(each.version) if isinstance(each, Release) else None for each in others
+    }
+    versions |= {job.called: job.version for job in jobs}
+    lacking = {job.called: wanting(job, versions) for job in jobs}
+    names = sorted({canonicalize_name(required.name) for wants in lacking.values() for required in wants})
+    offered = dict(zip(names, schedule.each(names, lambda n: _offered(n, tools), at_once=ASKED_AT_ONCE), strict=True))
     ready, failures = [], []
     for job in jobs:
-        try:
-            tools.report(job.wanted.called, f"reading {job.resolved.tag or job.resolved.commit[:12]}")
-            mirror = tools.mirror(job.wanted)
-            with full_disk_explained(tools.cache):
-                mirror.fetch(job.resolved)
-                found = source.read_manifest(mirror, job.resolved, job.wanted.subdirectory)
-            source.check_name(found, job.wanted.name, job.wanted.repository)
-            ready.append(replace(job, manifest=found))
-        except PinwheelError as error:
-            failures.append(Failure(job.wanted.called, error))
+        nowhere = [each for each in lacking[job.called] if not fits(each, offered[canonicalize_name(each.name)])]
+        if nowhere:
+            told = ", ".join(str(each) for each in nowhere)
+            remedy = "release it first (--all finds the order), bring it into the index, or correct the requirement"
+            failures.append(Failure(job.called, Blocked(f"it needs {told}, and the index has none that fits", remedy)))
+        else:
+            ready.append(job)
     return ready, failures
+
+
+def _offered(name: str, tools: Tools) -> tuple[Version | None, ...]:
+    """The versions of a project that installers get from the index; None stands for one that is not known."""
+    try:
+        # no upstream shall hear a name that is ours
+        files = tools.index.own_files(name) if name in tools.ours else tools.index.files(name)
+    except PinwheelError:
+        return (None,)  # an upstream that is away: whoever builds or installs will hear of it
+    return tuple(Version(file.version) if file.version else None for file in files)
 
 
 def _release(job: Job, tools: Tools) -> Release:

@@ -52,7 +52,7 @@ def when_ready(
         future: Future[Outcome] = Future()
         try:
             future.set_result(work(key))
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - it is raised where the outcome is asked for
             future.set_exception(error)
         ended.put((key, future))
 
@@ -80,6 +80,7 @@ def when_ready(
 
 def each(items: Sequence[Item], work: Callable[[Item], Outcome], *, at_once: int) -> list[Outcome]:
     """The outcomes of `work` for every item, in the order of `items`, as `when_ready` does it."""
-    outcomes = when_ready({at: frozenset[int]() for at in range(len(items))}, lambda at: work(items[at]), at_once=at_once)
+    outcomes = when_ready(
+        {at: frozenset[int]() for at in range(len(items))}, lambda at: work(items[at]), at_once=at_once
+    )
     return [outcomes[at] for at in range(len(items))]
-

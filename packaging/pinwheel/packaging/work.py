@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from packaging.version import Version
 
-from pinwheel.errors import PinwheelError
+from pinwheel.errors import PinwheelError, UsageError
 from pinwheel.packaging import refs
 from pinwheel.packaging.inspection import Finding
 from pinwheel.packaging.manifest import Manifest, released_version
@@ -20,7 +20,8 @@ Outcome = Literal["published", "already there"]
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """A project to release. `name` is empty when only the repository knows it, `ref` empty for the newest version
-    tag; `declared` when pinwheel.toml has the project, and so a place for its exceptions."""
+    tag; `declared` when pinwheel.toml has the project, and so a place for its exceptions. There are wheels for each of
+    `pythons` ("3.12"; none means the one that runs pinwheel)."""
 
     repository: str
     ref: str = ""
@@ -28,6 +29,7 @@ class Wanted:
     name: str = ""
     generated: tuple[str, ...] = ()
     declared: bool = False
+    pythons: tuple[str, ...] = ()
 
     @property
     def called(self) -> str:
@@ -37,11 +39,18 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A project whose ref has come down to a commit; `manifest` is None until the commit was read."""
+    """A project whose ref has come down to a commit; `manifest` is None until the commit was read.
+
+    `head` is the commit that its default branch names, `why` what there is to do, `notes` what else a person should
+    know of it.
+    """
 
     wanted: Wanted
     resolved: Resolved
     manifest: Manifest | None = None
+    head: str = ""
+    why: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -83,7 +92,10 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A version that is in the index, with its files in the order in which they were published."""
+    """A version that is in the index, with its files in the order in which they were published.
+
+    `provenance` is that of its newest statement; `notes` are what else a person should know of it.
+    """
 
     name: str
     version: str
@@ -91,6 +103,13 @@ class Release:
     tag: str
     files: tuple[Published, ...]
     findings: tuple[Finding, ...] = ()
+    provenance: Provenance | None = field(default=None, repr=False)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def outcome(self) -> Outcome:
+        """Whether it was us who brought some of it there just now."""
+        return "published" if any(file.outcome == "published" for file in self.files) else "already there"
 
     def document(self) -> dict[str, Any]:
         """The JSON form."""
@@ -108,7 +127,12 @@ class Failure:
     def document(self) -> dict[str, Any]:
         """The JSON form."""
         about = self.error
-        return {"name": self.name, "problem": about.problem, "where": about.where, "remedy": about.remedy}
+        told = {"name": self.name, "problem": about.problem, "where": about.where, "remedy": about.remedy}
+        return told | {"blocked": isinstance(about, Blocked)}
+
+
+class NoVersionTag(UsageError):
+    """No tag of the repository names a version of the project, so there is nothing to release yet."""
 
 
 class Conflict(PinwheelError):

@@ -28,6 +28,8 @@ REF_TO_BUILD = {"ref": "a tag, a branch, or a full commit id (default: the tag o
 OUT = {"out": "the folder for the files; made when it is not there (default: dist)"}
 ALL = {"all": "every project of pinwheel.toml (default: only those selected)"}
 ALL_OF_PLAN = {"all": "every project of pinwheel.toml (default, unless --name or --repo selects)"}
+CHANGED = {"changed": "only what is new since its last release (default: all that is selected)"}
+JOBS = {"jobs": "build so many at the same time (default: 0, which means as many as there are cores)"}
 JSON = {"json": "print one JSON document (default: text for people)"}
 
 
@@ -41,6 +43,8 @@ def tools_of(loaded: config.Loaded, report: Any = None) -> Tools:
     """Everything that releasing works with, for the index of the configuration."""
     import os
     from pathlib import Path
+
+    from packaging.utils import canonicalize_name
 
     from pinwheel import config, console, ledger
     from pinwheel.packaging.release import Tools
@@ -60,6 +64,7 @@ def tools_of(loaded: config.Loaded, report: Any = None) -> Tools:
         resolver=Resolver(client.simple_url(), token, ca_file, cache / "uv"),
         cache=cache,
         report=report or (lambda who, what: console.say(f"{who}: {what}")),
+        ours=frozenset(canonicalize_name(name) for name in loaded.config.projects),
     )
 
 
