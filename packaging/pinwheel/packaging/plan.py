@@ -85,21 +85,22 @@ class Plan:
 
 
 def plan(jobs: Sequence[Job], settled: Sequence[Release | Failure], untagged: Sequence[Failure] = ()) -> Plan:
-    """Order `jobs`, whose manifests are read; `settled` is what is known already of all other projects.
+    """Order `jobs`, whose manifests are read; `settled` is what is known already of all other projects, and which of
+    the jobs cannot be done.
 
     What stands in a cycle, or needs something that has failed, is failed too. Equal input, equal plan.
     """
     by_name = {job.called: job for job in jobs}
     needs = {name: job.needs for name, job in by_name.items()}
     order = graph.arrange(needs)
-    failed = [each for each in settled if isinstance(each, Failure)]
+    failed = [each for each in settled if isinstance(each, Failure) and each.name not in order.blocked]
     failed += [Failure(name, Blocked(why)) for name, why in order.blocked.items()]
     fallen = {each.name for each in failed}
     lost = graph.affected(needs, fallen)
     failed += [Failure(name, unmet(by_name[name], fallen | lost)) for name in order.names if name in lost]
     return Plan(
         done=tuple(each for each in settled if isinstance(each, Release)),
-        todo=tuple(by_name[name] for name in order.names if name not in lost),
+        todo=tuple(by_name[name] for name in order.names if name not in fallen | lost),
         failed=tuple(failed),
         untagged=tuple(untagged),
     )

@@ -153,8 +153,7 @@ def survey(wanted: Sequence[Wanted], tools: Tools, *, changed: bool = False, cou
     known = [*unresolved, *settled, *unread, *settled_later]
     untagged = [each for each in unresolved if changed and isinstance(each.error, NoVersionTag)]
     known = [each for each in known if each not in untagged]
-    jobs, unsupplied = _supplied(jobs, known, tools)
-    return plan(jobs, [*known, *unsupplied], untagged)
+    return plan(jobs, [*known, *_unsupplied(jobs, known, tools)], untagged)
 
 
 def resolve(wanted: Sequence[Wanted], tools: Tools, *, publishable: bool = True) -> tuple[list[Job], list[Failure]]:
@@ -323,11 +322,9 @@ def _with_manifest(job: Job, tools: Tools) -> Job | Failure:
         return Failure(job.wanted.called, error)
 
 
-def _supplied(
-    jobs: Sequence[Job], others: Sequence[Release | Failure], tools: Tools
-) -> tuple[list[Job], list[Failure]]:
-    """Take out what could not be installed, because something that it needs to run is neither released along with it
-    nor to be had from the index."""
+def _unsupplied(jobs: Sequence[Job], others: Sequence[Release | Failure], tools: Tools) -> list[Failure]:
+    """Those of `jobs` that could not be installed, because something that they need to run is neither released along
+    with them nor to be had from the index."""
     versions: dict[str, Version | None] = {
         each.name: Version(each.version) if isinstance(each, Release) else None for each in others
     }
@@ -335,16 +332,14 @@ def _supplied(
     lacking = {job.called: wanting(job, versions) for job in jobs}
     names = sorted({canonicalize_name(required.name) for wants in lacking.values() for required in wants})
     offered = dict(zip(names, schedule.each(names, lambda n: _offered(n, tools), at_once=ASKED_AT_ONCE), strict=True))
-    ready, failures = [], []
-    for job in jobs:
-        nowhere = [each for each in lacking[job.called] if not fits(each, offered[canonicalize_name(each.name)])]
+    failures = []
+    for name, wants in lacking.items():
+        nowhere = [str(each) for each in wants if not fits(each, offered[canonicalize_name(each.name)])]
         if nowhere:
-            told = ", ".join(str(each) for each in nowhere)
+            problem = f"it needs {', '.join(nowhere)}, and the index has none that fits"
             remedy = "release it first (--all finds the order), bring it into the index, or correct the requirement"
-            failures.append(Failure(job.called, Blocked(f"it needs {told}, and the index has none that fits", remedy)))
-        else:
-            ready.append(job)
-    return ready, failures
+            failures.append(Failure(name, Blocked(problem, remedy)))
+    return failures
 
 
 def _offered(name: str, tools: Tools) -> tuple[Version | None, ...]:
