@@ -161,8 +161,8 @@ def resolve(wanted: Sequence[Wanted], tools: Tools, *, publishable: bool = True)
     mirrors = {each.repository: tools.mirror(each) for each in wanted}
     with full_disk_explained(tools.cache):
         answers = dict(zip(mirrors, ask(list(mirrors.values())), strict=True))
-    jobs, failures = [], []
-    for each in wanted:
+
+    def one(each: Wanted) -> Job | Failure:
         mirror, answer = mirrors[each.repository], answers[each.repository]
         try:
             if isinstance(answer, PinwheelError):
@@ -176,10 +176,13 @@ def resolve(wanted: Sequence[Wanted], tools: Tools, *, publishable: bool = True)
                     remedy="tag the commit with its version and release the tag; `packaging.build` takes branches",
                 )
             check_clean(mirror.local, resolved.commit, tools.environ)
-            jobs.append(Job(each, resolved, head=answer.head))
         except PinwheelError as error:
-            failures.append(Failure(each.called, error))
-    return jobs, failures
+            return Failure(each.called, error)
+        return Job(each, resolved, head=answer.head)
+
+    outcomes = schedule.each(wanted, one, at_once=ASKED_AT_ONCE)
+    jobs = [outcome for outcome in outcomes if isinstance(outcome, Job)]
+    return jobs, [outcome for outcome in outcomes if isinstance(outcome, Failure)]
 
 
 def build(job: Job, tools: Tools, folder: Path) -> Build:
