@@ -16,7 +16,7 @@ import pytest
 from tests.packaging.forge import Repository, Workshop, git, project_files, tiny_files
 
 from pinwheel.errors import PinwheelError, UsageError
-from pinwheel.index.client import IndexUnreachable, WrongCredential
+from pinwheel.index.client import IndexFile, IndexUnreachable, WrongCredential
 from pinwheel.index.grants import Grant
 from pinwheel.packaging import statement
 from pinwheel.packaging.assemble import BuildFailed
@@ -367,6 +367,54 @@ def test_a_plan_says_what_a_release_would_do_and_does_nothing(
         ("acme-shop", "release"),
     ]
     assert len(workshop.shelf.uploads) == 2
+
+
+def test_commits_that_no_tag_releases_yet_are_counted_where_they_concern_the_project(
+    workshop: Workshop, make_repository: MakeRepository
+) -> None:
+    remote = make_repository("mono")
+    files = {f"one/{path}": text for path, text in tiny_files("acme-one").items()}
+    remote.commit(files, "acme-one-1.0.0")
+    remote.commit({"one/README": "new"})
+    remote.commit({"two/README": "new"})
+    wanted = Wanted(remote.address, subdirectory="one", name="acme-one", declared=True)
+    (job,) = survey([wanted], workshop.tools, count=True).todo
+    assert job.notes == ("1 commit since acme-one-1.0.0, untagged",)
+    (asked_for,) = survey([replace(wanted, ref="acme-one-1.0.0")], workshop.tools, count=True).todo
+    assert asked_for.notes == ()
+
+
+def test_a_project_without_a_version_tag_is_passed_over_when_only_changes_are_wanted(
+    workshop: Workshop, make_repository: MakeRepository
+) -> None:
+    remote = make_repository("young")
+    remote.commit(tiny_files("acme-young"))
+    wanted = [Wanted(remote.address, name="acme-young", declared=True)]
+    assert [each.name for each in survey(wanted, workshop.tools).failed] == ["acme-young"]
+    planned = survey(wanted, workshop.tools, changed=True)
+    assert [each.name for each in planned.untagged] == ["acme-young"]
+    assert not planned.failed
+    assert release(wanted, workshop.tools, changed=True) == []
+
+
+def test_what_it_needs_is_looked_for_in_the_index_and_no_upstream_hears_a_name_of_ours(
+    workshop: Workshop, make_repository: MakeRepository
+) -> None:
+    remote = make_repository("shop")
+    remote.commit(tiny_files("acme-shop", needs=("flask", "ours-greet>=2")), "v1.0.0")
+    wanted = [Wanted(remote.address, name="acme-shop", declared=True)]
+    asked: list[str] = []
+
+    class Listening(type(workshop.shelf)):  # type: ignore[misc]
+        def files(self, project: str) -> tuple[IndexFile, ...]:
+            asked.append(project)
+            found: tuple[IndexFile, ...] = super().files(project)
+            return found
+
+    workshop.shelf = Listening()
+    (failure,) = survey(wanted, replace(workshop.tools, ours=frozenset({"ours-greet"}))).failed
+    assert "it needs ours-greet>=2, and the index has none that fits" in failure.error.problem
+    assert asked == ["flask"]
 
 
 def test_what_a_repository_says_of_indexes_has_no_say(
