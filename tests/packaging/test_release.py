@@ -23,7 +23,8 @@ from pinwheel.packaging.assemble import BuildFailed
 from pinwheel.packaging.git import RepositoryUnreachable, TagMoved
 from pinwheel.packaging.inspection import NotFit
 from pinwheel.packaging.publish import Answer
-from pinwheel.packaging.release import release, survey
+from pinwheel.packaging.release import release
+from pinwheel.packaging.survey import survey
 from pinwheel.packaging.work import Conflict, Failure, Release, Wanted
 from pinwheel.packaging.workspace import DiskFull
 from pinwheel.packaging.worktree import DirtyTree

@@ -14,42 +14,36 @@ import threading
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version as version_of
 from pathlib import Path
 
-from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from pinwheel import archive
-from pinwheel.errors import PinwheelError, UsageError
+from pinwheel.errors import PinwheelError
 from pinwheel.index.client import IndexUnreachable
-from pinwheel.packaging import inspection, normalise, refs, schedule, source
-from pinwheel.packaging.git import Mirror, ask
+from pinwheel.packaging import inspection, normalise, schedule, source
+from pinwheel.packaging.git import Mirror
 from pinwheel.packaging.inspection import Finding, NotFit, Origin
-from pinwheel.packaging.plan import Plan, fits, judge, plan, unmet, wanting
+from pinwheel.packaging.plan import unmet
 from pinwheel.packaging.publish import (
     Artifact,
     EventLog,
     Index,
     Upload,
     check_project,
-    origins,
     publish,
     record,
     sha256_of,
     uploader,
 )
-from pinwheel.packaging.refs import Refs, Resolved
 from pinwheel.packaging.resolver import Resolver
 from pinwheel.packaging.statement import Provenance
-from pinwheel.packaging.work import Blocked, Failure, Job, NoVersionTag, Release, Wanted
+from pinwheel.packaging.survey import judged, survey
+from pinwheel.packaging.work import Blocked, Failure, Job, Release, Wanted
 from pinwheel.packaging.workspace import alone, full_disk_explained, logs, unless_full, workspace
-from pinwheel.packaging.worktree import check_clean
-
-ASKED_AT_ONCE = 8
-FETCHED_AT_ONCE = 8  # an SSH server turns away more than ten that have not said yet who they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +116,9 @@ def release(
             if isinstance(error, IndexUnreachable):
                 away.set()
             outcome = Failure(name, error)
+        except OSError as error:  # the others may well go on
+            problem, where = error.strerror or type(error).__name__, str(error.filename or "")
+            outcome = Failure(name, PinwheelError(problem, where=where, remedy="correct it, and release again"))
         tell(outcome)
         return outcome
 
@@ -134,55 +131,6 @@ def release(
             fallen.add(name)
             tell(untried[-1])
     return [*done, *tried.values(), *untried]
-
-
-def survey(wanted: Sequence[Wanted], tools: Tools, *, changed: bool = False, count: bool = False) -> Plan:
-    """Find out what there is to do. Nothing is built. Raises `IndexUnreachable`.
-
-    With `changed`, a project without a version tag is no failure, and a version that somebody else published is left
-    alone. With `count`, commits that no tag releases yet are counted, which fetches them.
-    """
-    jobs, unresolved = resolve(wanted, tools)
-    if count:
-        jobs = schedule.each(jobs, lambda job: _counted(job, tools), at_once=FETCHED_AT_ONCE)
-    jobs, settled = _settle(jobs, tools.index, changed=changed)
-    jobs, unread = _read(jobs, tools)
-    # only now are the names known that fast answers for repositories without a table in pinwheel.toml need
-    unjudged, settled_later = _settle([job for job in jobs if not job.why], tools.index, changed=changed)
-    jobs = [*(job for job in jobs if job.why), *unjudged]
-    known = [*unresolved, *settled, *unread, *settled_later]
-    untagged = [each for each in unresolved if changed and isinstance(each.error, NoVersionTag)]
-    known = [each for each in known if each not in untagged]
-    return plan(jobs, [*known, *_unsupplied(jobs, known, tools)], untagged)
-
-
-def resolve(wanted: Sequence[Wanted], tools: Tools, *, publishable: bool = True) -> tuple[list[Job], list[Failure]]:
-    """Bring every ref down to a commit; all repositories are asked at the same time, each once."""
-    mirrors = {each.repository: tools.mirror(each) for each in wanted}
-    with full_disk_explained(tools.cache):
-        answers = dict(zip(mirrors, ask(list(mirrors.values())), strict=True))
-
-    def one(each: Wanted) -> Job | Failure:
-        mirror, answer = mirrors[each.repository], answers[each.repository]
-        try:
-            if isinstance(answer, PinwheelError):
-                raise answer
-            with full_disk_explained(tools.cache):
-                resolved = _resolved(each, mirror, answer)
-            if publishable and resolved.kind == "branch":
-                raise UsageError(
-                    f"{each.ref} is a branch, and a branch is never published",
-                    where=each.repository,
-                    remedy="tag the commit with its version and release the tag; `packaging.build` takes branches",
-                )
-            check_clean(mirror.local, resolved.commit, tools.environ)
-        except PinwheelError as error:
-            return Failure(each.called, error)
-        return Job(each, resolved, head=answer.head)
-
-    outcomes = schedule.each(wanted, one, at_once=ASKED_AT_ONCE)
-    jobs = [outcome for outcome in outcomes if isinstance(outcome, Job)]
-    return jobs, [outcome for outcome in outcomes if isinstance(outcome, Failure)]
 
 
 def build(job: Job, tools: Tools, folder: Path) -> Build:
@@ -247,114 +195,6 @@ def build(job: Job, tools: Tools, folder: Path) -> Build:
     return Build(name, version, tuple(artifacts), tuple(findings))
 
 
-def _resolved(wanted: Wanted, mirror: Mirror, refs_there: Refs) -> Resolved:
-    if wanted.ref:
-        return mirror.resolve(refs_there, wanted.ref)
-    tag = refs.newest(refs_there.tags, wanted.name)
-    if tag is None and not wanted.name and refs_there.tags and refs_there.head:
-        # tags like NAME-1.2.0, and only the project itself knows its name
-        head = mirror.resolve(refs_there, "HEAD")
-        mirror.fetch(head)
-        tag = refs.newest(refs_there.tags, source.read_manifest(mirror, head, wanted.subdirectory).name)
-    if tag is None:
-        raise NoVersionTag(
-            "no tag names a version",
-            where=wanted.repository,
-            remedy="tag a commit (git tag v1.0.0, git push --tags), or name another ref with --ref",
-        )
-    return mirror.resolve(refs_there, tag)
-
-
-def _counted(job: Job, tools: Tools) -> Job:
-    """The job with a note of the commits that came after its tag."""
-    if not job.wanted.ref and job.resolved.tag and job.head not in ("", job.resolved.commit):
-        mirror = tools.mirror(job.wanted)
-        try:
-            with full_disk_explained(tools.cache):
-                for each in (job.resolved, Resolved("branch", "HEAD", job.head)):
-                    mirror.fetch(each)
-                number = mirror.commits_between(job.resolved.commit, job.head, job.wanted.subdirectory)
-        except PinwheelError:
-            return job  # it is said when that is in the way of a release
-        if number:
-            note = f"{number} commit{'' if number == 1 else 's'} since {job.resolved.tag}, untagged"
-            return replace(job, notes=(*job.notes, note))
-    return job
-
-
-def _settle(jobs: Sequence[Job], index: Index, *, changed: bool) -> tuple[list[Job], list[Release | Failure]]:
-    """Take out what the index has already; it is asked about all projects at the same time."""
-    outcomes = schedule.each(jobs, lambda job: _judged(job, index, changed=changed), at_once=ASKED_AT_ONCE)
-    left = [outcome for outcome in outcomes if isinstance(outcome, Job)]
-    return left, [outcome for outcome in outcomes if not isinstance(outcome, Job)]
-
-
-def _judged(job: Job, index: Index, *, changed: bool = False) -> Release | Failure | Job:
-    """The job, judged by what the index has of its version now; the job itself when there is work to do."""
-    if not job.name or job.version is None:
-        return job if job.manifest is None else replace(job, why="only its build tells which version it is")
-    try:
-        files = index.own_files(job.name)
-        versions = [Version(file.version) for file in files if file.version]
-        return judge(job, origins(index, job.name, str(job.version), files), versions, changed=changed)
-    except IndexUnreachable:
-        raise
-    except PinwheelError as error:
-        return Failure(job.called, error)
-
-
-def _read(jobs: Sequence[Job], tools: Tools) -> tuple[list[Job], list[Failure]]:
-    """Fetch what is left to do and read what each project says of itself, many at the same time."""
-    outcomes = schedule.each(jobs, lambda job: _with_manifest(job, tools), at_once=FETCHED_AT_ONCE)
-    ready = [outcome for outcome in outcomes if isinstance(outcome, Job)]
-    return ready, [outcome for outcome in outcomes if isinstance(outcome, Failure)]
-
-
-def _with_manifest(job: Job, tools: Tools) -> Job | Failure:
-    tools.report(job.wanted.called, f"reading {job.resolved.tag or job.resolved.commit[:12]}")
-    try:
-        mirror = tools.mirror(job.wanted)
-        with full_disk_explained(tools.cache):
-            mirror.fetch(job.resolved)
-            found = source.read_manifest(mirror, job.resolved, job.wanted.subdirectory)
-        source.check_name(found, job.wanted.name, job.wanted.repository)
-        if not job.wanted.name and found.name:
-            tools.report(job.wanted.called, "")  # it has a name now
-        return replace(job, manifest=found)
-    except PinwheelError as error:
-        return Failure(job.wanted.called, error)
-
-
-def _unsupplied(jobs: Sequence[Job], others: Sequence[Release | Failure], tools: Tools) -> list[Failure]:
-    """Those of `jobs` that could not be installed, because something that they need to run is neither released along
-    with them nor to be had from the index."""
-    versions: dict[str, Version | None] = {
-        each.name: Version(each.version) if isinstance(each, Release) else None for each in others
-    }
-    versions |= {job.called: job.version for job in jobs}
-    lacking = {job.called: wanting(job, versions) for job in jobs}
-    names = sorted({canonicalize_name(required.name) for wants in lacking.values() for required in wants})
-    offered = dict(zip(names, schedule.each(names, lambda n: _offered(n, tools), at_once=ASKED_AT_ONCE), strict=True))
-    failures = []
-    for name, wants in lacking.items():
-        nowhere = [str(each) for each in wants if not fits(each, offered[canonicalize_name(each.name)])]
-        if nowhere:
-            problem = f"it needs {', '.join(nowhere)}, and the index has none that fits"
-            remedy = "release it first (--all finds the order), bring it into the index, or correct the requirement"
-            failures.append(Failure(name, Blocked(problem, remedy)))
-    return failures
-
-
-def _offered(name: str, tools: Tools) -> tuple[Version | None, ...]:
-    """The versions of a project that installers get from the index; None stands for one that is not known."""
-    try:
-        # no upstream shall hear a name that is ours
-        files = tools.index.own_files(name) if name in tools.ours else tools.index.files(name)
-    except PinwheelError:
-        return (None,)  # an upstream that is away: whoever builds or installs will hear of it
-    return tuple(Version(file.version) if file.version else None for file in files)
-
-
 def _release(job: Job, tools: Tools) -> Release:
     """Build and publish one project, while no other process of this machine does the same."""
     called = job.name or job.resolved.commit
@@ -363,7 +203,7 @@ def _release(job: Job, tools: Tools) -> Release:
         alone(tools.cache / "locks", f"{called}-{job.version or job.resolved.commit}"),
     ):
         # another process may have done it while we waited
-        meanwhile = _judged(job, tools.index)
+        meanwhile = judged(job, tools.index)
         if isinstance(meanwhile, Release):
             return meanwhile
         with workspace() as folder:

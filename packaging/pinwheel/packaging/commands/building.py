@@ -47,8 +47,8 @@ def build(
     from pinwheel import config, console
     from pinwheel.packaging import statement
     from pinwheel.packaging.release import build as build_one
-    from pinwheel.packaging.release import resolve
     from pinwheel.packaging.selection import select
+    from pinwheel.packaging.survey import resolve
     from pinwheel.packaging.workspace import deliver, full_disk_explained, open_folder, workspace
 
     loaded = config.load()

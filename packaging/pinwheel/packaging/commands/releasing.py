@@ -52,8 +52,8 @@ def plan(
     """
     from pinwheel import config, console
     from pinwheel.packaging.normalise import VERSION
-    from pinwheel.packaging.release import survey
     from pinwheel.packaging.selection import select
+    from pinwheel.packaging.survey import survey
 
     with error_as_document("projects", json):
         loaded = config.load()
