@@ -101,7 +101,7 @@ def release(
     todo = {job.called: job for job in planned.todo}
     needs = planned.needs()
     for name in todo:
-        tools.report(name, f"waits for {', '.join(sorted(needs[name]))}" if needs[name] else "waits")
+        tools.report(name, f"waits for {', '.join(sorted(needs[name]))}" if needs[name] else "")
     away = threading.Event()
 
     def one(name: str) -> Release | Failure:
