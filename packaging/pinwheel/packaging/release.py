@@ -25,6 +25,7 @@ from pinwheel import archive
 from pinwheel.errors import PinwheelError
 from pinwheel.index.client import IndexUnreachable
 from pinwheel.packaging import inspection, normalise, schedule, source
+from pinwheel.packaging.access import Keyring
 from pinwheel.packaging.git import Mirror
 from pinwheel.packaging.inspection import Finding, NotFit, Origin
 from pinwheel.packaging.plan import unmet
@@ -41,7 +42,7 @@ from pinwheel.packaging.publish import (
 )
 from pinwheel.packaging.resolver import Resolver
 from pinwheel.packaging.statement import Provenance
-from pinwheel.packaging.survey import judged, survey
+from pinwheel.packaging.survey import judged, survey, with_signer
 from pinwheel.packaging.work import Blocked, Failure, Job, Release, Wanted
 from pinwheel.packaging.workspace import alone, full_disk_explained, logs, unless_full, workspace
 
@@ -59,10 +60,22 @@ class Tools:
     report: Callable[[str, str], None]
     ours: frozenset[str] = frozenset()
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
+    keyring: Keyring = field(default_factory=Keyring)
 
     def mirror(self, wanted: Wanted) -> Mirror:
-        """The mirror of the project's repository."""
-        return Mirror(wanted.repository, self.cache / "git", self.environ)
+        """The mirror of the project's repository. Raises `UsageError` when its table in pinwheel.toml is wrong."""
+        return self._mirror_of(wanted.repository)
+
+    def submodule(self, address: str, commit: str) -> Mirror | None:
+        """The mirror of a submodule's repository, with the commit in it; None when pinwheel.toml does not name it."""
+        if not self.keyring.declares(address):
+            return None
+        mirror = self._mirror_of(address)
+        mirror.bring(commit)
+        return mirror
+
+    def _mirror_of(self, address: str) -> Mirror:
+        return Mirror(address, self.cache / "git", self.environ, self.keyring.way(address))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +156,10 @@ def build(job: Job, tools: Tools, folder: Path) -> Build:
     started = _now()
     mirror = tools.mirror(job.wanted)
     mirror.fetch(job.resolved)
-    laid = source.lay_out(mirror, job.resolved, job.wanted.subdirectory, folder / "source")
+    job = with_signer(job, mirror)
+    laid = source.lay_out(
+        mirror, job.resolved, job.wanted.subdirectory, folder / "source", job.wanted.elsewhere, tools.submodule
+    )
     source.check_name(laid.manifest, job.wanted.name, job.wanted.repository)
     called = laid.manifest.name or job.wanted.called
     if inspection.errors(laid.findings):
@@ -169,6 +185,7 @@ def build(job: Job, tools: Tools, folder: Path) -> Build:
         dependencies=built.dependencies,
         started=started,
         finished=_now(),
+        tag_signer=job.resolved.signer,
     )
     tree = {file.path: file.blob for file in laid.tree}
     origin_of = Origin(tree, (*job.wanted.generated, *laid.manifest.generated), strict=job.wanted.declared)

@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 from pinwheel import config
 from pinwheel.errors import UsageError
 from pinwheel.packaging.addresses import address
-from pinwheel.packaging.work import Wanted
+from pinwheel.packaging.work import Elsewhere, Wanted
 
 
 def select(
@@ -43,7 +43,7 @@ def select(
         where = address(repo, Path.cwd())
         for name, project in projects.items():
             if (address(project.repository, loaded.folder), _folder(project.subdirectory)) == (where, subdirectory):
-                return [Wanted(where, ref or "", subdirectory, name, project.generated, declared=True)]
+                return [_wanted(loaded, name, project, ref)]
         return [Wanted(where, ref or "", subdirectory)]
     if subdirectory:
         raise UsageError("--subdirectory goes with --repo", remedy="pinwheel.toml says it for its projects")
@@ -68,17 +68,20 @@ def select(
                 where=str(loaded.file or "there is no pinwheel.toml here"),
                 remedy=f"did you mean {near[0]}?" if near else "add a [projects.NAME] table, or use --repo",
             )
-    return [
-        Wanted(
-            address(projects[name].repository, loaded.folder),
-            ref or "",
-            _inside(projects[name].subdirectory),
-            name,
-            projects[name].generated,
-            declared=True,
-        )
-        for name in chosen
-    ]
+    return [_wanted(loaded, name, projects[name], ref) for name in chosen]
+
+
+def _wanted(loaded: config.Loaded, name: str, project: config.Project, ref: str | None) -> Wanted:
+    return Wanted(
+        address(project.repository, loaded.folder),
+        ref or "",
+        _inside(project.subdirectory),
+        name,
+        project.generated,
+        declared=True,
+        elsewhere=Elsewhere(project.submodules, project.lfs, project.export_ignore),
+        tag_signers=loaded.path(project.tag_signers) if project.tag_signers else None,
+    )
 
 
 def _folder(subdirectory: str) -> str:

@@ -19,7 +19,8 @@ BUILDER = "urn:pinwheel:builder:local"
 @dataclass(frozen=True, slots=True)
 class Provenance:
     """What a statement says. `epoch` is the commit's time in seconds since 1970; `dependencies` are the build
-    environment's distributions as (name, version); `started` and `finished` are RFC 3339 in UTC."""
+    environment's distributions as (name, version); `started` and `finished` are RFC 3339 in UTC.
+    `tag_signer` is who signed the tag, when that was asked for and verified."""
 
     repository: str
     ref: str
@@ -35,6 +36,7 @@ class Provenance:
     dependencies: tuple[tuple[str, str], ...] = ()
     started: str = ""
     finished: str = ""
+    tag_signer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ def write(statement: Statement) -> bytes:
                     "normaliser": about.normaliser,
                     "network": "open",
                     "signature": "none",
+                    "tagSigner": about.tag_signer,
                 },
                 "resolvedDependencies": [
                     {
@@ -119,6 +122,7 @@ def read(body: bytes) -> Statement:
                 dependencies=tuple(_package(each["uri"]) for each in packages),
                 started=run["metadata"]["startedOn"],
                 finished=run["metadata"]["finishedOn"],
+                tag_signer=inside.get("tagSigner", ""),
             ),
         )
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
@@ -134,6 +138,7 @@ def facts(statement: Statement) -> Sequence[tuple[str, str]]:
         ("repository", about.repository),
         ("subdirectory", about.subdirectory),
         ("tag", about.tag),
+        ("tag signed by", about.tag_signer),
         ("commit", about.commit),
         ("tree", about.tree),
         ("built", about.finished),

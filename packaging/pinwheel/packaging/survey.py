@@ -20,6 +20,7 @@ from pinwheel.packaging.git import Mirror, ask
 from pinwheel.packaging.plan import Plan, fits, judge, plan, wanting
 from pinwheel.packaging.publish import Index, origins
 from pinwheel.packaging.refs import Refs, Resolved
+from pinwheel.packaging.signed_tags import verified
 from pinwheel.packaging.work import Blocked, Failure, Job, NoVersionTag, Release, Wanted
 from pinwheel.packaging.workspace import full_disk_explained
 from pinwheel.packaging.worktree import check_clean
@@ -93,6 +94,13 @@ def judged(job: Job, index: Index, *, changed: bool = False) -> Release | Failur
         return Failure(job.called, error)
 
 
+def with_signer(job: Job, mirror: Mirror) -> Job:
+    """The job, with who signed its tag when the project asks for it. Raises `NotSigned`."""
+    if job.wanted.tag_signers is None:
+        return job
+    return replace(job, resolved=verified(mirror, job.resolved, job.wanted.tag_signers))
+
+
 def _resolved(wanted: Wanted, mirror: Mirror, refs_there: Refs) -> Resolved:
     if wanted.ref:
         return mirror.resolve(refs_there, wanted.ref)
@@ -148,11 +156,12 @@ def _with_manifest(job: Job, tools: Tools) -> Job | Failure:
         mirror = tools.mirror(job.wanted)
         with full_disk_explained(tools.cache):
             mirror.fetch(job.resolved)
+            signed = with_signer(job, mirror)
             found = source.read_manifest(mirror, job.resolved, job.wanted.subdirectory)
         source.check_name(found, job.wanted.name, job.wanted.repository)
         if not job.wanted.name and found.name:
             tools.report(job.wanted.called, "")  # it has a name now
-        return replace(job, manifest=found)
+        return replace(signed, manifest=found)
     except PinwheelError as error:
         return Failure(job.wanted.called, error)
 

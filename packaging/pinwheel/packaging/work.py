@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any, Literal
 
 from packaging.version import Version
@@ -18,10 +19,21 @@ Outcome = Literal["published", "already there"]
 
 
 @dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """What a project's commit may have in other places than in itself: other repositories, a store of large files.
+    `export_ignore`: it may mark files that tools which export commits leave out."""
+
+    submodules: bool = False
+    lfs: bool = False
+    export_ignore: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """A project to release. `name` is empty when only the repository knows it, `ref` empty for the newest version
     tag; `declared` when pinwheel.toml has the project, and so a place for its exceptions. There are wheels for each of
-    `pythons` ("3.12"; none means the one that runs pinwheel)."""
+    `pythons` ("3.12"; none means the one that runs pinwheel). With `tag_signers`, a file of allowed signers, only a tag
+    that one of them signed is released."""
 
     repository: str
     ref: str = ""
@@ -30,6 +42,8 @@ class Wanted:
     generated: tuple[str, ...] = ()
     declared: bool = False
     pythons: tuple[str, ...] = ()
+    elsewhere: Elsewhere = Elsewhere()
+    tag_signers: PurePath | None = None
 
     @property
     def called(self) -> str:
