@@ -50,6 +50,7 @@ HOMES = {
     "build": {"packaging.assemble"},
     "twine": {"packaging.upload"},
     "requests": {"packaging.upload"},
+    "readme_renderer": {"packaging.inspection.readme"},
     "fabric": {"deploy.ssh"},
     "paramiko": {"deploy.ssh", "deploy.known_hosts", "deploy.lab", "deploy.lab_host"},
     "invoke": {
@@ -65,7 +66,8 @@ HOMES = {
 
 NOUNS = {
     *("errors", "events", "pin"),
-    *(f"packaging.{name}" for name in ("refs", "manifest", "statement", "inspection", "graph", "work", "plan")),
+    *(f"packaging.{name}" for name in ("refs", "manifest", "statement", "proof", "graph", "work", "plan")),
+    *(f"packaging.inspection.{name}" for name in ("findings", "leaks", "rules")),
     *(
         f"deploy.{name}"
         for name in ("fleet", "facts", "plan", "steps", "gate", "wish", "template", "present", "supervisor_file")

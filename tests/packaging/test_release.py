@@ -21,7 +21,7 @@ from pinwheel.index.grants import Grant
 from pinwheel.packaging import statement
 from pinwheel.packaging.assemble import BuildFailed
 from pinwheel.packaging.git import RepositoryUnreachable, TagMoved
-from pinwheel.packaging.inspection import NotFit
+from pinwheel.packaging.inspection.findings import NotFit
 from pinwheel.packaging.publish import Answer
 from pinwheel.packaging.release import release, survey
 from pinwheel.packaging.work import Conflict, Failure, Release, Wanted
@@ -150,7 +150,10 @@ def test_p2_what_is_not_fit_is_not_published(workshop: Workshop, make_repository
     remote.commit(tiny_files("acme-tiny", "1.3.0", backend=more), "v1.3.0")
     with pytest.raises(NotFit) as unfit:
         one(workshop, remote, name="acme-tiny", declared=True)
-    assert [each.problem for each in unfit.value.findings] == ["is not in the commit", "looks like a secret"]
+    assert [each.problem for each in unfit.value.findings] == [
+        "is not in the commit",
+        "has a name that files of secrets have",
+    ]
     assert not workshop.shelf.uploads
 
 

@@ -19,15 +19,16 @@ from packaging.version import Version
 
 from pinwheel.errors import PinwheelError
 from pinwheel.index.client import Identity, IndexFile, WrongCredential
-from pinwheel.packaging import statement
-from pinwheel.packaging.statement import Provenance, Statement
+from pinwheel.packaging import papers, statement
+from pinwheel.packaging.papers import Cabinet
+from pinwheel.packaging.statement import Paper, Provenance
 from pinwheel.packaging.work import Conflict, Listed, Outcome, Published
 
 RELEASED = uuid.UUID("6c6f2a4e-5f0b-4c35-9d0a-0d8d1b7a5e52")
 """Below which the ids of `released` events are derived."""
 
 
-class Index(Protocol):
+class Index(Cabinet, Protocol):
     """The part of the index client that publishing needs."""
 
     url: str
@@ -37,10 +38,6 @@ class Index(Protocol):
     def own_files(self, project: str) -> tuple[IndexFile, ...]: ...
 
     def download(self, file: IndexFile, into: Path) -> Path: ...
-
-    def attachment(self, project: str, version: str, name: str, sha256: str = "") -> bytes | None: ...
-
-    def put_attachment(self, project: str, version: str, name: str, body: bytes) -> str: ...
 
 
 class EventLog(Protocol):
@@ -64,13 +61,18 @@ Upload = Callable[[Path], Answer]
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A built file. `provenance` is None when it was not built from git here."""
+    """A built file. `paper` is its statement, None when nobody says where it comes from."""
 
     path: Path
     project: str
     version: str
     sha256: str
-    provenance: Provenance | None
+    paper: Paper | None = None
+
+    @property
+    def provenance(self) -> Provenance | None:
+        """What the statement says."""
+        return statement.read(self.paper.body).provenance if self.paper else None
 
 
 class UploadRefused(PinwheelError):
@@ -99,7 +101,8 @@ def publish(index: Index, upload: Upload, artifacts: Sequence[Artifact]) -> list
         outcome: Outcome = "already there"
         if artifact.path.name not in there:
             outcome = _upload(index, upload, artifact)
-        _state(index, artifact)
+        if artifact.paper:
+            papers.store(index, artifact.project, artifact.version, artifact.path.name, artifact.paper)
         done.append(Published(artifact.path.name, artifact.sha256, outcome))
     return done
 
@@ -170,18 +173,6 @@ def origins(index: Index, project: str, version: str) -> dict[str, Listed]:
     return {name: Listed(file.sha256, origin(index, project, version, name)) for name, file in there.items()}
 
 
-def provenance_beside(path: Path, sha256: str) -> Provenance | None:
-    """What the statement beside a built file says; None without one, or when it is about other bytes."""
-    beside = path.with_name(statement.attachment_name(path.name))
-    if not beside.is_file():
-        return None
-    try:
-        found = statement.read(beside.read_bytes())
-    except ValueError:
-        return None
-    return found.provenance if found.sha256 == sha256 else None
-
-
 def record(events: EventLog, files: Sequence[Published], of: Artifact, provenance: Provenance | None) -> None:
     """Write down that a version was released and from which commit, when it was us who brought some of `files`.
 
@@ -230,13 +221,3 @@ def _upload(index: Index, upload: Upload, artifact: Artifact) -> Outcome:
         where=index.url,
         remedy="its reasons are above; correct the project, or the index when it is full or broken",
     )
-
-
-def _state(index: Index, artifact: Artifact) -> None:
-    """Store the file's statement, unless it has one: the first statement is that of the build that was taken."""
-    if artifact.provenance is None:
-        return
-    name = statement.attachment_name(artifact.path.name)
-    if index.attachment(artifact.project, artifact.version, name) is None:
-        body = statement.write(Statement(artifact.path.name, artifact.sha256, artifact.provenance))
-        index.put_attachment(artifact.project, artifact.version, name, body)

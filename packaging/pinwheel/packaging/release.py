@@ -21,12 +21,14 @@ from pathlib import Path
 
 from packaging.version import Version
 
-from pinwheel import archive
+from pinwheel.archive import Distribution
 from pinwheel.errors import PinwheelError, UsageError
 from pinwheel.index.client import IndexUnreachable
-from pinwheel.packaging import inspection, normalise, refs, source
+from pinwheel.packaging import normalise, refs, source, statement
 from pinwheel.packaging.git import Mirror, ask
-from pinwheel.packaging.inspection import Finding, NotFit, Origin
+from pinwheel.packaging.inspection.examine import examine
+from pinwheel.packaging.inspection.findings import Allowance, Finding, NotFit, allow, errors, unused
+from pinwheel.packaging.inspection.rules import Origin
 from pinwheel.packaging.plan import Plan, judge, plan, unmet
 from pinwheel.packaging.publish import (
     Artifact,
@@ -42,7 +44,8 @@ from pinwheel.packaging.publish import (
 )
 from pinwheel.packaging.refs import Refs, Resolved
 from pinwheel.packaging.resolver import Resolver
-from pinwheel.packaging.statement import Provenance
+from pinwheel.packaging.signatures import Signer
+from pinwheel.packaging.statement import Paper, Provenance, Statement
 from pinwheel.packaging.work import Blocked, Failure, Job, Release, Wanted
 from pinwheel.packaging.workspace import alone, full_disk_explained, logs, unless_full, workspace
 from pinwheel.packaging.worktree import check_clean
@@ -52,7 +55,8 @@ ASKED_AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What releasing works with. `report` takes a project's name and what happens to it now."""
+    """What releasing works with. `report` takes a project's name and what happens to it now; without a `signer`,
+    statements are not signed."""
 
     index: Index
     upload: Upload
@@ -60,6 +64,7 @@ class Tools:
     resolver: Resolver
     cache: Path
     report: Callable[[str, str], None]
+    signer: Signer | None = None
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
 
     def mirror(self, wanted: Wanted) -> Mirror:
@@ -82,13 +87,15 @@ def release(wanted: Sequence[Wanted], tools: Tools) -> list[Release | Failure]:
 
     A failure leaves those alone that do not need the failed one. An index that stops answering is a failure of the
     project at hand and of all that come after it; raises `IndexUnreachable` when it does not answer at the beginning,
-    and `WrongCredential` when there is something to release and our token may upload nothing.
+    and, when there is something to release, `WrongCredential` for a token that may upload nothing and `CannotSign`.
     """
     planned = survey(wanted, tools)
     done: list[Release | Failure] = [*planned.done, *planned.failed]
     if not planned.todo:
         return done
     who = uploader(tools.index)  # now, because building takes minutes
+    if tools.signer:
+        tools.signer.check()
     fallen = {each.name for each in planned.failed}
     away = False
     for job in planned.todo:
@@ -156,8 +163,9 @@ def build(job: Job, tools: Tools, folder: Path) -> Build:
     laid = source.lay_out(mirror, job.resolved, job.wanted.subdirectory, folder / "source")
     source.check_name(laid.manifest, job.wanted.name, job.wanted.repository)
     called = laid.manifest.name or job.wanted.called
-    if inspection.errors(laid.findings):
-        raise NotFit(f"{called} at {job.resolved.tag or job.resolved.commit[:12]}", laid.findings)
+    findings = allow(laid.findings, job.wanted.allowed)
+    if errors(findings):
+        raise NotFit(f"{called} at {job.resolved.tag or job.resolved.commit[:12]}", findings)
     tools.report(called, f"building {laid.version or job.resolved.commit[:12]}")
     output = logs(tools.cache / "logs", f"{job.name or 'project'}-{job.resolved.commit[:12]}")
     epoch = laid.commit.epoch
@@ -183,7 +191,7 @@ def build(job: Job, tools: Tools, folder: Path) -> Build:
     tree = {file.path: file.blob for file in laid.tree}
     origin_of = Origin(tree, (*job.wanted.generated, *laid.manifest.generated), strict=job.wanted.declared)
     name, version = laid.manifest.name, laid.version
-    artifacts, findings = [], list(laid.findings)
+    built_files = []
     for path in (built.sdist, built.wheel):
         try:
             normalise.normalise(path, epoch)
@@ -194,15 +202,27 @@ def build(job: Job, tools: Tools, folder: Path) -> Build:
                 remedy="`python -m build` in the repository should make the same file; see what its backend does",
             )
             raise unless_full(cut, folder) from error
-        read = archive.read(path, path.name)
+        sha256_ids = len(job.resolved.commit) == 64
+        examined = examine(path, name=name, version=version, origin=origin_of, sha256_ids=sha256_ids)
+        read = examined.distribution
         name, version = name or read.name, version or read.version
-        contents = normalise.contents(path, sha256_ids=len(job.resolved.commit) == 64)
-        findings += inspection.inspect(read, contents, name=name, version=version, origin=origin_of)
-        artifacts.append(Artifact(path, read.name, str(read.version), sha256_of(path), provenance))
-    if inspection.errors(findings) or version is None:
+        findings += allow(examined.findings, job.wanted.allowed)
+        built_files.append((path, read))
+    findings += unused(findings, job.wanted.allowed)
+    if errors(findings) or version is None:
         raise NotFit(f"{name} {version}", findings)
+    provenance = replace(provenance, allowed=tuple(Allowance(f.rule, f.allowed, f.file) for f in findings if f.allowed))
+    artifacts = [_artifact(path, read, provenance, tools) for path, read in built_files]
     shutil.rmtree(output, ignore_errors=True)  # the output of a build that went well interests nobody
     return Build(name, version, tuple(artifacts), tuple(findings))
+
+
+def _artifact(path: Path, read: Distribution, provenance: Provenance, tools: Tools) -> Artifact:
+    """A built file with its statement, written and signed once: what is signed is what is stored."""
+    sha256 = sha256_of(path)
+    body = statement.write(Statement(path.name, sha256, provenance))
+    paper = Paper(body, tools.signer.sign(body) if tools.signer else b"")
+    return Artifact(path, read.name, str(read.version), sha256, paper)
 
 
 def _resolved(wanted: Wanted, mirror: Mirror, refs_there: Refs) -> Resolved:

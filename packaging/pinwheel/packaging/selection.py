@@ -12,6 +12,7 @@ from packaging.utils import canonicalize_name
 from pinwheel import config
 from pinwheel.errors import UsageError
 from pinwheel.packaging.addresses import address
+from pinwheel.packaging.inspection.findings import RULES, Allowance
 from pinwheel.packaging.work import Wanted
 
 
@@ -43,7 +44,7 @@ def select(
         where = address(repo, Path.cwd())
         for name, project in projects.items():
             if (address(project.repository, loaded.folder), _folder(project.subdirectory)) == (where, subdirectory):
-                return [Wanted(where, ref or "", subdirectory, name, project.generated, declared=True)]
+                return [_wanted(loaded, name, project, ref)]
         return [Wanted(where, ref or "", subdirectory)]
     if subdirectory:
         raise UsageError("--subdirectory goes with --repo", remedy="pinwheel.toml says it for its projects")
@@ -68,17 +69,33 @@ def select(
                 where=str(loaded.file or "there is no pinwheel.toml here"),
                 remedy=f"did you mean {near[0]}?" if near else "add a [projects.NAME] table, or use --repo",
             )
-    return [
-        Wanted(
-            address(projects[name].repository, loaded.folder),
-            ref or "",
-            _inside(projects[name].subdirectory),
-            name,
-            projects[name].generated,
-            declared=True,
-        )
-        for name in chosen
-    ]
+    return [_wanted(loaded, name, projects[name], ref) for name in chosen]
+
+
+def _wanted(loaded: config.Loaded, name: str, project: config.Project, ref: str | None) -> Wanted:
+    return Wanted(
+        address(project.repository, loaded.folder),
+        ref or "",
+        _inside(project.subdirectory),
+        name,
+        project.generated,
+        declared=True,
+        allowed=allowances(loaded, name),
+    )
+
+
+def allowances(loaded: config.Loaded, name: str) -> tuple[Allowance, ...]:
+    """What pinwheel.toml allows the project of this normalised name. Raises `UsageError` for a rule that is none."""
+    allowed = [a for key, one in loaded.config.projects.items() if canonicalize_name(key) == name for a in one.allow]
+    for each in allowed:
+        if each.rule not in RULES:
+            near = difflib.get_close_matches(each.rule, RULES, n=1)
+            raise UsageError(
+                f"projects.{name}.allow names a rule that there is not: {each.rule}",
+                where=str(loaded.file),
+                remedy=f"did you mean {near[0]}?" if near else f"the rules are {', '.join(RULES)}",
+            )
+    return tuple(Allowance(each.rule, each.reason, each.file) for each in allowed)
 
 
 def _folder(subdirectory: str) -> str:

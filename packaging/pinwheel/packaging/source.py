@@ -13,7 +13,8 @@ from packaging.version import Version
 from pinwheel.errors import PinwheelError
 from pinwheel.packaging import manifest, refs
 from pinwheel.packaging.git import CommitFacts, TreeFile
-from pinwheel.packaging.inspection import Finding, problems_of_source
+from pinwheel.packaging.inspection.findings import Finding
+from pinwheel.packaging.inspection.rules import problems_of_source
 from pinwheel.packaging.manifest import Manifest
 from pinwheel.packaging.refs import Resolved
 

@@ -9,7 +9,7 @@ from packaging.version import Version
 
 from pinwheel.errors import PinwheelError
 from pinwheel.packaging import refs
-from pinwheel.packaging.inspection import Finding
+from pinwheel.packaging.inspection.findings import Allowance, Finding
 from pinwheel.packaging.manifest import Manifest, released_version
 from pinwheel.packaging.refs import Resolved
 from pinwheel.packaging.statement import Provenance
@@ -28,6 +28,7 @@ class Wanted:
     name: str = ""
     generated: tuple[str, ...] = ()
     declared: bool = False
+    allowed: tuple[Allowance, ...] = ()
 
     @property
     def called(self) -> str:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from invoke import Context, Exit, task
-
-if TYPE_CHECKING:
-    from pinwheel.packaging.inspection import Finding
 
 from pinwheel.packaging.commands.options import (
     ALL,
@@ -18,6 +15,7 @@ from pinwheel.packaging.commands.options import (
     SELECTION,
     error_as_document,
     paths_of,
+    say_unsigned,
     show,
     stop_at,
     tools_of,
@@ -93,7 +91,8 @@ def release(
         loaded = config.load()
         wanted = select(loaded, name, repo, ref, subdirectory, everything=all)
         with console.progress("release") as progress:
-            outcomes = release_all(wanted, tools_of(loaded, lambda who, what: progress.update(f"{who}: {what}")))
+            tools = tools_of(loaded, lambda who, what: progress.update(f"{who}: {what}"))
+            outcomes = release_all(wanted, tools)
     releases = [each for each in outcomes if isinstance(each, Release)]
     failures = [each for each in outcomes if isinstance(each, Failure)]
     show(finding for each in releases for finding in each.findings)
@@ -109,6 +108,8 @@ def release(
             for file in each.files
         ]
         console.table(("project", "version", "commit", "file", "outcome"), rows)
+    if tools.signer is None and any(file.outcome == "published" for each in releases for file in each.files):
+        say_unsigned(loaded)
     if failures and len(wanted) == 1:
         raise failures[0].error
     stop_at(failures)
@@ -119,26 +120,34 @@ def publish(_context: Context, file: Sequence[str] | None = None, json: bool = F
     """Bring built files into the index. Doing it again changes nothing.
 
     A file that the index has with the same bytes is left alone; with other bytes it is an error that names both.
-    A statement beside the file, as packaging.build leaves it, goes along.
+    A statement beside the file, as packaging.build leaves it, goes along with its signature.
 
     Example:
       pinwheel packaging.publish --file dist/acme_greet-1.0.0.tar.gz --file dist/acme_greet-1.0.0-py3-none-any.whl
     """
-    from pinwheel import archive, config, console
-    from pinwheel.packaging import inspection, normalise
+    from pinwheel import config, console
     from pinwheel.packaging import publish as publishing
+    from pinwheel.packaging.inspection.examine import examine
+    from pinwheel.packaging.inspection.findings import Finding, NotFit, allow, errors
+    from pinwheel.packaging.proof import require
+    from pinwheel.packaging.selection import allowances
+    from pinwheel.packaging.verify import prove_file
 
-    tools = tools_of(config.load())
+    loaded = config.load()
+    tools = tools_of(loaded)
     artifacts: list[publishing.Artifact] = []
     findings: list[Finding] = []
     for path in paths_of(file):
-        read = archive.read(path, path.name)
-        findings += inspection.inspect(read, normalise.contents(path))
-        sha256 = publishing.sha256_of(path)
-        about = publishing.provenance_beside(path, sha256)
-        artifacts.append(publishing.Artifact(path, read.name, str(read.version), sha256, about))
-    if inspection.errors(findings):
-        raise inspection.NotFit("what was named", findings)
+        examined = examine(path)
+        read = examined.distribution
+        findings += allow(examined.findings, allowances(loaded, read.name))
+        proof = prove_file(path, None)
+        if proof.paper:
+            require([proof])  # whose statement is about other bytes has been changed since it was built
+        artifacts.append(publishing.Artifact(path, read.name, str(read.version), proof.sha256, proof.paper))
+    if errors(findings):
+        raise NotFit("what was named", findings)
+    show(findings)
     done = []
     for version in sorted({(each.project, each.version) for each in artifacts}):
         of_version = [each for each in artifacts if (each.project, each.version) == version]
