@@ -223,3 +223,11 @@ def test_the_tag_and_the_project_must_agree(
         tag=tag,
     )
     assert [each.problem for each in found] == ([problem] if problem else [])
+
+
+def test_the_docs_name_every_rule_in_the_words_of_the_code() -> None:
+    page = (Path(__file__).resolve().parent.parent.parent / "docs" / "packaging.md").read_text()
+    rows = [
+        line for name, what in findings.RULES.items() for line in page.splitlines() if f"| `{name}` | {what} |" in line
+    ]
+    assert len(rows) == len(findings.RULES)

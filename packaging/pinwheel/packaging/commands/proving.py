@@ -18,8 +18,9 @@ SIGNERS = {"allowed-signers": "FILE of those who may sign, as ssh-keygen reads i
 
 @task(auto_shortflags=False, help=WHAT | JSON)
 def explain(_context: Context, what: str, json: bool = False) -> None:
-    """Say where a version's files come from: repository, tag, commit, build environment, signer, as their statements
-    do; and which channels show it, and which projects of the index need it.
+    """Say where a version's files come from: repository, tag, commit, build environment, signer.
+
+    So their statements tell. Of a version in the index also: which channels show it, and which projects need it.
 
     Example:
       pinwheel packaging.explain acme-shop==1.2.0
