@@ -3,6 +3,7 @@ signatures are OpenSSH's."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.forked import command
 from tests.packaging.forge import Shelf
 from tests.packaging.signing import Key, make_key, needs_ssh_keygen
 
@@ -187,6 +189,26 @@ def test_a_rotated_key_leaves_what_it_signed_before_and_signs_nothing_after(tmp_
     judge = allow(tmp_path, f'ann valid-before="20260601" {ann.public}', f'ann valid-after="20260601" {bob.public}')
     for key, finished, good in ((ann, BEFORE, True), (bob, AFTER, True), (ann, AFTER, False), (bob, BEFORE, False)):
         assert bool(prove_file(made(tmp_path, key, finished=finished).path, judge).faults) != good
+
+
+def test_the_command_says_what_it_found_and_exits_by_it(tmp_path: Path, ann: Key) -> None:
+    wheel = made(tmp_path, ann).path
+    allow(tmp_path, f"ann {ann.public}")
+    words = ("packaging.verify", wheel.name, "--allowed-signers", "allowed_signers")
+    good = command(*words, cwd=tmp_path)
+    assert good.returncode == 0, good.stderr
+    assert good.stdout.splitlines()[:2] == [f"{WHEEL}: good", f"  from commit {'a' * 40}, tag v1.0"]
+    told = command("packaging.explain", wheel.name, "--json", cwd=tmp_path)
+    (about,) = json.loads(told.stdout)["files"]
+    assert (about["commit"], about["signer"], about["key"][:7]) == ("a" * 40, "", "SHA256:")
+    assert "who signed is not judged" in told.stderr
+    wheel.write_bytes(b"another wheel")
+    bad = command(*words, "--json", cwd=tmp_path)
+    document = json.loads(bad.stdout)
+    assert (bad.returncode, document["verified"]) == (1, False)
+    assert document["files"][0]["faults"][0] in bad.stderr
+    gone = command("packaging.verify", "gone.whl", cwd=tmp_path)
+    assert (gone.returncode, gone.stdout) == (2, "")
 
 
 # the index

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.server
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -148,10 +148,26 @@ def test_a_release_is_written_down_once_with_all_its_files(tmp_path: Path) -> No
     made = artifacts(tmp_path)
     shelf.upload(made[1].path)
     for _ in range(2):
-        station.record(book, publish(shelf, shelf.upload, made), made[0], OURS)
+        publish(shelf, shelf.upload, made, lambda files: station.record(book, files, made[0], OURS))
     ((kind, subject, about),) = book.entries
     assert (kind, subject, about["version"], about["commit"]) == ("released", "acme", "1.0", "a" * 40)
     assert about["detail"] == {"tag": "v1.0", "files": {WHEEL: made[0].sha256, SDIST: made[1].sha256}}
+
+
+def test_whoever_is_cut_off_before_telling_leaves_it_to_the_one_who_completes(tmp_path: Path) -> None:
+    shelf, made = Shelf(), artifacts(tmp_path)
+    told: list[Sequence[Published]] = []
+
+    def killed(_files: Sequence[Published]) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        publish(shelf, shelf.upload, made, killed)
+    assert papers.paper_of(shelf, "acme", "1.0", WHEEL) is None, "so a plan sees that something is left to do"
+    for _ in range(2):
+        publish(shelf, shelf.upload, made, told.append)
+    ((sdist, wheel),) = told
+    assert (sdist.outcome, wheel.outcome) == ("already there", "already there")
 
 
 def test_two_who_share_a_release_tell_of_one_act(tmp_path: Path) -> None:

@@ -99,6 +99,7 @@ def installed(index: RunningIndex, home: Path, requirements: bytes) -> None:
     subprocess.run((venv / "bin/python", "-I", "-c", "import acme_road_shop, acme_road_greet, iniconfig"), check=True)
 
 
+@pytest.mark.slow
 @needs_ssh_keygen
 def test_a_signed_release_is_verified_from_the_index_and_from_a_folder(
     index: RunningIndex, client: IndexClient, home: Path, make_repository: MakeRepository

@@ -85,8 +85,16 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def publish(index: Index, upload: Upload, artifacts: Sequence[Artifact]) -> list[Published]:
+def publish(
+    index: Index,
+    upload: Upload,
+    artifacts: Sequence[Artifact],
+    tell: Callable[[Sequence[Published]], None] = lambda _: None,
+) -> list[Published]:
     """Bring every file of `artifacts` (all of one version) into the index and its statement beside it.
+
+    `tell` hears of them when we brought one, or completed what another process had not. It comes before the last
+    statement: without that the version counts as unfinished, so whoever is killed in between leaves nothing untold.
 
     Raises `Conflict`, `UploadRefused`, `WrongCredential`, `IndexUnreachable`.
     """
@@ -101,9 +109,15 @@ def publish(index: Index, upload: Upload, artifacts: Sequence[Artifact]) -> list
         outcome: Outcome = "already there"
         if artifact.path.name not in there:
             outcome = _upload(index, upload, artifact)
-        if artifact.paper:
-            papers.store(index, artifact.project, artifact.version, artifact.path.name, artifact.paper)
         done.append(Published(artifact.path.name, artifact.sha256, outcome))
+        if artifact is not ordered[-1]:
+            _state(index, artifact)
+    last = ordered[-1]
+    complete = last.paper is None or papers.paper_of(index, last.project, last.version, last.path.name) is not None
+    if any(each.outcome == "published" for each in done) or not complete:
+        tell(done)
+    if not complete:
+        _state(index, last)
     return done
 
 
@@ -174,12 +188,10 @@ def origins(index: Index, project: str, version: str) -> dict[str, Listed]:
 
 
 def record(events: EventLog, files: Sequence[Published], of: Artifact, provenance: Provenance | None) -> None:
-    """Write down that a version was released and from which commit, when it was us who brought some of `files`.
+    """Write down that a version was released and from which commit.
 
     One event for the version: the index itself writes down each file, and knows no commit.
     """
-    if all(file.outcome == "already there" for file in files):
-        return
     commit = provenance.commit if provenance else ""
     tag = provenance.tag if provenance else ""
     named = {file.filename: file.sha256 for file in sorted(files, key=lambda each: each.filename)}
@@ -221,3 +233,8 @@ def _upload(index: Index, upload: Upload, artifact: Artifact) -> Outcome:
         where=index.url,
         remedy="its reasons are above; correct the project, or the index when it is full or broken",
     )
+
+
+def _state(index: Index, artifact: Artifact) -> None:
+    if artifact.paper:
+        papers.store(index, artifact.project, artifact.version, artifact.path.name, artifact.paper)

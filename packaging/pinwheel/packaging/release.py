@@ -294,8 +294,13 @@ def _release(job: Job, tools: Tools) -> Release:
         with workspace() as folder:
             built = build(job, tools, folder)
             tools.report(built.name, f"publishing {built.version}")
-            files = publish(tools.index, tools.upload, built.artifacts)
-    record(tools.events, files, built.artifacts[0], built.artifacts[0].provenance)
+            of = built.artifacts[0]
+            files = publish(
+                tools.index,
+                tools.upload,
+                built.artifacts,
+                lambda brought: record(tools.events, brought, of, of.provenance),
+            )
     return Release(built.name, str(built.version), job.resolved.commit, job.resolved.tag, tuple(files), built.findings)
 
 

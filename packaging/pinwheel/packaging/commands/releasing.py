@@ -125,6 +125,8 @@ def publish(_context: Context, file: Sequence[str] | None = None, json: bool = F
     Example:
       pinwheel packaging.publish --file dist/acme_greet-1.0.0.tar.gz --file dist/acme_greet-1.0.0-py3-none-any.whl
     """
+    from functools import partial
+
     from pinwheel import config, console
     from pinwheel.packaging import publish as publishing
     from pinwheel.packaging.inspection.examine import examine
@@ -151,8 +153,8 @@ def publish(_context: Context, file: Sequence[str] | None = None, json: bool = F
     done = []
     for version in sorted({(each.project, each.version) for each in artifacts}):
         of_version = [each for each in artifacts if (each.project, each.version) == version]
-        files = publishing.publish(tools.index, tools.upload, of_version)
-        publishing.record(tools.events, files, of_version[0], of_version[0].provenance)
+        tell = partial(publishing.record, tools.events, of=of_version[0], provenance=of_version[0].provenance)
+        files = publishing.publish(tools.index, tools.upload, of_version, tell)
         done += [{"filename": each.filename, "sha256": each.sha256, "outcome": each.outcome} for each in files]
     if json:
         console.document({"files": done})
