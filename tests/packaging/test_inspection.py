@@ -77,6 +77,9 @@ def test_all_findings_come_at_once(tmp_path: Path) -> None:
     error = NotFit("acme 1.2", found)
     assert "7 findings" in error.problem
     assert error.where.count("\n") == 6
+    warned = NotFit("acme 1.2", (Finding("warning", "readme", "a.whl", "has a README …", "correct it"), *found))
+    assert "7 findings" in warned.problem
+    assert warned.where.splitlines()[-1] == "warning: a.whl: has a README … [readme]"
 
 
 def test_a_file_that_is_not_in_the_commit_weighs_more_where_it_can_be_declared(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -97,6 +98,27 @@ def installed(index: RunningIndex, home: Path, requirements: bytes) -> None:
     ):
         subprocess.run((find_uv_bin(), *words), cwd=home, env=environ, check=True, capture_output=True)
     subprocess.run((venv / "bin/python", "-I", "-c", "import acme_road_shop, acme_road_greet, iniconfig"), check=True)
+
+
+@pytest.mark.slow
+def test_p3_a_version_that_is_there_with_other_bytes_stops_everything(
+    index: RunningIndex, client: IndexClient, home: Path, make_repository: MakeRepository
+) -> None:
+    remote = make_repository("twice")
+    before = remote.commit(tiny_files("acme-twice"))
+    release = ("packaging.release", "--repo", remote.address, "--ref")
+    first = index.document(home, *release, before)["releases"][0]["files"]
+    after = remote.commit(tiny_files("acme-twice") | {"acme_twice/__init__.py": "changed = True"})
+    done = index.run(home, *release, after, "--json")
+    assert done.returncode == 1
+    where = json.loads(done.stdout)["failures"][0]["where"]
+    assert re.findall(r"commit ([0-9a-f]{40})", where) == [before, after]
+    theirs, ours = re.findall(r"sha256 ([0-9a-f]{64})", where)
+    assert theirs in {file["sha256"] for file in first}
+    assert ours not in {file["sha256"] for file in first}
+    assert {(each.filename, each.sha256) for each in client.own_files("acme-twice")} == {
+        (file["filename"], file["sha256"]) for file in first
+    }
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from packaging.version import Version
 
 from pinwheel.errors import PinwheelError
 from pinwheel.packaging import refs
-from pinwheel.packaging.inspection.findings import Allowance, Finding
+from pinwheel.packaging.inspection.findings import Allowance, Finding, NotFit
 from pinwheel.packaging.manifest import Manifest, released_version
 from pinwheel.packaging.refs import Resolved
 from pinwheel.packaging.statement import Provenance
@@ -96,7 +96,8 @@ class Release:
     def document(self) -> dict[str, Any]:
         """The JSON form."""
         files = [{"filename": f.filename, "sha256": f.sha256, "outcome": f.outcome} for f in self.files]
-        return {"name": self.name, "version": self.version, "commit": self.commit, "tag": self.tag, "files": files}
+        about = {"name": self.name, "version": self.version, "commit": self.commit, "tag": self.tag, "files": files}
+        return about | {"findings": [each.document() for each in self.findings]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,9 @@ class Failure:
     def document(self) -> dict[str, Any]:
         """The JSON form."""
         about = self.error
-        return {"name": self.name, "problem": about.problem, "where": about.where, "remedy": about.remedy}
+        findings = [each.document() for each in about.findings] if isinstance(about, NotFit) else []
+        told = {"name": self.name, "problem": about.problem, "where": about.where, "remedy": about.remedy}
+        return told | ({"findings": findings} if findings else {})
 
 
 class Conflict(PinwheelError):

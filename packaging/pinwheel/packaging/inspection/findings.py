@@ -48,10 +48,13 @@ class Finding:
         """Where it is, for a person."""
         return f"{self.archive}: {self.file}" if self.archive else self.file
 
+    @property
+    def headline(self) -> str:
+        """How much it weighs, where it is, what it is and by which rule."""
+        return f"{'allowed' if self.allowed else self.severity}: {self.place}: {self.problem} [{self.rule}]"
+
     def __str__(self) -> str:
-        if self.allowed:
-            return f"allowed: {self.place}: {self.problem} [{self.rule}] (reason: {self.allowed})"
-        return f"{self.severity}: {self.place}: {self.problem} [{self.rule}] ({self.remedy})"
+        return f"{self.headline} ({f'reason: {self.allowed}' if self.allowed else self.remedy})"
 
     def document(self) -> dict[str, Any]:
         """The JSON form."""
@@ -84,9 +87,10 @@ class NotFit(PinwheelError):
     def __init__(self, what: str, findings: Sequence[Finding]) -> None:
         self.findings = tuple(findings)
         bad = errors(findings)
+        rest = [each for each in findings if each not in bad]
         super().__init__(
             f"{what} is not fit to be published: {len(bad)} finding{'s' if len(bad) != 1 else ''}",
-            where="\n".join(f"{each.place}: {each.problem} [{each.rule}]" for each in bad),
+            where="\n".join(each.headline for each in (*bad, *rest)),
             remedy="\n".join(dict.fromkeys(each.remedy for each in bad)),
         )
 
