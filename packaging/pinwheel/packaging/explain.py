@@ -15,7 +15,7 @@ from packaging.version import Version
 
 from pinwheel.index.client import IndexFile, Release
 
-ASKED_AT_ONCE = 16
+ASKED_AT_ONCE = 8
 
 
 class Shelf(Protocol):
