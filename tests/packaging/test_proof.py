@@ -123,6 +123,23 @@ def test_a_statement_that_was_changed_is_refused(tmp_path: Path, ann: Key) -> No
         assert "not a statement" in fault(prove_file(wheel, judge))
 
 
+def test_a_statement_of_another_making_counts_for_its_file(tmp_path: Path, ann: Key) -> None:
+    wheel = made(tmp_path, ann).path
+    beside = tmp_path / statement.attachment_name(WHEEL)
+    document = json.loads(beside.read_bytes())
+    document["predicate"]["buildDefinition"] = {"buildType": "urn:acme:vendored", "externalParameters": {}}
+    beside.write_text(json.dumps(document))
+    (tmp_path / statement.signature_beside(WHEEL)).write_bytes(ann.signer.sign(beside.read_bytes()))
+    proven = prove_file(wheel, allow(tmp_path, f"ann {ann.public}"))
+    assert (proven.faults, proven.statement) == ((), None)
+    assert proven.claim is not None
+    wheel.write_bytes(b"another wheel")
+    assert "its statement is about" in fault(prove_file(wheel, allow(tmp_path, f"ann {ann.public}")))
+    document["subject"] *= 2
+    beside.write_text(json.dumps(document))
+    assert "not a statement about a file" in fault(prove_file(wheel, None))
+
+
 def test_a_signature_that_is_none_is_refused(tmp_path: Path, ann: Key) -> None:
     wheel = made(tmp_path, ann).path
     beside = tmp_path / statement.signature_beside(WHEEL)

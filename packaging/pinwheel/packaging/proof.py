@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol
 
 from pinwheel.errors import PinwheelError
 from pinwheel.packaging import statement
-from pinwheel.packaging.statement import Paper, Statement
+from pinwheel.packaging.statement import Claim, Paper, Statement
 
 NAMESPACE = "pinwheel-statement"
 """What a signature is for, in OpenSSH's words: one that was made for something else, say a commit, does not count."""
@@ -62,11 +62,13 @@ class Evidence:
 @dataclass(frozen=True, slots=True)
 class Proof:
     """What became of the evidence. `faults` is empty for a file that is what its statement says; `signer` is None when
-    nobody signed, or when nobody was asked who may. `at` is the time that counted, said by whom."""
+    nobody signed, or when nobody was asked who may. `at` is the time that counted, said by whom. `statement` is None
+    when there is none of a build from git: something else may still have been claimed."""
 
     filename: str
     sha256: str
     paper: Paper | None = None
+    claim: Claim | None = None
     statement: Statement | None = None
     signer: Trusted | Untrusted | None = None
     at: str = ""
@@ -126,11 +128,11 @@ def prove(evidence: Evidence, judge: Judge | None) -> Proof:
     if paper is None:
         return Proof(evidence.filename, evidence.sha256, faults=("has no statement",))
     try:
-        said = statement.read(paper.body)
-        at = max(_moment(each) for each in evidence.taken or (said.provenance.finished,))
+        claim = statement.claim(paper.body)
+        at = max(_moment(each) for each in evidence.taken or (claim.finished,))
     except ValueError as error:
         return Proof(evidence.filename, evidence.sha256, paper, faults=(str(error),))
-    faults = list(_differences(evidence, said))
+    faults = list(_differences(evidence, claim))
     signer: Trusted | Untrusted | None = None
     if judge is not None and not paper.signature:
         faults.append("nobody has signed its statement")
@@ -141,7 +143,8 @@ def prove(evidence: Evidence, judge: Judge | None) -> Proof:
         evidence.filename,
         evidence.sha256,
         paper,
-        said,
+        claim,
+        _built_from_git(paper),
         signer,
         at=at.isoformat(timespec="seconds"),
         at_says="index" if evidence.taken else "statement",
@@ -181,7 +184,14 @@ def fingerprint(signature: bytes) -> str:
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
 
-def _differences(evidence: Evidence, said: Statement) -> Iterable[str]:
+def _built_from_git(paper: Paper) -> Statement | None:
+    try:
+        return statement.read(paper.body)
+    except ValueError:
+        return None
+
+
+def _differences(evidence: Evidence, said: Claim) -> Iterable[str]:
     if said.filename != evidence.filename:
         yield f"its statement is about another file, {said.filename}"
     if said.sha256 != evidence.sha256:

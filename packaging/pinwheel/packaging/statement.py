@@ -53,6 +53,16 @@ class Statement:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """What every statement says, whatever kind of making it tells of: about which file, and when that was finished
+    (RFC 3339)."""
+
+    filename: str
+    sha256: str
+    finished: str
+
+
+@dataclass(frozen=True, slots=True)
 class Paper:
     """A statement as it is stored: its bytes, and an SSH signature over them (empty: nobody signed)."""
 
@@ -150,6 +160,19 @@ def read(body: bytes) -> Statement:
         )
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"this is not a statement of pinwheel's: {error!r}") from error
+
+
+def claim(body: bytes) -> Claim:
+    """Read what an in-toto statement about one file with SLSA provenance claims. Raises `ValueError`."""
+    try:
+        document = json.loads(body.decode())
+        if (document["_type"], document["predicateType"]) != (STATEMENT_TYPE, PREDICATE_TYPE):
+            raise ValueError(document["predicateType"])
+        (subject,) = document["subject"]
+        finished = document["predicate"]["runDetails"]["metadata"]["finishedOn"]
+        return Claim(str(subject["name"]), str(subject["digest"]["sha256"]), str(finished))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"this is not a statement about a file: {error!r}") from error
 
 
 def facts(statement: Statement) -> Sequence[tuple[str, str]]:

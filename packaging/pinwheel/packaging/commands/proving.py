@@ -47,15 +47,16 @@ def explain(_context: Context, what: str, json: bool = False) -> None:
         about["needed_by"] = [each.document() for each in needed_by]
     if json:
         about["files"] = [each.document() for each in proofs]
-        about["statements"] = [to_json.loads(each.paper.body) for each in proofs if each.paper and each.statement]
-        about["without"] = [each.filename for each in proofs if not each.statement]
+        about["statements"] = [to_json.loads(each.paper.body) for each in proofs if each.paper and each.claim]
+        about["without"] = [each.filename for each in proofs if not each.claim]
         console.document(about)
         return
     for each in proofs:
-        if each.statement is None:
+        if each.claim is None:
             console.data(f"{each.filename}: has no statement; it was not built by packaging.release")
             continue
-        for label, text in statement.facts(each.statement):
+        about_file = (("file", each.filename), ("sha256", each.sha256), ("made", each.claim.finished))
+        for label, text in statement.facts(each.statement) if each.statement else about_file:
             console.data(f"{label}: {text}")
         console.data(f"signed by: {each.signed_by}\n")
     if about:
@@ -95,6 +96,7 @@ def verify(_context: Context, what: str, allowed_signers: str = "", json: bool =
             if each.statement:
                 about = each.statement.provenance
                 console.data(f"  from commit {about.commit}, {f'tag {about.tag}' if about.tag else 'no tag'}")
+            if each.claim:
                 console.data(f"  signed by {each.signed_by}")
                 console.data(f"  at {each.at}, as the {each.at_says} says")
     require(proofs)
