@@ -211,7 +211,9 @@ def build(job: Job, tools: Tools, folder: Path) -> Build:
     findings += unused(findings, job.wanted.allowed)
     if errors(findings) or version is None:
         raise NotFit(f"{name} {version}", findings)
-    provenance = replace(provenance, allowed=tuple(Allowance(f.rule, f.allowed, f.file) for f in findings if f.allowed))
+    # once, though both archives have the file
+    allowed = dict.fromkeys(Allowance(each.rule, each.allowed, each.file) for each in findings if each.allowed)
+    provenance = replace(provenance, allowed=tuple(allowed))
     artifacts = [_artifact(path, read, provenance, tools) for path, read in built_files]
     shutil.rmtree(output, ignore_errors=True)  # the output of a build that went well interests nobody
     return Build(name, version, tuple(artifacts), tuple(findings))

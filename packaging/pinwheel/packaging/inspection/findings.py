@@ -29,6 +29,8 @@ RULES = {
 }
 """The names of all rules, by which pinwheel.toml switches them off, and what each finds."""
 
+ALLOW_IT = "what is meant to be so, pinwheel.toml can allow with a reason: [[projects.NAME.allow]]"
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -91,7 +93,7 @@ class NotFit(PinwheelError):
         super().__init__(
             f"{what} is not fit to be published: {len(bad)} finding{'s' if len(bad) != 1 else ''}",
             where="\n".join(each.headline for each in (*bad, *rest)),
-            remedy="\n".join(dict.fromkeys(each.remedy for each in bad)),
+            remedy="\n".join([*dict.fromkeys(each.remedy for each in bad), ALLOW_IT]),
         )
 
 
