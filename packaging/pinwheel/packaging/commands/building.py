@@ -53,6 +53,8 @@ def build(
     jobs, failures = resolve(select(loaded, name, repo, ref, subdirectory), tools, publishable=False)
     for failure in failures:
         raise failure.error
+    if tools.signer:
+        tools.signer.check()
     told: list[dict[str, str]] = []
     for job in jobs:
         with full_disk_explained(tools.cache), workspace() as folder:
@@ -80,8 +82,7 @@ def check(_context: Context, file: Sequence[str] | None = None, json: bool = Fal
     """Inspect built files: metadata, dependencies, secrets. All findings are reported at once.
 
     Exits 1 when a finding forbids publishing. A finding that pinwheel.toml allows the project is shown with its
-    reason. Files built by packaging.release are inspected anyway, and compared
-    with their commit.
+    reason. Files built by packaging.release are inspected anyway, and compared with their commit.
 
     Example:
       pinwheel packaging.check --file dist/acme_greet-1.0.0-py3-none-any.whl
