@@ -54,6 +54,14 @@ def test_keys_and_signers_that_are_not_there_are_faults(tmp_path: Path) -> None:
         assert [one.subject for one in found if one.level == "fault"] == [f"packaging.{each}" for each in faults]
 
 
+def test_a_deploy_key_that_others_can_read_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("x")
+    (tmp_path / "key").chmod(0o640)
+    findings = look(tmp_path, '[repositories."ssh://git@git.acme.example/a.git"]\ndeploy_key = "key"\n')
+    finding = about(findings, 'repositories."ssh://git@git.acme.example/a.git".deploy_key')
+    assert (finding.level, finding.remedy) == ("fault", f"chmod 600 {tmp_path / 'key'}")
+
+
 def test_an_index_that_is_away_is_a_fault(tmp_path: Path) -> None:
     finding = about(look(tmp_path, '[index]\nurl = "http://127.0.0.1:9/"\n'), "index")
     assert finding.level == "fault"

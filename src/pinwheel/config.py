@@ -110,6 +110,22 @@ class Project:
     subdirectory: str = ""
     generated: tuple[str, ...] = ()
     allow: tuple[Allowance, ...] = ()
+    tag_signers: str = ""
+    submodules: bool = False
+    lfs: bool = False
+
+
+@section
+class Repository:
+    """How git gets into a repository: with a deploy key over SSH, or with a token over HTTPS. An empty table declares
+    a repository (one that is a submodule, say) into which git finds its way alone."""
+
+    deploy_key: str = ""
+    known_hosts: str = ""
+    token_env: str = ""
+    token_file: str = ""
+    user: str = "x-access-token"
+    ca_file: str = ""
 
 
 @section
@@ -201,6 +217,7 @@ class Config:
     index: Index = field(default_factory=Index)
     packaging: Packaging = field(default_factory=Packaging)
     projects: Mapping[str, Project] = field(default_factory=dict)
+    repositories: Mapping[str, Repository] = field(default_factory=dict)
     applications: Mapping[str, Application] = field(default_factory=dict)
     environments: Mapping[str, Environment] = field(default_factory=dict)
 

@@ -107,6 +107,12 @@ def _configuration(loaded: config.Loaded) -> Iterator[Finding]:
                 f"{loaded.path(project.repository)} does not exist",
                 f"correct projects.{name}.repository",
             )
+        if project.lfs and shutil.which("git-lfs") is None:
+            yield Finding("fault", f"projects.{name}.lfs", "git-lfs is not installed", "sudo apt-get install git-lfs")
+    for address, table in loaded.config.repositories.items():
+        for key in ("deploy_key", "token_file"):
+            if named := getattr(table, key):
+                yield from _private(loaded.path(named), f'repositories."{address}".{key}')
     for name, application in loaded.config.applications.items():
         released = application.project or name
         if not application.programs:

@@ -6,8 +6,10 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pinwheel.errors import PinwheelError
@@ -45,6 +47,62 @@ class TimedOut(PinwheelError):
     """The child ran past its deadline and was killed with its whole process group."""
 
 
+class Stopped(PinwheelError):
+    """The child was killed, or never started, because other work that it belongs to was broken off."""
+
+
+@dataclass(slots=True)
+class _Flock:
+    """Children of several threads that end together; `stopped` once they had to."""
+
+    stopped: bool = False
+    running: set[subprocess.Popen[bytes]] = field(default_factory=set)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextlib.contextmanager
+    def among(self, child: subprocess.Popen[bytes]) -> Iterator[None]:
+        """Count `child` in while it runs. Raises `Stopped`."""
+        with self.lock:
+            self.running.add(child)  # or a stop between the question and this would miss it
+            self._go_on()
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.running.discard(child)
+        self._go_on()
+
+    def stop(self) -> None:
+        with self.lock:
+            self.stopped = True
+            for child in self.running:
+                if child.returncode is None:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(child.pid, signal.SIGKILL)
+
+    def _go_on(self) -> None:
+        if self.stopped:
+            raise Stopped("stopped, because the command was broken off", remedy="run the command again")
+
+
+_flock: ContextVar[_Flock | None] = ContextVar("flock", default=None)
+
+
+@contextlib.contextmanager
+def ending_together() -> Iterator[None]:
+    """Kill every child that was started inside, and let none start any more, when an exception (Ctrl-C) leaves the
+    block. Threads are inside that run in a copy of its context (`contextvars.copy_context`)."""
+    flock = _Flock()
+    before = _flock.set(flock)
+    try:
+        yield
+    except BaseException:
+        flock.stop()
+        raise
+    finally:
+        _flock.reset(before)
+
+
 def scrubbed(environ: Mapping[str, str], **extra: str) -> dict[str, str]:
     """An environment of the allowlist `PASSED_ON` and `extra`: build backends see every variable there is."""
     return {key: environ[key] for key in PASSED_ON if key in environ} | extra
@@ -64,8 +122,9 @@ def run(
     With `log`, stdout and stderr go to that file together and `output` is its text. `env` None means the
     caller's environment. On `timeout_s`, and on any exception (Ctrl-C too), the child's process group is killed.
 
-    Raises `ProgramMissing`, `TimedOut`.
+    Raises `ProgramMissing`, `TimedOut`, and `Stopped` within `ending_together`.
     """
+    flock = _flock.get()
     sink = log.open("wb") if log else None
     try:
         try:
@@ -85,7 +144,8 @@ def run(
                 f"{argv[0]} is not installed", remedy=f"install {argv[0]} and run the command again"
             ) from error
         try:
-            out, err = child.communicate(stdin.encode(), timeout=timeout_s)
+            with flock.among(child) if flock else contextlib.nullcontext():
+                out, err = child.communicate(stdin.encode(), timeout=timeout_s)
         except BaseException as error:
             kill_group(child)
             if isinstance(error, subprocess.TimeoutExpired):

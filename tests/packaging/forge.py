@@ -9,15 +9,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pinwheel import archive
+from pinwheel import archive, config
 from pinwheel.errors import PinwheelError
 from pinwheel.index.client import Attachment, Identity, IndexFile
 from pinwheel.index.grants import Grant
-from pinwheel.packaging.git import Mirror, ask
+from pinwheel.packaging.access import Keyring, keyring
+from pinwheel.packaging.git import Mirror, RepositoryUnreachable, ask
 from pinwheel.packaging.publish import Answer
 from pinwheel.packaging.refs import Refs
-from pinwheel.packaging.release import Tools
+from pinwheel.packaging.release import Tools, release
 from pinwheel.packaging.resolver import Resolver
+from pinwheel.packaging.selection import select
+from pinwheel.packaging.work import Failure, Release
 
 BACKENDS = {
     "hatchling": '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n',
@@ -91,6 +94,12 @@ def offered(mirror: Mirror) -> Refs:
     if isinstance(answer, PinwheelError):
         raise answer
     return answer
+
+
+def told(answer: object) -> str:
+    """What a person is told of a repository that cannot be reached."""
+    assert isinstance(answer, RepositoryUnreachable), answer
+    return f"{answer.problem} {answer.where} {answer.remedy}"
 
 
 def project_files(
@@ -249,10 +258,17 @@ class Workshop:
     said: list[str] = field(default_factory=list)
     environ: dict[str, str] = field(default_factory=lambda: dict(os.environ))
     token: str = ""
+    keyring: Keyring = field(default_factory=Keyring)
 
     @property
     def cache(self) -> Path:
         return self.folder / "cache"
+
+    def release(self, configuration: str) -> list[Release | Failure]:
+        """Release every project of a pinwheel.toml."""
+        loaded = config.Loaded(config.parse(configuration, "pinwheel.toml"), self.folder / "pinwheel.toml")
+        self.keyring = keyring(loaded)
+        return release(select(loaded, None, None, None, "", everything=True), self.tools)
 
     @property
     def tools(self) -> Tools:
@@ -264,4 +280,5 @@ class Workshop:
             cache=self.cache,
             report=lambda who, what: self.said.append(f"{who}: {what}"),
             environ=self.environ,
+            keyring=self.keyring,
         )

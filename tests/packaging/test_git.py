@@ -98,6 +98,18 @@ def test_a_moved_tag_is_an_error_that_names_both_commits(mirror: Mirror, remote:
     assert after in caught.value.problem
 
 
+def test_an_annotated_tag_that_was_moved_by_force_is_found_out(mirror: Mirror, remote: Repository) -> None:
+    before = fetched(mirror, "v1.1.0").commit
+    after = remote.commit({"a.txt": "moved"})
+    git(remote.folder, "tag", "--force", "--annotate", "--message", "moved", "v1.1.0")
+    with pytest.raises(TagMoved, match=f"{before} and names {after}"):
+        fetched(mirror, "v1.1.0")
+    git(remote.folder, "tag", "--delete", "v1.1.0")
+    git(remote.folder, "tag", "v1.1.0")
+    with pytest.raises(TagMoved):
+        fetched(mirror, "v1.1.0")
+
+
 def test_a_tag_that_was_signed_again_has_not_moved(mirror: Mirror, remote: Repository) -> None:
     before = fetched(mirror, "v1.1.0")
     git(remote.folder, "tag", "--force", "-m", "again", "v1.1.0", "v1.1.0^{commit}")
@@ -168,11 +180,17 @@ def test_the_users_git_configuration_has_no_say(
     home = tmp_path / "home"
     home.mkdir()
     (home / ".gitconfig").write_text(f'[url "{tmp_path}/elsewhere"]\n\tinsteadOf = {remote.address}\n')
+    commit = remote.commit({"b.txt": "one\n"}, "v1.2.0")
+    (home / ".config/git").mkdir(parents=True)
+    (home / ".config/git/attributes").write_text("*.txt text eol=crlf\n")
     monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "nowhere"))
     monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "nowhere"))
     mirror = Mirror(remote.address, cache)
-    assert mirror.text(fetched(mirror, "v1.0.0").commit, "a.txt") == "one"
+    mirror.export(fetched(mirror, "v1.2.0").commit, tmp_path / "tree")
+    assert mirror.text(commit, "a.txt") == "two"
+    assert (tmp_path / "tree/b.txt").read_bytes() == b"one\n"
 
 
 def test_distance_counts_from_the_nearest_tag(mirror: Mirror, remote: Repository) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -31,6 +32,25 @@ def address(text: str, folder: Path) -> str:
     return os.path.normpath(path)
 
 
+def beside(base: str, relative: str) -> str:
+    """The address that `relative` (`../lib.git`, as in .gitmodules) names from the repository at `base`; another
+    address than one that begins with dots stands for itself.
+
+    Raises `UsageError` when it leads out of the host.
+    """
+    if not relative.startswith(("./", "../")):
+        return relative
+    url = re.match(r"[^/]*://[^/]*", base)
+    start = url.group() if url else base.partition(":")[0] + ":" if not base.startswith("/") else ""
+    path = base[len(start) :]
+    rooted = posixpath.normpath(posixpath.join(path, relative))
+    if rooted.split("/")[0] == "..":
+        raise UsageError(
+            f"the address {relative} leads out of the host", where=base, remedy="correct it in .gitmodules"
+        )
+    return start + rooted
+
+
 def _refuse_credential(url: str) -> None:
     for scheme, authority in AUTHORITY.findall(url):
         user, _, host = authority.rpartition("@")
@@ -40,6 +60,6 @@ def _refuse_credential(url: str) -> None:
             raise UsageError(
                 "the repository's address holds a credential",
                 where=f"{scheme}://…@{url.rpartition('@')[2]}" if "@" in url else f"{scheme}://…",
-                remedy="take out what stands before the host, a token too, and let GIT_ASKPASS name a program that"
-                " prints user and token; or use an ssh address",
+                remedy="take out what stands before the host, a token too; name its file under [repositories] in"
+                " pinwheel.toml, or let GIT_ASKPASS name a program that prints user and token; or use an ssh address",
             )

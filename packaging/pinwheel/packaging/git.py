@@ -12,24 +12,27 @@ import hashlib
 import os
 import re
 import shutil
-import signal
-import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pinwheel import process
 from pinwheel.errors import PinwheelError
 from pinwheel.packaging import refs as naming
+from pinwheel.packaging.access import Own, Way
+from pinwheel.packaging.addresses import beside
 from pinwheel.packaging.refs import Refs, Resolved
-from pinwheel.packaging.workspace import unless_full
+from pinwheel.packaging.schedule import each
+from pinwheel.packaging.workspace import put, unless_full
 
+ASKED_AT_ONCE = 8  # an SSH server turns away some of more than ten that have not said yet who they are
 ASK_S = 60.0  # a remote that has not listed its refs by then is out of reach
 FETCH_S = 1800.0
 LOCAL_S = 300.0
 STALE_LOCK_S = 5.0  # git holds a ref's lock for milliseconds; one that stays belongs to a process that was killed
 
+OWN = Own()
 PASSED_ON = ("GIT_SSH_COMMAND", "GIT_SSH", "GIT_SSH_VARIANT", "GIT_ASKPASS", "GIT_SSL_CAINFO", "GIT_SSL_NO_VERIFY")
 
 
@@ -57,6 +60,11 @@ class TreeFile:
     def is_submodule(self) -> bool:
         return self.mode == "160000"
 
+    @property
+    def is_plain(self) -> bool:
+        """Neither a submodule nor a symbolic link."""
+        return self.mode in ("100644", "100755")
+
 
 @dataclass(frozen=True, slots=True)
 class CommitFacts:
@@ -67,14 +75,15 @@ class CommitFacts:
 
 
 class Mirror:
-    """The mirror of the repository at `address` in the folder `cache`.
+    """The mirror of the repository at `address` in the folder `cache`; `way` leads into the repository.
 
     Safe for several processes at once: whatever changes the mirror holds its lock.
     """
 
-    def __init__(self, address: str, cache: Path, environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, address: str, cache: Path, environ: Mapping[str, str] = os.environ, way: Way = OWN) -> None:
         self.address = address
         self._environ = environ
+        self._way = way
         words = re.sub(r"[^A-Za-z0-9.]+", "-", address.removesuffix(".git")).strip("-.")[-40:]
         self._folder = cache / f"{words}-{hashlib.sha256(address.encode()).hexdigest()[:12]}.git"
         self._config = self._folder.with_suffix(".gitconfig")
@@ -82,19 +91,18 @@ class Mirror:
     # what the remote offers
 
     def listing(self) -> tuple[tuple[str, ...], dict[str, str]]:
-        """The command and environment that list the remote's refs."""
+        """The command and environment that list the remote's refs. Raises `UsageError` for an unfit key or token."""
         argv = ("git", "ls-remote", "--symref", "--", self.address, "HEAD", "refs/heads/*", "refs/tags/*")
-        return argv, self._env()
+        return argv, self._remote_env()
 
-    def unreachable(self, said: str) -> PinwheelError:
-        """The error for a remote that did not answer; `said` is what git printed."""
+    def unreachable(self, words: str) -> PinwheelError:
+        """The error for a remote that did not answer; `words` are what git printed."""
         local = self.local
         if local is None:
             return RepositoryUnreachable(
-                f"the repository cannot be reached: {_said(said)}",
+                f"the repository cannot be reached: {self.said(words)}",
                 where=self.address,
-                remedy="try `git ls-remote` with the address; keys come from ssh-agent or GIT_SSH_COMMAND,"
-                " tokens from GIT_ASKPASS",
+                remedy=self._way.remedy,
             )
         if not local.exists():
             return RepositoryUnreachable(
@@ -108,10 +116,14 @@ class Mirror:
                 remedy=f"--repo {above} --subdirectory {local.relative_to(above)}",
             )
         return RepositoryUnreachable(
-            f"this is not a git repository that can be read: {_said(said)}",
+            f"this is not a git repository that can be read: {said(words)}",
             where=str(local),
             remedy="`git init`, commit and tag first; or name another folder",
         )
+
+    def said(self, words: str) -> str:
+        """What git printed while it spoke with the remote, on one line and without a secret."""
+        return said(self._way.masked(words, self._environ))
 
     # the mirror
 
@@ -146,15 +158,64 @@ class Mirror:
             # a branch is named after the tag before it; that some other tag has moved does not matter here
             self._fetch(["refs/tags/*:refs/tags/*"], check=False)
 
+    def bring(self, commit: str) -> None:
+        """Bring a commit into the mirror of which only the id is known, as of a submodule's. Raises `UnknownRef`."""
+        if self._has(commit):
+            return
+        answer = _answer(self, ASK_S)
+        if isinstance(answer, PinwheelError):
+            raise answer
+        self.resolve(answer, commit)
+
+    def submodules(self, commit: str) -> dict[str, str]:
+        """The address of each submodule's repository, by the submodule's path, as the commit's `.gitmodules` says."""
+        asked = ("config", "-z", f"--blob={commit}:.gitmodules", "--get-regexp", r"^submodule\..*\.(path|url)$")
+        done = self.git(*asked, check=False)
+        values = dict(entry.split("\n", 1) for entry in done.output.split("\0") if "\n" in entry)
+        return {
+            path: beside(self.address, url)
+            for key, path in values.items()
+            if key.endswith(".path") and (url := values.get(f"{key.removesuffix('.path')}.url"))
+        }
+
+    def bring_tag_object(self, tag: Resolved) -> None:
+        """Bring in the tag as the remote has it: it may have been signed again since it was fetched. The tag that is
+        remembered stays, because it tells where the tag stood."""
+        if self.git("cat-file", "-e", tag.tag_object, check=False).exit_code:
+            self._fetch([f"+{tag.ref}:refs/signed/{tag.tag}"])
+
+    def blobs(self, files: Sequence[Path]) -> list[str]:
+        """Git's ids for the contents of files on disk."""
+        paths = "".join(f"{file}\n" for file in files)
+        return self.git("hash-object", "--no-filters", "--stdin-paths", stdin=paths).output.split()
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[tuple[Path, dict[str, str]]]:
+        """The mirror's folder, locked, and an environment in which git gets into the remote. Raises `UsageError`."""
+        env = self._remote_env()
+        with self._locked():
+            yield self._folder, env
+
+    def left_out(self, into: Path, paths: Sequence[str]) -> list[str]:
+        """Those of `paths` in the folder of an export, or folders above them, that are marked `export-ignore`."""
+        folders = {f"{above}/" for path in paths for above in PurePosixPath(path).parents if above.name}
+        own = {"GIT_DIR": str(into / ".git"), "GIT_WORK_TREE": str(into)}
+        asked = "\0".join([*sorted(folders), *paths, ""])
+        argv = ("git", "check-attr", "--stdin", "-z", "export-ignore")
+        done = process.run(argv, cwd=into, env=self._env() | own, stdin=asked, timeout_s=LOCAL_S)
+        told = self._succeeded(done, into).output.split("\0")
+        marked = [path for path, value in zip(told[::3], told[2::3], strict=False) if value == "set"]
+        return [path for path in marked if not any(path.startswith(above) and path != above for above in marked)]
+
     def facts(self, commit: str) -> CommitFacts:
         """When the commit was made, and its tree."""
-        epoch, tree = self._git("show", "-s", "--format=%ct %T", commit).output.split()
+        epoch, tree = self.git("show", "-s", "--format=%ct %T", commit).output.split()
         return CommitFacts(int(epoch), tree)
 
     def tree(self, commit: str, subdirectory: str = "") -> tuple[TreeFile, ...]:
         """Every file of the commit's tree below `subdirectory`, with paths relative to it."""
         below = f"{commit}:{subdirectory}" if subdirectory else commit
-        listing = self._git("ls-tree", "-r", "-z", "--full-tree", below).output
+        listing = self.git("ls-tree", "-r", "-z", "--full-tree", below).output
         files = []
         for entry in filter(None, listing.split("\0")):
             about, _, path = entry.partition("\t")
@@ -164,14 +225,14 @@ class Mirror:
 
     def text(self, commit: str, path: str) -> str | None:
         """The text of a file at the commit, None when it is not there."""
-        done = self._git("cat-file", "blob", f"{commit}:{path}", check=False)
+        done = self.git("cat-file", "blob", f"{commit}:{path}", check=False)
         return None if done.exit_code else done.output
 
     def distance(self, commit: str) -> tuple[str, int]:
         """The nearest tag at or before the commit and how many commits lie between; ("", count) without one."""
-        described = self._git("describe", "--tags", "--long", commit, check=False)
+        described = self.git("describe", "--tags", "--long", commit, check=False)
         if described.exit_code:
-            return "", int(self._git("rev-list", "--count", commit).output)
+            return "", int(self.git("rev-list", "--count", commit).output)
         tag, count, _ = described.output.strip().rsplit("-", 2)
         return tag, int(count)
 
@@ -186,7 +247,7 @@ class Mirror:
         store = into / ".git" / "objects" / "info"
         store.mkdir(parents=True, exist_ok=True)
         (store / "alternates").write_text(f"{self._folder.resolve() / 'objects'}\n")
-        tags = self._git("for-each-ref", "--format=create %(refname) %(objectname)", "refs/tags").output
+        tags = self.git("for-each-ref", "--format=create %(refname) %(objectname)", "refs/tags").output
         own = {"GIT_DIR": str(into / ".git"), "GIT_WORK_TREE": str(into)}
         updates = f"{tags}option no-deref\nupdate HEAD {commit}\n"
         for argv, stdin in ((("update-ref", "--stdin"), updates), (("read-tree", "-u", "--reset", commit), "")):
@@ -203,7 +264,7 @@ class Mirror:
     def _has(self, commit: str) -> bool:
         if not self._folder.is_dir():
             return False
-        return self._git("cat-file", "-e", f"{commit}^{{commit}}", check=False).exit_code == 0
+        return self.git("cat-file", "-e", f"{commit}^{{commit}}", check=False).exit_code == 0
 
     def _commit_within_reach(self, refs: Refs, commit: str) -> bool:
         if self._has(commit):
@@ -221,7 +282,7 @@ class Mirror:
         """The commit that each tag named when it was first fetched."""
         if not self._folder.is_dir():
             return {}
-        listing = self._git("for-each-ref", "--format=%(refname) %(objectname) %(*objectname)", "refs/tags").output
+        listing = self.git("for-each-ref", "--format=%(refname) %(objectname) %(*objectname)", "refs/tags").output
         found = {}
         for line in listing.splitlines():
             name, direct, *peeled = line.split()
@@ -229,7 +290,7 @@ class Mirror:
         return found
 
     def _fetch(self, refspecs: Sequence[str], *, check: bool = True) -> None:
-        with self._locked():
+        with self.opened() as (_folder, env):
             if not self._folder.is_dir():
                 # under another name first: others read the mirror without the lock, as soon as it is there
                 partial = self._folder.with_suffix(".partial")
@@ -240,7 +301,7 @@ class Mirror:
             self._remove_stale_locks()
             options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-gc", "--no-recurse-submodules")
             argv = ("git", f"--git-dir={self._folder}", "fetch", *options, "--stdin", "--", self.address)
-            done = process.run(argv, env=self._env(), stdin="\n".join(refspecs) + "\n", timeout_s=FETCH_S)
+            done = process.run(argv, env=env, stdin="\n".join(refspecs) + "\n", timeout_s=FETCH_S)
             error = unless_full(self.unreachable(done.errors), self._folder) if done.exit_code else None
             if error is not None:
                 # what a fetch that was cut off leaves there is found by no later one
@@ -278,16 +339,17 @@ class Mirror:
             remedy = "the repository has no version tags yet: tag a commit and push the tag"
         return UnknownRef(f"there is no tag, branch or commit {wanted!r}", where=self.address, remedy=remedy)
 
-    def _git(self, *words: str, check: bool = True) -> process.Completed:
+    def git(self, *words: str, stdin: str = "", check: bool = True) -> process.Completed:
+        """Run git on the mirror, with no way to the remote. With `check`, raises `PinwheelError` when it fails."""
         argv = ("git", f"--git-dir={self._folder}", *words)
-        done = process.run(argv, env=self._env(), timeout_s=LOCAL_S)
+        done = process.run(argv, env=self._env(), stdin=stdin, timeout_s=LOCAL_S)
         return self._succeeded(done) if check else done
 
     def _succeeded(self, done: process.Completed, *written: Path) -> process.Completed:
         """`done`, when git did what it was asked for; `written` are the folders into which it wrote."""
         if done.exit_code:
             error = PinwheelError(
-                f"git failed: {_said(done.errors)}",
+                f"git failed: {said(done.errors)}",
                 where=str(self._folder),
                 remedy="if the mirror is damaged, remove this folder; it is fetched again",
             )
@@ -305,9 +367,9 @@ class Mirror:
             for key, value in self._environ.items()
             if key in PASSED_ON or not key.startswith(("GIT_", "PINWHEEL_", "TWINE_", "UV_", "PIP_"))
         }
-        kept.setdefault("GIT_SSH_COMMAND", "ssh -o BatchMode=yes -o ConnectTimeout=15")
         return kept | {
             "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_ATTR_NOSYSTEM": "1",
             "GIT_CONFIG_GLOBAL": str(self._configured()),
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_HTTP_LOW_SPEED_LIMIT": "1",
@@ -315,63 +377,43 @@ class Mirror:
             "LC_ALL": "C",
         }
 
+    def _remote_env(self) -> dict[str, str]:
+        """The same, with the way into the repository. Raises `UsageError`."""
+        return self._way.opened(self._env(), self._environ, self._folder.with_suffix(".askpass"))
+
     def _configured(self) -> Path:
         """Git's configuration for this mirror.
 
         Whoever names a repository has it built, which runs its code: git's check of its owner adds nothing then.
         It has to be a file, because git hides variables like GIT_CONFIG_COUNT from the other end of a local fetch.
         """
-        text = "[gc]\n\tauto = 0\n[core]\n\thooksPath = /dev/null\n[advice]\n\tdetachedHead = false\n"
+        text = "[gc]\n\tauto = 0\n[core]\n\thooksPath = /dev/null\n"
+        text += "\tattributesFile = /dev/null\n\texcludesFile = /dev/null\n[advice]\n\tdetachedHead = false\n"
         if self.local:
             quoted = str(self.local).replace("\\", "\\\\").replace('"', '\\"')
             text += f'[safe]\n\tdirectory = "{quoted}"\n\tdirectory = "{quoted}/.git"\n'
-        if not self._config.is_file() or self._config.read_text() != text:
-            self._config.parent.mkdir(parents=True, exist_ok=True)
-            partial = self._config.with_name(f"{self._config.name}.{os.getpid()}")
-            partial.write_text(text)
-            partial.rename(self._config)
+        put(self._config, text)
         return self._config
 
 
 def ask(mirrors: Sequence[Mirror], timeout_s: float = ASK_S) -> list[Refs | PinwheelError]:
-    """What each mirror's remote offers, in the order given; all are asked at the same time.
+    """What each mirror's remote offers, in the order given; many are asked at the same time."""
+    return each(mirrors, lambda mirror: _answer(mirror, timeout_s), at_once=ASKED_AT_ONCE)
 
-    Children, not threads: Ctrl-C must end every one of them.
-    """
-    children: list[subprocess.Popen[bytes]] = []
+
+def _answer(mirror: Mirror, timeout_s: float) -> Refs | PinwheelError:
     try:
-        for mirror in mirrors:
-            argv, env = mirror.listing()
-            try:
-                children.append(
-                    subprocess.Popen(
-                        argv,
-                        env=env,
-                        stdin=subprocess.DEVNULL,
-                        stdout=subprocess.PIPE,
-                        stderr=subprocess.PIPE,
-                        start_new_session=True,
-                    )
-                )
-            except FileNotFoundError as error:
-                raise process.ProgramMissing(
-                    "git is not installed", remedy="install git and run the command again"
-                ) from error
-        deadline = time.monotonic() + timeout_s
-        return [_answer(*pair, deadline) for pair in zip(mirrors, children, strict=True)]
-    finally:
-        for child in children:
-            _end(child)
-
-
-def _answer(mirror: Mirror, child: subprocess.Popen[bytes], deadline: float) -> Refs | PinwheelError:
-    try:
-        out, err = child.communicate(timeout=max(0.1, deadline - time.monotonic()))
-    except subprocess.TimeoutExpired:
+        argv, env = mirror.listing()
+        done = process.run(argv, env=env, timeout_s=timeout_s)
+    except process.TimedOut:
         return mirror.unreachable("it did not answer in time")
-    if child.returncode:
-        return mirror.unreachable(err.decode(errors="replace"))
-    refs = naming.parse(out.decode(errors="replace"))
+    except process.ProgramMissing:
+        raise
+    except PinwheelError as error:  # a key or token that is not fit for use, say
+        return error
+    if done.exit_code:
+        return mirror.unreachable(done.errors)
+    refs = naming.parse(done.output)
     if not refs.branches and not refs.tags:
         return RepositoryUnreachable(
             "the repository has no commits", where=mirror.address, remedy="commit something, tag it and push"
@@ -379,14 +421,7 @@ def _answer(mirror: Mirror, child: subprocess.Popen[bytes], deadline: float) -> 
     return refs
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
-    if child.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-        child.communicate()
-
-
-def _said(text: str) -> str:
+def said(text: str) -> str:
     """Git's own words on one line, without credentials in addresses."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return re.sub(r"//[^@/\s]*@", "//…@", "; ".join(lines[-4:])) or "git said nothing"

@@ -38,13 +38,15 @@ class Refs:
 @dataclass(frozen=True, slots=True)
 class Resolved:
     """What a ref came down to. `tag` is its short name, empty for the other kinds; `tag_object` differs from
-    `commit` for an annotated tag. A commit of kind "branch" may be built and never published."""
+    `commit` for an annotated tag. A commit of kind "branch" may be built and never published. `signer` is who signed
+    the tag, as in "ada@acme.example SHA256:…", once that was verified; empty when nobody asked."""
 
     kind: Kind
     ref: str
     commit: str
     tag: str = ""
     tag_object: str = ""
+    signer: str = ""
 
 
 def parse(listing: str) -> Refs:

@@ -25,6 +25,7 @@ from pinwheel.archive import Distribution
 from pinwheel.errors import PinwheelError, UsageError
 from pinwheel.index.client import IndexUnreachable
 from pinwheel.packaging import normalise, refs, source, statement
+from pinwheel.packaging.access import Keyring
 from pinwheel.packaging.git import Mirror, ask
 from pinwheel.packaging.inspection.examine import examine
 from pinwheel.packaging.inspection.findings import Allowance, Finding, NotFit, allow, errors, unused
@@ -45,6 +46,7 @@ from pinwheel.packaging.publish import (
 from pinwheel.packaging.refs import Refs, Resolved
 from pinwheel.packaging.resolver import Resolver
 from pinwheel.packaging.signatures import Signer
+from pinwheel.packaging.signed_tags import verified
 from pinwheel.packaging.statement import Paper, Provenance, Statement
 from pinwheel.packaging.work import Blocked, Failure, Job, Release, Wanted
 from pinwheel.packaging.workspace import alone, full_disk_explained, logs, unless_full, workspace
@@ -66,10 +68,22 @@ class Tools:
     report: Callable[[str, str], None]
     signer: Signer | None = None
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
+    keyring: Keyring = field(default_factory=Keyring)
 
     def mirror(self, wanted: Wanted) -> Mirror:
-        """The mirror of the project's repository."""
-        return Mirror(wanted.repository, self.cache / "git", self.environ)
+        """The mirror of the project's repository. Raises `UsageError` when its table in pinwheel.toml is wrong."""
+        return self._mirror_of(wanted.repository)
+
+    def submodule(self, address: str, commit: str) -> Mirror | None:
+        """The mirror of a submodule's repository, with the commit in it; None when pinwheel.toml does not name it."""
+        if not self.keyring.declares(address):
+            return None
+        mirror = self._mirror_of(address)
+        mirror.bring(commit)
+        return mirror
+
+    def _mirror_of(self, address: str) -> Mirror:
+        return Mirror(address, self.cache / "git", self.environ, self.keyring.way(address))
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +174,10 @@ def build(job: Job, tools: Tools, folder: Path) -> Build:
     started = _now()
     mirror = tools.mirror(job.wanted)
     mirror.fetch(job.resolved)
-    laid = source.lay_out(mirror, job.resolved, job.wanted.subdirectory, folder / "source")
+    job = _verified(job, mirror)
+    laid = source.lay_out(
+        mirror, job.resolved, job.wanted.subdirectory, folder / "source", job.wanted.elsewhere, tools.submodule
+    )
     source.check_name(laid.manifest, job.wanted.name, job.wanted.repository)
     called = laid.manifest.name or job.wanted.called
     findings = allow(laid.findings, job.wanted.allowed)
@@ -187,6 +204,7 @@ def build(job: Job, tools: Tools, folder: Path) -> Build:
         dependencies=built.dependencies,
         started=started,
         finished=_now(),
+        tag_signer=job.resolved.signer,
     )
     tree = {file.path: file.blob for file in laid.tree}
     origin_of = Origin(tree, (*job.wanted.generated, *laid.manifest.generated), strict=job.wanted.declared)
@@ -274,12 +292,20 @@ def _read(jobs: Sequence[Job], tools: Tools) -> tuple[list[Job], list[Failure]]:
             mirror = tools.mirror(job.wanted)
             with full_disk_explained(tools.cache):
                 mirror.fetch(job.resolved)
+                signed = _verified(job, mirror)
                 found = source.read_manifest(mirror, job.resolved, job.wanted.subdirectory)
             source.check_name(found, job.wanted.name, job.wanted.repository)
-            ready.append(replace(job, manifest=found))
+            ready.append(replace(signed, manifest=found))
         except PinwheelError as error:
             failures.append(Failure(job.wanted.called, error))
     return ready, failures
+
+
+def _verified(job: Job, mirror: Mirror) -> Job:
+    """The job, with who signed its tag when the project asks for it. Raises `NotSigned`."""
+    if job.wanted.tag_signers is None:
+        return job
+    return replace(job, resolved=verified(mirror, job.resolved, job.wanted.tag_signers))
 
 
 def _release(job: Job, tools: Tools) -> Release:

@@ -13,7 +13,7 @@ from pinwheel import config
 from pinwheel.errors import UsageError
 from pinwheel.packaging.addresses import address
 from pinwheel.packaging.inspection.findings import RULES, Allowance
-from pinwheel.packaging.work import Wanted
+from pinwheel.packaging.work import Elsewhere, Wanted
 
 
 def select(
@@ -81,6 +81,8 @@ def _wanted(loaded: config.Loaded, name: str, project: config.Project, ref: str 
         project.generated,
         declared=True,
         allowed=allowances(loaded, name),
+        elsewhere=Elsewhere(project.submodules, project.lfs),
+        tag_signers=loaded.path(project.tag_signers) if project.tag_signers else None,
     )
 
 

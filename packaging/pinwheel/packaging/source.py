@@ -2,43 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from pinwheel.errors import PinwheelError
 from pinwheel.packaging import manifest, refs
-from pinwheel.packaging.git import CommitFacts, TreeFile
+from pinwheel.packaging.elsewhere import Submodules, bring_in
+from pinwheel.packaging.git import CommitFacts, Mirror, TreeFile
 from pinwheel.packaging.inspection.findings import Finding
 from pinwheel.packaging.inspection.rules import problems_of_source
 from pinwheel.packaging.manifest import Manifest
 from pinwheel.packaging.refs import Resolved
+from pinwheel.packaging.work import Elsewhere
 
-POINTER_BYTES = 1024  # a Git LFS pointer is three short lines
+NOWHERE_ELSE = Elsewhere()
 
 
 class NoProject(PinwheelError):
     """The commit holds no Python project where one was looked for."""
-
-
-class Trees(Protocol):
-    """The part of a git mirror that this module needs."""
-
-    address: str
-
-    def facts(self, commit: str) -> CommitFacts: ...
-
-    def tree(self, commit: str, subdirectory: str = "") -> tuple[TreeFile, ...]: ...
-
-    def text(self, commit: str, path: str) -> str | None: ...
-
-    def distance(self, commit: str) -> tuple[str, int]: ...
-
-    def export(self, commit: str, into: Path) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +41,14 @@ class Source:
     findings: tuple[Finding, ...]
 
 
-def read_manifest(trees: Trees, resolved: Resolved, subdirectory: str) -> Manifest:
+def read_manifest(mirror: Mirror, resolved: Resolved, subdirectory: str) -> Manifest:
     """The project's `pyproject.toml` at the commit. Raises `NoProject`."""
     path = f"{subdirectory}/pyproject.toml" if subdirectory else "pyproject.toml"
-    text = trees.text(resolved.commit, path)
-    where = f"{trees.address} at {resolved.tag or resolved.commit[:12]}"
+    text = mirror.text(resolved.commit, path)
+    where = f"{mirror.address} at {resolved.tag or resolved.commit[:12]}"
     if text is not None:
         return manifest.parse(text, f"{path} in {where}")
-    files = {file.path for file in trees.tree(resolved.commit)}
+    files = {file.path for file in mirror.tree(resolved.commit)}
     folders = sorted(file.removesuffix("/pyproject.toml") for file in files if file.endswith("/pyproject.toml"))
     if folders:
         remedy = f"name the project's folder: {' or '.join(f'--subdirectory {each}' for each in folders[:5])}"
@@ -75,32 +60,43 @@ def read_manifest(trees: Trees, resolved: Resolved, subdirectory: str) -> Manife
     raise NoProject(f"there is no {path}", where=where, remedy=remedy)
 
 
-def lay_out(trees: Trees, resolved: Resolved, subdirectory: str, into: Path) -> Source:
-    """Export the commit below the folder `into` and judge it. Raises `NoProject`."""
-    found = read_manifest(trees, resolved, subdirectory)
-    trees.export(resolved.commit, into)
+def lay_out(
+    mirror: Mirror,
+    resolved: Resolved,
+    subdirectory: str,
+    into: Path,
+    elsewhere: Elsewhere = NOWHERE_ELSE,
+    submodules: Submodules = lambda address, commit: None,
+) -> Source:
+    """Export the commit below the folder `into`, with what it has elsewhere as far as that is declared, and judge it.
+
+    Raises `NoProject`; `NoContent`, `WrongContent` for large files, `RepositoryUnreachable` for a submodule.
+    """
+    found = read_manifest(mirror, resolved, subdirectory)
+    mirror.export(resolved.commit, into)
     root = into / subdirectory
-    tree = trees.tree(resolved.commit, subdirectory)
+    contents = bring_in(mirror, resolved.commit, into, subdirectory, elsewhere, submodules)
     version = told = manifest.released_version(found, resolved.tag)
     if version is None and resolved.kind != "tag":
-        tag, distance = trees.distance(resolved.commit)
+        tag, distance = mirror.distance(resolved.commit)
         told = manifest.development_version(refs.version_in(tag, found.name) if tag else None, distance)
     return Source(
         root=root,
-        tree=tree,
+        tree=contents.tree,
         manifest=found,
-        commit=trees.facts(resolved.commit),
+        commit=mirror.facts(resolved.commit),
         version=version,
         variables=manifest.version_variables(found.name, told) if told else {},
-        findings=tuple(
-            problems_of_source(
-                submodules=[file.path for file in tree if file.is_submodule],
-                pointers=_pointers(root, tree),
+        findings=(
+            *contents.findings,
+            *problems_of_source(
+                submodules=contents.submodules,
+                pointers=contents.pointers,
                 direct=manifest.direct_urls(found.build_requires),
                 stated=found.version,
                 expected=version,
                 tag=resolved.tag,
-            )
+            ),
         ),
     )
 
@@ -113,15 +109,3 @@ def check_name(found: Manifest, expected: str, where: str) -> None:
             where=where,
             remedy=f"rename the table to [projects.{found.name}], or correct its repository or subdirectory",
         )
-
-
-def _pointers(root: Path, tree: Sequence[TreeFile]) -> list[str]:
-    """Files that Git LFS keeps elsewhere: only a pointer to their content is in the commit."""
-    found = []
-    for file in tree:
-        path = root / file.path
-        if file.mode in ("100644", "100755") and path.stat().st_size < POINTER_BYTES:
-            with path.open("rb") as opened:
-                if opened.read(43).startswith(b"version https://git-lfs.github.com/spec/v1"):
-                    found.append(file.path)
-    return found

@@ -24,7 +24,8 @@ BUILDER = "urn:pinwheel:builder:local"
 class Provenance:
     """What a statement says. `epoch` is the commit's time in seconds since 1970; `dependencies` are the build
     environment's distributions as (name, version); `allowed` is what the inspection found and the project allows
-    itself; `started` and `finished` are RFC 3339 in UTC."""
+    itself; `started` and `finished` are RFC 3339 in UTC. `tag_signer` is who signed the tag, when that was asked for
+    and verified."""
 
     repository: str
     ref: str
@@ -41,6 +42,7 @@ class Provenance:
     allowed: tuple[Allowance, ...] = ()
     started: str = ""
     finished: str = ""
+    tag_signer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ def write(statement: Statement) -> bytes:
                     "allowed": [
                         {"rule": each.rule, "file": each.file, "reason": each.reason} for each in about.allowed
                     ],
+                    "tagSigner": about.tag_signer,
                 },
                 "resolvedDependencies": [
                     {
@@ -156,6 +159,7 @@ def read(body: bytes) -> Statement:
                 allowed=tuple(Allowance(**each) for each in inside.get("allowed", ())),
                 started=run["metadata"]["startedOn"],
                 finished=run["metadata"]["finishedOn"],
+                tag_signer=inside.get("tagSigner", ""),
             ),
         )
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
@@ -184,6 +188,7 @@ def facts(statement: Statement) -> Sequence[tuple[str, str]]:
         ("repository", about.repository),
         ("subdirectory", about.subdirectory),
         ("tag", about.tag),
+        ("tag signed by", about.tag_signer),
         ("commit", about.commit),
         ("tree", about.tree),
         ("built", about.finished),

@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import ssl
+import threading
 from pathlib import Path
 
 from pinwheel.index.client import IndexUnreachable
@@ -16,6 +17,9 @@ TRIES = 5  # when the index is busy for a moment
 BUSY = 503
 OUTCOME_HEADER = "Pinwheel-Outcome"
 """By which the index tells that it answers 200 because it had the same file before."""
+
+_one_at_a_time = threading.Lock()
+"""The process has one stdout: of two threads that redirect it, one would leave it redirected."""
 
 
 def twine_to(url: str, token: str, ca_file: str = "") -> Upload:
@@ -42,7 +46,8 @@ def twine_to(url: str, token: str, ca_file: str = "") -> Upload:
             cacert=ca_file or system.cafile or system.capath,
         )
         # twine prints to stdout, where our data goes
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.closing(settings.create_repository()) as repository:
+        quiet = contextlib.redirect_stdout(io.StringIO())
+        with _one_at_a_time, quiet, contextlib.closing(settings.create_repository()) as repository:
             try:
                 package = PackageFile.from_filename(str(path), None)
                 for _ in range(TRIES):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any, Literal
 
 from packaging.version import Version
@@ -18,9 +19,18 @@ Outcome = Literal["published", "already there"]
 
 
 @dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """What a project's commit may have in other places than in itself: other repositories, a store of large files."""
+
+    submodules: bool = False
+    lfs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """A project to release. `name` is empty when only the repository knows it, `ref` empty for the newest version
-    tag; `declared` when pinwheel.toml has the project, and so a place for its exceptions."""
+    tag; `declared` when pinwheel.toml has the project, and so a place for its exceptions. With `tag_signers`, a file
+    of allowed signers, only a tag that one of them signed is released."""
 
     repository: str
     ref: str = ""
@@ -29,6 +39,8 @@ class Wanted:
     generated: tuple[str, ...] = ()
     declared: bool = False
     allowed: tuple[Allowance, ...] = ()
+    elsewhere: Elsewhere = Elsewhere()
+    tag_signers: PurePath | None = None
 
     @property
     def called(self) -> str:

@@ -9,6 +9,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -66,6 +67,17 @@ def _full(folder: Path) -> bool:
     about = os.statvfs(folder)
     # some file systems count no inodes: there are 0 of 0 left
     return about.f_bavail * about.f_frsize < ALMOST_FULL_BYTES or (about.f_files > 0 and about.f_favail == 0)
+
+
+def put(file: Path, text: str, mode: int = 0o600) -> None:
+    """See to it that the file holds `text`, whoever else does the same now: a reader never sees half of it."""
+    if file.is_file() and file.read_text() == text:
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f"{file.name}.{os.getpid()}-{threading.get_ident()}")
+    partial.touch(mode)
+    partial.write_text(text)
+    partial.rename(file)
 
 
 def logs(folder: Path, name: str) -> Path:

@@ -44,6 +44,7 @@ def tools_of(loaded: config.Loaded, report: Any = None) -> Tools:
     from pathlib import Path
 
     from pinwheel import config, console, ledger
+    from pinwheel.packaging.access import keyring
     from pinwheel.packaging.release import Tools
     from pinwheel.packaging.resolver import Resolver
     from pinwheel.packaging.upload import twine_to
@@ -60,6 +61,7 @@ def tools_of(loaded: config.Loaded, report: Any = None) -> Tools:
         events=ledger.Ledger(client, ledger.default_spool(os.environ, client.url)),
         resolver=Resolver(client.simple_url(), token, ca_file, cache / "uv"),
         cache=cache,
+        keyring=keyring(loaded),
         report=report or (lambda who, what: console.say(f"{who}: {what}")),
         signer=signer_of(loaded),
     )

@@ -14,6 +14,7 @@ Severity = Literal["error", "warning"]
 RULES = {
     "submodule": "a submodule, whose files are not in the commit",
     "lfs-pointer": "a Git LFS pointer in place of a file",
+    "export-ignore": "a file that `.gitattributes` marks so, which some backends leave out",
     "build-requires-url": "a build requirement by address (`name @ https://…`)",
     "no-version": "neither the tag nor the project says a version, or what it says is none",
     "version-mismatch": "tag and metadata disagree on the version",

@@ -36,6 +36,9 @@ HARMLESS_NAMES = ("*.example", "*.sample", "*.template", "*.dist", "example.env"
 
 REPLACE_IT = "keep it out of the package and out of git; what was published once has to be replaced"
 
+SUBMODULE = "put the files into the repository, or say `submodules = true` in the project's table of pinwheel.toml"
+LFS = "keep files that are packaged out of LFS, or say `lfs = true` in the project's table of pinwheel.toml"
+
 MADE_FOR_SDISTS = ("PKG-INFO", "setup.cfg", "*.egg-info/*", "*.egg-info")
 MADE_FOR_WHEELS = ("*.dist-info/*", "*.egg-info/*")
 COMPILED = ("*.so", "*.pyd", "*.abi3.so", "*.dylib", "*.dll")
@@ -76,21 +79,9 @@ def problems_of_source(
     `stated` is the version that pyproject.toml states, None for a dynamic one.
     """
     for path in submodules:
-        yield Finding(
-            "error",
-            "submodule",
-            path,
-            "is a submodule, whose files are not in this commit",
-            "put the files into the repository",
-        )
+        yield Finding("error", "submodule", path, "is a submodule, whose files are not in this commit", SUBMODULE)
     for path in pointers:
-        yield Finding(
-            "error",
-            "lfs-pointer",
-            path,
-            "is a Git LFS pointer, not the file itself",
-            "keep files that are packaged out of LFS",
-        )
+        yield Finding("error", "lfs-pointer", path, "is a Git LFS pointer, not the file itself", LFS)
     for requirement in direct:
         yield Finding(
             "error",
