@@ -29,6 +29,7 @@ STORES = {
             "attachments",
             "outbox",
             "tables",
+            "statements",
             "database",
         )
     ),
@@ -77,7 +78,8 @@ NOUNS = {
         for name in ("entries", "channels", "globs", "policy", "routes", "grants", "answers", "forwarded", "observer")
     ),
     *(f"index.simple.{name}" for name in ("pages", "negotiation")),
-    *("index.public.listing", "index.public.cooldown", "index.public.sightings", "index.store.tables"),
+    *("index.public.listing", "index.public.cooldown", "index.public.sightings"),
+    *("index.store.tables", "index.store.statements"),
     *("index.upkeep.retention", "index.installers.settings", "index.installers.faults"),
 }
 """Modules of values and pure functions: no clock, no chance, no file, no network."""
