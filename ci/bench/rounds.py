@@ -24,6 +24,8 @@ class Effort:
     rounds: int
     seconds: float
     starts: int
+    installs: int
+    refusals: int
     left_out: tuple[str, ...] = ()
 
 
