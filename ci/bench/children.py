@@ -77,6 +77,7 @@ def serving(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     headers: Mapping[str, str] = MappingProxyType({}),
+    within_s: float = START_TIMEOUT_S,
 ) -> Iterator[int]:
     """Run a server for the time of the context, from when `url` answers 200 to these headers; gives its pid."""
     with log.open("wb") as sink:
@@ -84,7 +85,7 @@ def serving(
             argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True
         )
     try:
-        deadline = time.monotonic() + START_TIMEOUT_S
+        deadline = time.monotonic() + within_s
         while fetch(url, headers)[0] != 200:
             if child.poll() is not None or time.monotonic() > deadline:
                 raise BenchFailed(f"{' '.join(argv)} does not serve {url}:\n{log.read_text(errors='replace')[-3000:]}")

@@ -74,7 +74,9 @@ class Pinwheel:
         self._files = files
 
     def fill(self, store: Store, data: Path) -> None:
-        with index_for_bench.started(data, data.with_suffix(".log"), "--packages", str(store.folder)):
+        within_s = children.COMMAND_TIMEOUT_S  # it must not fail, also where others use the machine
+        log = data.with_suffix(".log")
+        with index_for_bench.started(data, log, "--packages", str(store.folder), within_s=within_s):
             pass
         secret = index_for_bench.token(data, data.with_suffix(".log"))
         data.with_suffix(".token").write_text(secret)
