@@ -132,6 +132,17 @@ def memory_mb(pid: int) -> float:
     return total_kb / 1024
 
 
+def cpu_s(pid: int) -> float:
+    """User and system time that a server and the processes of its session have taken so far."""
+    ticks = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, ProcessLookupError):
+            if os.getsid(int(process.name)) == pid:
+                # behind the name, which may have spaces and brackets in it
+                ticks += sum(map(int, (process / "stat").read_text().rpartition(")")[2].split()[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def free_port() -> int:
     """A port of loopback that nobody has at the moment."""
     with socket.create_server(("127.0.0.1", 0)) as probe:

@@ -9,6 +9,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from html import unescape
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
@@ -19,7 +20,7 @@ from ci.bench.figures import PINWHEEL, Figure, Table, significant
 from ci.bench.filling import fast_folder, fill, found
 from ci.bench.index_for_bench import workers
 from ci.bench.index_subjects import SUBJECTS, Pinwheel, Served, Stock, Subject, static_of
-from ci.bench.rounds import MEBIBYTES, REQUESTS, SECONDS, UPLOADS, Bench, Effort
+from ci.bench.rounds import MEBIBYTES, MICROSECONDS, REQUESTS, SECONDS, UPLOADS, Bench, Effort
 from ci.bench.stores import ASKED, BIG, Store
 
 NGINX, TUNED = "nginx, static files", "nginx, tuned"
@@ -65,11 +66,14 @@ def table(folder: Path, *, quick: bool) -> Table:
             own = static_of(filled[PINWHEEL, made[effort.middle].folder])
             middle[FRONTED] = before(running, middle[PINWHEEL], own, bench.folder / "nginx-before")
         measure_reads(bench, served, middle, guarded, static)
-        measure_flatness(bench, {size: of for (subject, size), of in served.items() if subject == PINWHEEL})
         measure_installs(bench, middle, static)
     with contextlib.ExitStack() as running:
         measure_one_project(bench, running, one, filled)
     measure_uploads(bench, made, filled)
+    with contextlib.ExitStack() as running:
+        subject = Pinwheel()
+        every = {size: _started(bench, running, subject, filled[PINWHEEL, each.folder]) for size, each in made.items()}
+        measure_flatness(bench, {size: of for size, of in every.items() if of})
     guessing.measure(bench)
     _say(f"measured in {time.monotonic() - ready:.0f} s")
     pinned = ", ".join(f"{peer} {version}" for peer, version in peer_venvs.versions().items())
@@ -198,19 +202,32 @@ def measure_reads(
             if header := headers[subject]:
                 _asked(bench, "project page, with a token", subject, of.page(ASKED), header)
                 _asked(bench, "1 MiB file, with a token", subject, file_address(of, BIG, header), header)
-    _compare(bench, "project page, with a token", f"project page, {effort.middle:,} wheels")
-    _compare(bench, "1 MiB file, with a token", "1 MiB file")
+    compare(bench, "project page, with a token", f"project page, {effort.middle:,} wheels")
+    compare(bench, "1 MiB file, with a token", "1 MiB file")
 
 
 def measure_flatness(bench: Bench, served: dict[int, Served]) -> None:
-    """pinwheel's own page and file over each store, one right after the other: the largest beside the others."""
-    largest = max(served)
+    """What a page, a file and an upload cost pinwheel over each store, one right after the other: the largest store
+    beside the others. In the server's own time, which others on the machine change less than requests a second."""
+    largest, seconds = max(served), bench.effort.seconds
     files = {size: file_address(of, BIG) for size, of in served.items()}
     for _ in range(bench.effort.rounds if len(served) > 1 else 0):
         for size, of in served.items():
-            subject = PINWHEEL if size == largest else f"{PINWHEEL}: {size:,} wheels"
-            _asked(bench, f"project page, {largest:,} wheels against fewer", subject, of.page(ASKED))
-            _asked(bench, f"1 MiB file, {largest:,} wheels against fewer", subject, files[size])
+            for task, per_second in (
+                ("project page", functools.partial(load.requests_per_second, of.page(ASKED), seconds)),
+                ("1 MiB file", functools.partial(load.requests_per_second, files[size], seconds)),
+                ("upload", functools.partial(uploads.per_second, of.upload, of.authorization(), seconds)),
+            ):
+                subject = PINWHEEL if size == largest else f"{PINWHEEL}: {size:,} wheels"
+                cost = functools.partial(_cost, of.pid, per_second, seconds)
+                bench.note(f"{task}, {largest:,} wheels against fewer", subject, MICROSECONDS, cost)
+
+
+def _cost(pid: int, per_second: Callable[[], float], seconds: float) -> float:
+    """What one of those that `per_second` did in so many seconds took of the server's time."""
+    before = children.cpu_s(pid)
+    done = per_second() * seconds
+    return (children.cpu_s(pid) - before) / done * 1e6
 
 
 def _asked(bench: Bench, task: str, subject: str, address: str, headers: dict[str, str] | None = None) -> None:
@@ -218,10 +235,10 @@ def _asked(bench: Bench, task: str, subject: str, address: str, headers: dict[st
     bench.note(task, subject, REQUESTS, lambda: load.requests_per_second(address, seconds, headers or {}))
 
 
-def _compare(bench: Bench, task: str, other: str) -> None:
+def compare(bench: Bench, task: str, other: str, unit: str = REQUESTS) -> None:
     """Put pinwheel's own figures of another task beside this one's: their rounds were taken together."""
     if task != other:
-        bench.rounds[task, f"{PINWHEEL}: {other}", REQUESTS] = bench.rounds[other, PINWHEEL, REQUESTS]
+        bench.rounds[task, f"{PINWHEEL}: {other}", unit] = bench.rounds[other, PINWHEEL, unit]
 
 
 def measure_one_project(
@@ -336,7 +353,7 @@ def measure_uploads(bench: Bench, made: dict[int, Store], filled: dict[tuple[str
                         bench.note(tasks[size], syncs.SUBJECT, UPLOADS, limit)
     first = tasks[effort.sizes[0]]
     for task in list(tasks.values())[1:]:
-        _compare(bench, task, first)
+        compare(bench, task, first, UPLOADS)
 
 
 def file_address(served: Served, project: str, headers: dict[str, str] | None = None) -> str:
