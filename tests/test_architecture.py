@@ -29,6 +29,7 @@ STORES = {
             "attachments",
             "outbox",
             "tables",
+            "statements",
             "database",
         )
     ),
@@ -50,6 +51,7 @@ HOMES = {
     "build": {"packaging.assemble"},
     "twine": {"packaging.upload"},
     "requests": {"packaging.upload"},
+    "readme_renderer": {"packaging.inspection.readme"},
     "fabric": {"deploy.ssh"},
     "paramiko": {"deploy.ssh", "deploy.known_hosts", "deploy.lab", "deploy.lab_host"},
     "invoke": {
@@ -65,7 +67,8 @@ HOMES = {
 
 NOUNS = {
     *("errors", "events", "pin"),
-    *(f"packaging.{name}" for name in ("refs", "manifest", "statement", "inspection", "graph", "work", "plan")),
+    *(f"packaging.{name}" for name in ("refs", "manifest", "statement", "proof", "graph", "work", "plan")),
+    *(f"packaging.inspection.{name}" for name in ("findings", "leaks", "rules")),
     *(
         f"deploy.{name}"
         for name in ("fleet", "facts", "plan", "steps", "gate", "wish", "template", "present", "supervisor_file")
@@ -75,7 +78,8 @@ NOUNS = {
         for name in ("entries", "channels", "globs", "policy", "routes", "grants", "answers", "forwarded", "observer")
     ),
     *(f"index.simple.{name}" for name in ("pages", "negotiation")),
-    *("index.public.listing", "index.public.cooldown", "index.public.sightings", "index.store.tables"),
+    *("index.public.listing", "index.public.cooldown", "index.public.sightings"),
+    *("index.store.tables", "index.store.statements"),
     *("index.upkeep.retention", "index.installers.settings", "index.installers.faults"),
 }
 """Modules of values and pure functions: no clock, no chance, no file, no network."""

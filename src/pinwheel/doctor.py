@@ -93,6 +93,11 @@ def _configuration(loaded: config.Loaded) -> Iterator[Finding]:
         yield Finding("fault", "packaging.python", f"{packaging.python} is no version of Python", "as in 3.12")
     if packaging.cache:
         yield from _writable(loaded.path(packaging.cache), "packaging.cache")
+    for key, name in (("signing_key", packaging.signing_key), ("allowed_signers", packaging.allowed_signers)):
+        if name and not loaded.path(name).is_file():
+            yield Finding(
+                "fault", f"packaging.{key}", f"{loaded.path(name)} does not exist", f"correct packaging.{key}"
+            )
     for name, project in loaded.config.projects.items():
         local = "://" not in project.repository and ":" not in project.repository.partition("/")[0]
         if local and not loaded.path(project.repository).is_dir():

@@ -21,7 +21,7 @@ from pinwheel.index.grants import Grant
 from pinwheel.packaging import statement
 from pinwheel.packaging.assemble import BuildFailed
 from pinwheel.packaging.git import RepositoryUnreachable, TagMoved
-from pinwheel.packaging.inspection import NotFit
+from pinwheel.packaging.inspection.findings import Allowance, NotFit
 from pinwheel.packaging.publish import Answer
 from pinwheel.packaging.release import release
 from pinwheel.packaging.survey import survey
@@ -151,8 +151,38 @@ def test_p2_what_is_not_fit_is_not_published(workshop: Workshop, make_repository
     remote.commit(tiny_files("acme-tiny", "1.3.0", backend=more), "v1.3.0")
     with pytest.raises(NotFit) as unfit:
         one(workshop, remote, name="acme-tiny", declared=True)
-    assert [each.problem for each in unfit.value.findings] == ["is not in the commit", "looks like a secret"]
+    assert [each.problem for each in unfit.value.findings] == [
+        "is not in the commit",
+        "has a name that files of secrets have",
+    ]
     assert not workshop.shelf.uploads
+
+
+def test_a_finding_that_is_allowed_is_published_and_told_with_its_reason(
+    workshop: Workshop, make_repository: MakeRepository
+) -> None:
+    remote = make_repository("tiny")
+    more = "open('acme_tiny/.env', 'w').write('A=b')\nMORE = ('acme_tiny/.env',)\n"
+    remote.commit(tiny_files("acme-tiny", backend=more), "v1.0.0")
+    allowed = [
+        Allowance("secret-file", "settings of the tests", "*.env"),
+        Allowance("not-in-commit", "made by the build"),
+        Allowance("readme", "to be written"),
+    ]
+    with pytest.raises(NotFit, match="1 finding"):
+        one(workshop, remote, name="acme-tiny", declared=True, allowed=tuple(allowed[:1]))
+    made = one(workshop, remote, name="acme-tiny", declared=True, allowed=tuple(allowed))
+    assert [(each.rule, each.severity, each.allowed) for each in made.findings] == [
+        ("not-in-commit", "error", "made by the build"),
+        ("secret-file", "error", "settings of the tests"),
+        ("unused-allowance", "warning", ""),
+    ]
+    body = workshop.shelf.attachment("acme-tiny", "1.0.0", "acme_tiny-1.0.0.tar.gz.statement.json")
+    assert body is not None
+    assert statement.read(body).provenance.allowed == (
+        Allowance("not-in-commit", "made by the build", "acme_tiny/.env"),
+        Allowance("secret-file", "settings of the tests", "acme_tiny/.env"),
+    )
 
 
 def test_p3_a_version_with_other_bytes_stops_the_release(workshop: Workshop, make_repository: MakeRepository) -> None:

@@ -14,20 +14,22 @@ import threading
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version as version_of
 from pathlib import Path
 
 from packaging.version import Version
 
-from pinwheel import archive
+from pinwheel.archive import Distribution
 from pinwheel.errors import PinwheelError
 from pinwheel.index.client import IndexUnreachable
-from pinwheel.packaging import inspection, normalise, schedule, source
+from pinwheel.packaging import normalise, schedule, source, statement
 from pinwheel.packaging.access import Keyring
 from pinwheel.packaging.git import Mirror
-from pinwheel.packaging.inspection import Finding, NotFit, Origin
+from pinwheel.packaging.inspection.examine import examine
+from pinwheel.packaging.inspection.findings import Allowance, Finding, NotFit, allow, errors, unused
+from pinwheel.packaging.inspection.rules import Origin
 from pinwheel.packaging.plan import unmet
 from pinwheel.packaging.publish import (
     Artifact,
@@ -41,7 +43,8 @@ from pinwheel.packaging.publish import (
     uploader,
 )
 from pinwheel.packaging.resolver import Resolver
-from pinwheel.packaging.statement import Provenance
+from pinwheel.packaging.signatures import Signer
+from pinwheel.packaging.statement import Paper, Provenance, Statement
 from pinwheel.packaging.survey import judged, survey, with_signer
 from pinwheel.packaging.work import Blocked, Failure, Job, Release, Wanted
 from pinwheel.packaging.workspace import alone, full_disk_explained, logs, unless_full, workspace
@@ -50,7 +53,8 @@ from pinwheel.packaging.workspace import alone, full_disk_explained, logs, unles
 @dataclass(frozen=True, slots=True)
 class Tools:
     """What releasing works with. `report` takes a project's name and what happens to it now, empty when that is nothing
-    any more, from several threads; `ours` are the names of pinwheel.toml."""
+    any more, from several threads; `ours` are the names of pinwheel.toml; without a `signer`, statements are not
+    signed."""
 
     index: Index
     upload: Upload
@@ -59,6 +63,7 @@ class Tools:
     cache: Path
     report: Callable[[str, str], None]
     ours: frozenset[str] = frozenset()
+    signer: Signer | None = None
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
     keyring: Keyring = field(default_factory=Keyring)
 
@@ -101,8 +106,8 @@ def release(
 
     A failure leaves those alone that do not need the failed one. An index that stops answering is a failure of the
     projects at hand and of all that come after them; raises `IndexUnreachable` when it does not answer at the
-    beginning, and `WrongCredential` when there is something to release and our token may upload nothing. `changed` as
-    in `survey`.
+    beginning, and, when there is something to release, `WrongCredential` for a token that may upload nothing and
+    `CannotSign`. `changed` as in `survey`.
     """
     planned = survey(wanted, tools, changed=changed)
     done: list[Release | Failure] = [*planned.done, *planned.failed]
@@ -111,6 +116,8 @@ def release(
     if not planned.todo:
         return done
     who = uploader(tools.index)  # now, because building takes minutes
+    if tools.signer:
+        tools.signer.check()
     todo = {job.called: job for job in planned.todo}
     needs = planned.needs()
     for name in todo:
@@ -162,8 +169,9 @@ def build(job: Job, tools: Tools, folder: Path) -> Build:
     )
     source.check_name(laid.manifest, job.wanted.name, job.wanted.repository)
     called = laid.manifest.name or job.wanted.called
-    if inspection.errors(laid.findings):
-        raise NotFit(f"{called} at {job.resolved.tag or job.resolved.commit[:12]}", laid.findings)
+    findings = allow(laid.findings, job.wanted.allowed)
+    if errors(findings):
+        raise NotFit(f"{called} at {job.resolved.tag or job.resolved.commit[:12]}", findings)
     tools.report(called, f"building {laid.version or job.resolved.commit[:12]}")
     output = logs(tools.cache / "logs", f"{job.name or 'project'}-{job.resolved.commit[:12]}")
     epoch = laid.commit.epoch
@@ -190,7 +198,7 @@ def build(job: Job, tools: Tools, folder: Path) -> Build:
     tree = {file.path: file.blob for file in laid.tree}
     origin_of = Origin(tree, (*job.wanted.generated, *laid.manifest.generated), strict=job.wanted.declared)
     name, version = laid.manifest.name, laid.version
-    artifacts, findings = [], list(laid.findings)
+    built_files = []
     for path in (built.sdist, built.wheel):
         try:
             normalise.normalise(path, epoch)
@@ -201,15 +209,29 @@ def build(job: Job, tools: Tools, folder: Path) -> Build:
                 remedy="`python -m build` in the repository should make the same file; see what its backend does",
             )
             raise unless_full(cut, folder) from error
-        read = archive.read(path, path.name)
+        sha256_ids = len(job.resolved.commit) == 64
+        examined = examine(path, name=name, version=version, origin=origin_of, sha256_ids=sha256_ids)
+        read = examined.distribution
         name, version = name or read.name, version or read.version
-        contents = normalise.contents(path, sha256_ids=len(job.resolved.commit) == 64)
-        findings += inspection.inspect(read, contents, name=name, version=version, origin=origin_of)
-        artifacts.append(Artifact(path, read.name, str(read.version), sha256_of(path), provenance))
-    if inspection.errors(findings) or version is None:
+        findings += allow(examined.findings, job.wanted.allowed)
+        built_files.append((path, read))
+    findings += unused(findings, job.wanted.allowed)
+    if errors(findings) or version is None:
         raise NotFit(f"{name} {version}", findings)
+    # once, though both archives have the file
+    allowed = dict.fromkeys(Allowance(each.rule, each.allowed, each.file) for each in findings if each.allowed)
+    provenance = replace(provenance, allowed=tuple(allowed))
+    artifacts = [_artifact(path, read, provenance, tools) for path, read in built_files]
     shutil.rmtree(output, ignore_errors=True)  # the output of a build that went well interests nobody
     return Build(name, version, tuple(artifacts), tuple(findings))
+
+
+def _artifact(path: Path, read: Distribution, provenance: Provenance, tools: Tools) -> Artifact:
+    """A built file with its statement, written and signed once: what is signed is what is stored."""
+    sha256 = sha256_of(path)
+    body = statement.write(Statement(path.name, sha256, provenance))
+    paper = Paper(body, tools.signer.sign(body) if tools.signer else b"")
+    return Artifact(path, read.name, str(read.version), sha256, paper)
 
 
 def _release(job: Job, tools: Tools) -> Release:
@@ -226,8 +248,13 @@ def _release(job: Job, tools: Tools) -> Release:
         with workspace() as folder:
             built = build(job, tools, folder)
             tools.report(built.name, f"publishing {built.version}")
-            files = publish(tools.index, tools.upload, built.artifacts)
-    record(tools.events, files, built.artifacts[0], built.artifacts[0].provenance)
+            of = built.artifacts[0]
+            files = publish(
+                tools.index,
+                tools.upload,
+                built.artifacts,
+                lambda brought: record(tools.events, brought, of, of.provenance),
+            )
     return Release(built.name, str(built.version), job.resolved.commit, job.resolved.tag, tuple(files), built.findings)
 
 

@@ -53,15 +53,22 @@ def survey(wanted: Sequence[Wanted], tools: Tools, *, changed: bool = False, cou
 
 def resolve(wanted: Sequence[Wanted], tools: Tools, *, publishable: bool = True) -> tuple[list[Job], list[Failure]]:
     """Bring every ref down to a commit; all repositories are asked at the same time, each once."""
-    mirrors = {each.repository: tools.mirror(each) for each in wanted}
+    mirrors: dict[str, Mirror] = {}
+    answers: dict[str, Refs | PinwheelError] = {}
+    for each in wanted:
+        try:
+            mirrors[each.repository] = tools.mirror(each)
+        except PinwheelError as error:  # its key is missing, say; the others may well be there
+            answers[each.repository] = error
     with full_disk_explained(tools.cache):
-        answers = dict(zip(mirrors, ask(list(mirrors.values())), strict=True))
+        answers |= zip(mirrors, ask(list(mirrors.values())), strict=True)
 
     def one(each: Wanted) -> Job | Failure:
-        mirror, answer = mirrors[each.repository], answers[each.repository]
+        answer = answers[each.repository]
         try:
             if isinstance(answer, PinwheelError):
                 raise answer
+            mirror = mirrors[each.repository]
             with full_disk_explained(tools.cache):
                 resolved = _resolved(each, mirror, answer)
             if publishable and resolved.kind == "branch":

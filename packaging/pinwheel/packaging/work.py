@@ -10,7 +10,7 @@ from packaging.version import Version
 
 from pinwheel.errors import PinwheelError, UsageError
 from pinwheel.packaging import refs
-from pinwheel.packaging.inspection import Finding
+from pinwheel.packaging.inspection.findings import Allowance, Finding, NotFit
 from pinwheel.packaging.manifest import Manifest, released_version
 from pinwheel.packaging.refs import Resolved
 from pinwheel.packaging.statement import Provenance
@@ -20,12 +20,10 @@ Outcome = Literal["published", "already there"]
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """What a project's commit may have in other places than in itself: other repositories, a store of large files.
-    `export_ignore`: it may mark files that tools which export commits leave out."""
+    """What a project's commit may have in other places than in itself: other repositories, a store of large files."""
 
     submodules: bool = False
     lfs: bool = False
-    export_ignore: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +40,7 @@ class Wanted:
     generated: tuple[str, ...] = ()
     declared: bool = False
     pythons: tuple[str, ...] = ()
+    allowed: tuple[Allowance, ...] = ()
     elsewhere: Elsewhere = Elsewhere()
     tag_signers: PurePath | None = None
 
@@ -128,7 +127,8 @@ class Release:
     def document(self) -> dict[str, Any]:
         """The JSON form."""
         files = [{"filename": f.filename, "sha256": f.sha256, "outcome": f.outcome} for f in self.files]
-        return {"name": self.name, "version": self.version, "commit": self.commit, "tag": self.tag, "files": files}
+        about = {"name": self.name, "version": self.version, "commit": self.commit, "tag": self.tag, "files": files}
+        return about | {"findings": [each.document() for each in self.findings]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +141,9 @@ class Failure:
     def document(self) -> dict[str, Any]:
         """The JSON form."""
         about = self.error
+        findings = [each.document() for each in about.findings] if isinstance(about, NotFit) else []
         told = {"name": self.name, "problem": about.problem, "where": about.where, "remedy": about.remedy}
-        return told | {"blocked": isinstance(about, Blocked)}
+        return told | {"blocked": isinstance(about, Blocked)} | ({"findings": findings} if findings else {})
 
 
 class NoVersionTag(UsageError):

@@ -6,10 +6,10 @@ from invoke import Collection
 
 from pinwheel.packaging.commands.building import build, check
 from pinwheel.packaging.commands.locking import lock
-from pinwheel.packaging.commands.proving import explain
+from pinwheel.packaging.commands.proving import explain, verify
 from pinwheel.packaging.commands.releasing import plan, publish, release
 
 
 def collection() -> Collection:
     """The tasks named `packaging.…`."""
-    return Collection("packaging", build, check, publish, release, lock, plan, explain)
+    return Collection("packaging", build, check, publish, release, lock, plan, explain, verify)

@@ -13,8 +13,9 @@ from pinwheel.errors import PinwheelError, UsageError, describe
 if TYPE_CHECKING:
     from pinwheel import config
     from pinwheel.index.client import IndexClient
-    from pinwheel.packaging.inspection import Finding
+    from pinwheel.packaging.proof import Judge
     from pinwheel.packaging.release import Tools
+    from pinwheel.packaging.signatures import Signer
     from pinwheel.packaging.work import Failure
 
 SELECTION = {
@@ -67,7 +68,46 @@ def tools_of(loaded: config.Loaded, report: Any = None) -> Tools:
         keyring=keyring(loaded),
         report=report or (lambda who, what: console.say(f"{who}: {what}")),
         ours=frozenset(canonicalize_name(name) for name in loaded.config.projects),
+        signer=signer_of(loaded),
     )
+
+
+def signer_of(loaded: config.Loaded) -> Signer | None:
+    """Who signs statements, as the configuration says; None for nobody."""
+    import os
+
+    from pinwheel.packaging.signatures import signer
+
+    key = os.environ.get("PINWHEEL_SIGNING_KEY") or loaded.config.packaging.signing_key
+    return signer(str(loaded.path(key)) if key else "")
+
+
+def judge_of(loaded: config.Loaded, allowed_signers: str = "") -> Judge | None:
+    """Who tells whether a signature counts: the file that the flag names, else that of the configuration. None, and a
+    word about it, when neither names one."""
+    from pathlib import Path
+
+    from pinwheel import console
+    from pinwheel.packaging.signatures import AllowedSigners
+
+    if allowed_signers:
+        return AllowedSigners(Path(allowed_signers))
+    if loaded.config.packaging.allowed_signers:
+        return AllowedSigners(loaded.path(loaded.config.packaging.allowed_signers))
+    console.say("who signed is not judged: packaging.allowed_signers names no file")
+    return None
+
+
+def say_unsigned(loaded: config.Loaded) -> None:
+    """Why the statements that were made just now are not signed."""
+    import os
+
+    from pinwheel import console
+
+    if os.environ.get("PINWHEEL_SIGNING_KEY") or loaded.config.packaging.signing_key:
+        console.say("the statements are not signed: ssh-keygen is not installed (openssh-client)")
+    else:
+        console.say("the statements are not signed: packaging.signing_key names no key")
 
 
 def paths_of(files: Sequence[str] | None) -> list[Any]:
@@ -88,12 +128,6 @@ def show(findings: Any) -> None:
 
     for each in findings:
         console.say(str(each))
-
-
-def finding_document(finding: Finding) -> dict[str, str]:
-    from dataclasses import asdict
-
-    return asdict(finding)
 
 
 @contextlib.contextmanager

@@ -7,11 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from invoke import Context, Exit, task
 
-if TYPE_CHECKING:
-    from pinwheel import console
-    from pinwheel.packaging.inspection import Finding
-    from pinwheel.packaging.work import Failure, Release
-
 from pinwheel.packaging.commands.options import (
     ALL,
     ALL_OF_PLAN,
@@ -22,10 +17,15 @@ from pinwheel.packaging.commands.options import (
     SELECTION,
     error_as_document,
     paths_of,
+    say_unsigned,
     show,
     stop_at,
     tools_of,
 )
+
+if TYPE_CHECKING:
+    from pinwheel import console
+    from pinwheel.packaging.work import Failure, Release
 
 PLAN_HAS_CHANGES = 4
 
@@ -111,9 +111,10 @@ def release(
         loaded = config.load()
         wanted = select(loaded, name, repo, ref, subdirectory, everything=all)
         with console.board("release") as board:
+            tools = tools_of(loaded, board.update)
             outcomes = release_all(
                 wanted,
-                tools_of(loaded, board.update),
+                tools,
                 jobs=jobs or schedule.cores(),
                 changed=changed,
                 tell=lambda outcome: _tell(board, outcome),
@@ -134,6 +135,8 @@ def release(
             for file in each.files
         ]
         console.table(("project", "version", "commit", "file", "outcome"), rows)
+    if tools.signer is None and any(file.outcome == "published" for each in releases for file in each.files):
+        say_unsigned(loaded)
     if failures and len(wanted) == 1:
         raise failures[0].error
     if len(wanted) > 1:
@@ -179,31 +182,41 @@ def publish(_context: Context, file: Sequence[str] | None = None, json: bool = F
     """Bring built files into the index. Doing it again changes nothing.
 
     A file that the index has with the same bytes is left alone; with other bytes it is an error that names both.
-    A statement beside the file, as packaging.build leaves it, goes along.
+    A statement beside the file, as packaging.build leaves it, goes along with its signature.
 
     Example:
       pinwheel packaging.publish --file dist/acme_greet-1.0.0.tar.gz --file dist/acme_greet-1.0.0-py3-none-any.whl
     """
-    from pinwheel import archive, config, console
-    from pinwheel.packaging import inspection, normalise
-    from pinwheel.packaging import publish as publishing
+    from functools import partial
 
-    tools = tools_of(config.load())
+    from pinwheel import config, console
+    from pinwheel.packaging import publish as publishing
+    from pinwheel.packaging.inspection.examine import examine
+    from pinwheel.packaging.inspection.findings import Finding, NotFit, allow, errors
+    from pinwheel.packaging.proof import require
+    from pinwheel.packaging.selection import allowances
+    from pinwheel.packaging.verify import prove_file
+
+    loaded = config.load()
+    tools = tools_of(loaded)
     artifacts: list[publishing.Artifact] = []
     findings: list[Finding] = []
     for path in paths_of(file):
-        read = archive.read(path, path.name)
-        findings += inspection.inspect(read, normalise.contents(path))
-        sha256 = publishing.sha256_of(path)
-        about = publishing.provenance_beside(path, sha256)
-        artifacts.append(publishing.Artifact(path, read.name, str(read.version), sha256, about))
-    if inspection.errors(findings):
-        raise inspection.NotFit("what was named", findings)
+        examined = examine(path)
+        read = examined.distribution
+        findings += allow(examined.findings, allowances(loaded, read.name))
+        proof = prove_file(path, None)
+        if proof.paper:
+            require([proof])  # whose statement is about other bytes has been changed since it was built
+        artifacts.append(publishing.Artifact(path, read.name, str(read.version), proof.sha256, proof.paper))
+    if errors(findings):
+        raise NotFit("what was named", findings)
+    show(findings)
     done = []
     for version in sorted({(each.project, each.version) for each in artifacts}):
         of_version = [each for each in artifacts if (each.project, each.version) == version]
-        files = publishing.publish(tools.index, tools.upload, of_version)
-        publishing.record(tools.events, files, of_version[0], of_version[0].provenance)
+        tell = partial(publishing.record, tools.events, of=of_version[0], provenance=of_version[0].provenance)
+        files = publishing.publish(tools.index, tools.upload, of_version, tell)
         done += [{"filename": each.filename, "sha256": each.sha256, "outcome": each.outcome} for each in files]
     if json:
         console.document({"files": done})
