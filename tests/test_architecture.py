@@ -32,6 +32,7 @@ STORES = {
             "attachments",
             "outbox",
             "tables",
+            "statements",
             "database",
         )
     ),
@@ -53,6 +54,7 @@ HOMES = {
     "build": {"packaging.assemble"},
     "twine": {"packaging.upload"},
     "requests": {"packaging.upload"},
+    "readme_renderer": {"packaging.inspection.readme"},
     "fabric": {"deploy.ssh"},
     "paramiko": {"deploy.ssh", "deploy.known_hosts", "deploy.lab", "deploy.lab_host"},
     "invoke": {
@@ -71,7 +73,8 @@ HOMES = {
 
 NOUNS = {
     *("errors", "events", "pin", "ci_log"),
-    *(f"packaging.{name}" for name in ("refs", "manifest", "statement", "inspection", "graph", "work", "plan")),
+    *(f"packaging.{name}" for name in ("refs", "manifest", "statement", "proof", "graph", "work", "plan")),
+    *(f"packaging.inspection.{name}" for name in ("findings", "leaks", "rules")),
     *("packaging.targets", "packaging.lockfile", "packaging.vendored"),
     *(
         f"deploy.{name}"
@@ -82,7 +85,8 @@ NOUNS = {
         for name in ("entries", "channels", "globs", "policy", "routes", "grants", "answers", "forwarded", "observer")
     ),
     *(f"index.simple.{name}" for name in ("pages", "negotiation")),
-    *("index.public.listing", "index.public.cooldown", "index.public.sightings", "index.store.tables"),
+    *("index.public.listing", "index.public.cooldown", "index.public.sightings"),
+    *("index.store.tables", "index.store.statements"),
     *("index.upkeep.retention", "index.installers.settings", "index.installers.faults"),
 }
 """Modules of values and pure functions: no clock, no chance, no file, no network."""

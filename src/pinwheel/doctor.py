@@ -98,6 +98,11 @@ def _configuration(loaded: config.Loaded) -> Iterator[Finding]:
         yield Finding("fault", error.where, error.problem, error.remedy)
     if packaging.cache:
         yield from _writable(loaded.path(packaging.cache), "packaging.cache")
+    for key, name in (("signing_key", packaging.signing_key), ("allowed_signers", packaging.allowed_signers)):
+        if name and not loaded.path(name).is_file():
+            yield Finding(
+                "fault", f"packaging.{key}", f"{loaded.path(name)} does not exist", f"correct packaging.{key}"
+            )
     for name, project in loaded.config.projects.items():
         local = "://" not in project.repository and ":" not in project.repository.partition("/")[0]
         if local and not loaded.path(project.repository).is_dir():

@@ -8,7 +8,8 @@ import pytest
 
 from pinwheel import config
 from pinwheel.errors import UsageError
-from pinwheel.packaging.selection import select
+from pinwheel.packaging.inspection.findings import Allowance
+from pinwheel.packaging.selection import allowances, select
 
 LOADED = config.Loaded(
     config.parse(
@@ -73,3 +74,23 @@ def test_flags_that_contradict_each_other_are_wrong_usage(
 ) -> None:
     with pytest.raises(UsageError, match=said):
         select(LOADED, names, repo, ref, subdirectory, everything=everything)
+
+
+def configured(rule: str) -> config.Loaded:
+    allowed = f'[[projects.Acme_Greet.allow]]\nrule = "{rule}"\nreason = "it is so"\nfile = "tests/*"\n'
+    text = f'[projects.Acme_Greet]\nrepository = "/srv/greet.git"\n{allowed}'
+    return config.Loaded(config.parse(text, "pinwheel.toml"), Path("/etc/acme/pinwheel.toml"))
+
+
+def test_what_a_project_allows_itself_goes_along() -> None:
+    (wanted,) = select(configured("secret"), ["acme-greet"], None, None, "")
+    assert wanted.allowed == (Allowance("secret", "it is so", "tests/*"),)
+    assert allowances(configured("secret"), "acme-greet") == wanted.allowed
+    assert allowances(configured("secret"), "acme-shop") == ()
+
+
+def test_a_rule_that_there_is_not_cannot_be_allowed() -> None:
+    with pytest.raises(UsageError) as caught:
+        select(configured("secrets"), ["acme-greet"], None, None, "")
+    assert "secrets" in caught.value.problem
+    assert caught.value.remedy == "did you mean secret?"

@@ -7,6 +7,7 @@ completed by the next one from there.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import platform
@@ -36,7 +37,7 @@ from pinwheel.packaging.resolver import Resolver
 from pinwheel.packaging.statement import attachment_name
 from pinwheel.packaging.targets import Target
 from pinwheel.packaging.vendored import BuiltHere, Vendored
-from pinwheel.packaging.work import Outcome
+from pinwheel.packaging.work import Outcome, Published
 from pinwheel.packaging.workspace import alone, full_disk_explained, logs, workspace
 
 PLAN = "vendored.json"
@@ -132,6 +133,8 @@ def vendor(
             raise CannotVendor(f"the lock has no wheel of {lacks}", remedy="lock the application again")
         there, missing = _sorted_out(lock, targets, tools.index, taken_from)
         if missing:
+            if tools.signer:
+                tools.signer.check()
             who = uploader(tools.index)
             for name in sorted({package.name for package, _ in missing}):
                 check_project(tools.index, who, name)
@@ -155,21 +158,23 @@ def deliver(ready: Path, tools: Tools) -> list[Taken]:
     done = []
     for (name, version), files in versions.items():
         tools.report(name, f"publishing {version}")
-        artifacts = [Artifact(ready / each.filename, name, version, each.sha256, None) for each in files]
-        outcomes = {each.filename: each.outcome for each in publish(tools.index, tools.upload, artifacts)}
-        for each in files:
-            paper = attachment_name(each.filename)
-            if tools.index.attachment(name, version, paper) is None:
-                tools.index.put_attachment(name, version, paper, vendored.write(each))
-        if "published" in outcomes.values():
-            named = {each.filename: each.sha256 for each in files}
-            detail = {"index": files[0].index, "files": named, "built": [e.filename for e in files if e.built]}
-            tools.events.append("vendored", name, version=version, detail=detail)
+        artifacts = [
+            Artifact(ready / each.filename, name, version, each.sha256, tools.paper(vendored.write(each)))
+            for each in files
+        ]
+        tell = functools.partial(_record, tools, name, version, files)
+        outcomes = {each.filename: each.outcome for each in publish(tools.index, tools.upload, artifacts, tell)}
         done += [
             Taken(name, version, each.filename, each.sha256, outcomes[each.filename], each.source if each.built else "")
             for each in files
         ]
     return done
+
+
+def _record(tools: Tools, name: str, version: str, files: Sequence[Vendored], _published: Sequence[Published]) -> None:
+    named = {each.filename: each.sha256 for each in files}
+    detail = {"index": files[0].index, "files": named, "built": [each.filename for each in files if each.built]}
+    tools.events.append("vendored", name, version=version, detail=detail)
 
 
 def own_names(index: Any) -> frozenset[str]:
@@ -189,10 +194,7 @@ def is_own(index: Index, files: Sequence[IndexFile], name: str) -> bool:
 def vendored_at(index: Index, name: str, version: str, filename: str) -> Vendored | None:
     """Where a file of our index was taken from; None for one of our own."""
     paper = index.attachment(name, version, attachment_name(filename)) if version else None
-    try:
-        return vendored.read(paper) if paper else None
-    except ValueError:
-        return None
+    return vendored.of(paper) if paper else None
 
 
 def _resolved(wanted: Sequence[Requirement], taken_from: From, targets: Sequence[Target], bench: Workbench) -> Lock:

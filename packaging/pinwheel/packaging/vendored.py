@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import quote, unquote
 
 from packaging.utils import canonicalize_name
@@ -62,7 +61,7 @@ def write(about: Vendored) -> bytes:
             "buildDefinition": {
                 "buildType": VENDOR_TYPE,
                 "externalParameters": {"index": about.index, "built": built is not None},
-                "internalParameters": {**inside, "signature": "none"},
+                "internalParameters": inside,
                 "resolvedDependencies": [
                     {"uri": source, "digest": {"sha256": about.source_sha256}},
                     *({"uri": f"pkg:pypi/{name}@{of}"} for name, of in (built.dependencies if built else ())),
@@ -110,6 +109,14 @@ def read(body: bytes) -> Vendored:
         raise ValueError(f"this is not a statement of vendoring: {error!r}") from error
 
 
+def of(body: bytes) -> Vendored | None:
+    """What a statement of vendoring says; None for one of another kind."""
+    try:
+        return read(body)
+    except ValueError:
+        return None
+
+
 def facts(about: Vendored) -> Sequence[tuple[str, str]]:
     """What a person wants to know, as pairs of label and text."""
     rows = [
@@ -128,12 +135,6 @@ def facts(about: Vendored) -> Sequence[tuple[str, str]]:
             ("build environment", ", ".join(f"{name} {version}" for name, version in about.built.dependencies)),
         ]
     return rows
-
-
-def document(about: Vendored) -> dict[str, Any]:
-    """The statement as it is stored, for a script."""
-    parsed: dict[str, Any] = json.loads(write(about))
-    return parsed
 
 
 def _package(uri: str) -> tuple[str, str]:
