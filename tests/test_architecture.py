@@ -14,7 +14,10 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PORTIONS = {name: ROOT / name / "pinwheel" for name in ("src", "index", "packaging", "deploy")}
 
-CORE = {"errors", "events", "pin", "ledger", "config", "console", "process", "archive", "tarball", "scaffold"}
+CORE = {
+    *("errors", "events", "pin", "ledger", "config", "console", "process", "archive", "tarball", "scaffold"),
+    *("ci_log", "ci_template"),
+}
 TOP = {"cli", "__main__", "demo", "stage", "doctor"}
 
 STORES = {
@@ -29,6 +32,7 @@ STORES = {
             "attachments",
             "outbox",
             "tables",
+            "statements",
             "database",
         )
     ),
@@ -50,13 +54,17 @@ HOMES = {
     "build": {"packaging.assemble"},
     "twine": {"packaging.upload"},
     "requests": {"packaging.upload"},
+    "readme_renderer": {"packaging.inspection.readme"},
     "fabric": {"deploy.ssh"},
     "paramiko": {"deploy.ssh", "deploy.known_hosts", "deploy.lab", "deploy.lab_host"},
     "invoke": {
         *("cli", "packaging.commands", "deploy.commands", "index.commands"),
         *(f"index.commands.{name}" for name in ("serving", "tokens", "projects", "clients")),
         *(f"index.commands.{name}" for name in ("folder", "takeover", "verification", "releases")),
-        *(f"packaging.commands.{name}" for name in ("options", "building", "releasing", "locking", "proving")),
+        *(
+            f"packaging.commands.{name}"
+            for name in ("options", "building", "releasing", "locking", "vendoring", "proving")
+        ),
     },
     "pydantic": {"config"},
     "rich": {"console", "demo"},
@@ -64,8 +72,10 @@ HOMES = {
 """Each big library, and the modules of pinwheel that may import it."""
 
 NOUNS = {
-    *("errors", "events", "pin"),
-    *(f"packaging.{name}" for name in ("refs", "manifest", "statement", "inspection", "graph", "work", "plan")),
+    *("errors", "events", "pin", "ci_log"),
+    *(f"packaging.{name}" for name in ("refs", "manifest", "statement", "proof", "graph", "work", "plan")),
+    *(f"packaging.inspection.{name}" for name in ("findings", "leaks", "rules")),
+    *("packaging.targets", "packaging.lockfile", "packaging.vendored"),
     *("packaging.pythons", "packaging.comparison"),
     *(
         f"deploy.{name}"
@@ -76,7 +86,8 @@ NOUNS = {
         for name in ("entries", "channels", "globs", "policy", "routes", "grants", "answers", "forwarded", "observer")
     ),
     *(f"index.simple.{name}" for name in ("pages", "negotiation")),
-    *("index.public.listing", "index.public.cooldown", "index.public.sightings", "index.store.tables"),
+    *("index.public.listing", "index.public.cooldown", "index.public.sightings"),
+    *("index.store.tables", "index.store.statements"),
     *("index.upkeep.retention", "index.installers.settings", "index.installers.faults"),
 }
 """Modules of values and pure functions: no clock, no chance, no file, no network."""

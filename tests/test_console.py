@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
+import re
 import sys
 
 import pytest
@@ -37,3 +40,36 @@ def test_a_table_on_a_narrow_terminal_cuts_nothing_off(
     drawn = capsys.readouterr().out
     assert "…" not in drawn
     assert path in "".join(line.split("│")[2].strip() for line in drawn.splitlines() if "│" in line)
+
+
+def test_a_board_without_a_terminal_says_one_line_for_each_change(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.board("release") as board:
+        board.update("greet", "building")
+        board.update("greet", "")
+        board.finish("greet", "released 1.0")
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.splitlines() == ["release: greet: building", "release: greet: released 1.0"]
+
+
+def test_a_board_on_a_terminal_shows_what_is_under_way_and_keeps_what_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    master, slave = os.openpty()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    with os.fdopen(slave, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        with console.board("release", clock=lambda: 0.0) as board:
+            board.update("greet", "building")
+            board.update("shop", "waits for [greet]")
+            board.finish("greet", "released 1.0")
+    seen = b""
+    with contextlib.suppress(OSError):  # the other end is closed
+        while more := os.read(master, 65536):
+            seen += more
+    os.close(master)
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen.decode())
+    assert "release: greet: released 1.0" in text
+    assert "shop waits for [greet]" in " ".join(text.split())
+    assert "1 under way, 1 ended" in " ".join(text.split())

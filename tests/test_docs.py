@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -66,6 +67,8 @@ def _server(command: str) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if scripts(page)], ids=lambda page: page.stem)
 def test_the_console_blocks_of_a_page_work(page: Path, tmp_path: Path) -> None:
+    if "$ ssh-keygen" in page.read_text() and shutil.which("ssh-keygen") is None:
+        pytest.skip("needs ssh-keygen (openssh-client)")
     home, place = tmp_path / "home", tmp_path / "place"
     home.mkdir()
     place.mkdir()

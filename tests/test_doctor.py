@@ -46,6 +46,14 @@ def test_a_token_that_others_can_read_is_a_fault(tmp_path: Path) -> None:
     assert finding.remedy == f"chmod 600 {tmp_path / 'token'}"
 
 
+def test_keys_and_signers_that_are_not_there_are_faults(tmp_path: Path) -> None:
+    (tmp_path / "signers").write_text("")
+    text = '[packaging]\nsigning_key = "key"\nallowed_signers = "{}"\n'
+    for signers, faults in (("signers", ["signing_key"]), ("gone", ["signing_key", "allowed_signers"])):
+        found = look(tmp_path, text.format(signers))
+        assert [one.subject for one in found if one.level == "fault"] == [f"packaging.{each}" for each in faults]
+
+
 def test_a_deploy_key_that_others_can_read_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("x")
     (tmp_path / "key").chmod(0o640)
@@ -86,10 +94,10 @@ def test_events_that_wait_are_mentioned(tmp_path: Path) -> None:
 def test_what_packaging_cannot_work_with_is_a_fault(tmp_path: Path) -> None:
     text = (
         '[packaging]\npython = "eleven"\npythons = ["3"]\noldest_glibc = "old"\ncache = "pinwheel.toml/cache"\n'
-        '[projects.a]\nrepository = "absent"\npythons = ["3.11", "3.x"]\n'
+        'platforms = ["linux"]\n[projects.a]\nrepository = "absent"\npythons = ["3.11", "3.x"]\n'
     )
     found = {one.subject for one in look(tmp_path, text) if one.level == "fault"}
-    packaging = {f"packaging.{key}" for key in ("python", "pythons", "oldest_glibc", "cache")}
+    packaging = {f"packaging.{key}" for key in ("python", "pythons", "platforms", "oldest_glibc", "cache")}
     assert found == {*packaging, "projects.a", "projects.a.pythons"}
 
 

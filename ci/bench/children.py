@@ -77,6 +77,7 @@ def serving(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     headers: Mapping[str, str] = MappingProxyType({}),
+    within_s: float = START_TIMEOUT_S,
 ) -> Iterator[int]:
     """Run a server for the time of the context, from when `url` answers 200 to these headers; gives its pid."""
     with log.open("wb") as sink:
@@ -84,7 +85,7 @@ def serving(
             argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True
         )
     try:
-        deadline = time.monotonic() + START_TIMEOUT_S
+        deadline = time.monotonic() + within_s
         while fetch(url, headers)[0] != 200:
             if child.poll() is not None or time.monotonic() > deadline:
                 raise BenchFailed(f"{' '.join(argv)} does not serve {url}:\n{log.read_text(errors='replace')[-3000:]}")
@@ -129,6 +130,17 @@ def memory_mb(pid: int) -> float:
                 rollup = (process / "smaps_rollup").read_text()
                 total_kb += sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
     return total_kb / 1024
+
+
+def cpu_s(pid: int) -> float:
+    """User and system time that a server and the processes of its session have taken so far."""
+    ticks = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, ProcessLookupError):
+            if os.getsid(int(process.name)) == pid:
+                # behind the name, which may have spaces and brackets in it
+                ticks += sum(map(int, (process / "stat").read_text().rpartition(")")[2].split()[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def free_port() -> int:

@@ -27,7 +27,7 @@ def fill(bench: Bench, all_stores: list[Store]) -> dict[tuple[str, Path], Path]:
     subjects = [subject for subject in SUBJECTS if subject.name not in bench.effort.left_out]
     # the longest work first
     work = [(subject, store) for store in sorted(all_stores, key=lambda each: -each.wheels) for subject in subjects]
-    with _fast_folder(bench.folder) as fast, ThreadPoolExecutor(workers()) as pool:
+    with fast_folder(bench.folder) as fast, ThreadPoolExecutor(workers()) as pool:
 
         def taken(subject: Subject, store: Store) -> None:
             key = (subject.name, store.folder)
@@ -59,7 +59,8 @@ def _filled(subject: Subject, store: Store, fast: Path, data: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _fast_folder(folder: Path) -> Iterator[Path]:
+def fast_folder(folder: Path) -> Iterator[Path]:
+    """A folder in memory for the time of the context; `folder` itself where there is no room for one."""
     memory = Path("/dev/shm")  # noqa: S108 - a folder of our own in it
     if not os.access(memory, os.W_OK) or shutil.disk_usage(memory).free < 2**31:
         yield folder

@@ -24,26 +24,27 @@ MILLISECONDS = "ms"
 COST = 11  # of bcrypt: about 0.1 s a check
 REQUESTS = 1500
 GUESSES = 1000
-TIMED = 200
 BESIDE = f"99th percentile of a page, beside {GUESSES:,} guesses"
-UNKNOWN = f"median of {TIMED} refusals: unknown user"
+GUESSED = "guess-{}"
 
-GUESSER = """
+NEIGHBOUR = """
 import base64, http.client, sys
 host, port = sys.argv[1].split(":")
 connection = http.client.HTTPConnection(host, int(port), timeout=60)
 for number in range(int(sys.argv[3])):
-    guess = base64.b64encode(f"{sys.argv[2]}:guess-{number}".encode()).decode()
+    guess = base64.b64encode(f"{sys.argv[2]}:{sys.argv[4].format(number)}".encode()).decode()
     connection.request("GET", "/simple/guessed/", headers={"Authorization": f"Basic {guess}"})
     answer = connection.getresponse()
     answer.read()
-    if answer.status not in (401, 429):
-        sys.exit(f"a guess was answered with {answer.status}")
+    if str(answer.status) not in sys.argv[5:]:
+        sys.exit(f"the neighbour was answered with {answer.status}")
 """
 
 
 def measure(bench: Bench) -> None:
-    """A user's requests with and without a guesser beside them; then refusals of a known and an unknown user."""
+    """A user's requests alone, beside an honest client and beside a guesser; then refusals of a known and an unknown
+    user."""
+    unknown = f"median of {bench.effort.refusals} refusals: unknown user"
     folder = bench.folder / "guessing"
     packages = folder / "packages"
     packages.mkdir(parents=True)
@@ -57,20 +58,23 @@ def measure(bench: Bench) -> None:
             at = urlsplit(index.url).netloc
             _p99_ms(at)  # the password is known from here on
             bench.note(BESIDE, f"{PINWHEEL}: quiet", MILLISECONDS, functools.partial(_p99_ms, at))
-            bench.note(BESIDE, PINWHEEL, MILLISECONDS, functools.partial(_beside_guesses, at))
-        refused = _refusals_ms(htpasswd)
-        bench.note(UNKNOWN, PINWHEEL, MILLISECONDS, functools.partial(refused.__getitem__, "nobody"))
-        bench.note(UNKNOWN, f"{PINWHEEL}: wrong password", MILLISECONDS, functools.partial(refused.__getitem__, USER))
+            honest = functools.partial(_beside, at, PASSWORD, "200")
+            bench.note(BESIDE, f"{PINWHEEL}: beside as many right requests", MILLISECONDS, honest)
+            bench.note(BESIDE, PINWHEEL, MILLISECONDS, functools.partial(_beside, at, GUESSED, "401", "429"))
+        refused = _refusals_ms(htpasswd, bench.effort.refusals)
+        bench.note(unknown, PINWHEEL, MILLISECONDS, functools.partial(refused.__getitem__, "nobody"))
+        bench.note(unknown, f"{PINWHEEL}: wrong password", MILLISECONDS, functools.partial(refused.__getitem__, USER))
 
 
-def _beside_guesses(at: str) -> float:
-    guesser = subprocess.Popen([sys.executable, "-c", GUESSER, at, USER, str(GUESSES)])
+def _beside(at: str, password: str, *statuses: str) -> float:
+    """A user's requests while a neighbour sends as many with this password, which are answered with these statuses."""
+    neighbour = subprocess.Popen([sys.executable, "-c", NEIGHBOUR, at, USER, str(GUESSES), password, *statuses])
     try:
         found = _p99_ms(at)
-        if guesser.wait(children.COMMAND_TIMEOUT_S):
-            raise BenchFailed("the guesses were not refused")
+        if neighbour.wait(children.COMMAND_TIMEOUT_S):
+            raise BenchFailed(f"the neighbour was not answered with {' or '.join(statuses)}")
     finally:
-        guesser.kill()
+        neighbour.kill()
     return found
 
 
@@ -90,13 +94,13 @@ def _p99_ms(at: str) -> float:
     return statistics.quantiles(took, n=100)[98] * 1000
 
 
-def _refusals_ms(htpasswd: Path) -> dict[str, float]:
+def _refusals_ms(htpasswd: Path, timed: int) -> dict[str, float]:
     """The median refusal of each user, taken in turns, each guess from an address of its own."""
     cheap = htpasswd.with_name("htpasswd-cheap")
     cheap.write_text(f"{USER}:{bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(8)).decode()}\n")
     people = Passwords(cheap)
     took: dict[str, list[float]] = {USER: [], "nobody": []}
-    for number in range(TIMED):
+    for number in range(timed):
         for user, times in took.items():
             begun = time.perf_counter()
             if people.recognises(user, f"wrong{number}", f"address {number}", 0.0):

@@ -28,7 +28,7 @@ def pinwheel_index(folder: Path, *flags: str) -> Iterator[Running]:
 
 
 @contextlib.contextmanager
-def started(data: Path, log: Path, *flags: str) -> Iterator[Running]:
+def started(data: Path, log: Path, *flags: str, within_s: float = children.START_TIMEOUT_S) -> Iterator[Running]:
     """Serve a data folder, which is made when it is not there, on loopback until the context ends."""
     port = children.free_port()
     url = f"http://127.0.0.1:{port}/"
@@ -36,7 +36,7 @@ def started(data: Path, log: Path, *flags: str) -> Iterator[Running]:
         *(machine.program("pinwheel"), "index.serve", "--data", str(data), "--host", "127.0.0.1", "--port", str(port)),
         *("--workers", str(workers()), *flags),
     )
-    with children.serving(argv, f"{url}-/ready", log) as pid:
+    with children.serving(argv, f"{url}-/ready", log, within_s=within_s) as pid:
         yield Running(url, data, pid)
 
 

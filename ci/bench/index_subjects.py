@@ -65,13 +65,18 @@ def basic(user: str, password: str) -> str:
 
 
 class Pinwheel:
-    """pinwheel itself, by its commands."""
+    """pinwheel itself, by its commands. `files`: it also keeps its pages as files, beside its data."""
 
     name = PINWHEEL
     no_upload = ""
 
+    def __init__(self, *, files: bool = False) -> None:
+        self._files = files
+
     def fill(self, store: Store, data: Path) -> None:
-        with index_for_bench.started(data, data.with_suffix(".log"), "--packages", str(store.folder)):
+        within_s = children.COMMAND_TIMEOUT_S  # it must not fail, also where others use the machine
+        log = data.with_suffix(".log")
+        with index_for_bench.started(data, log, "--packages", str(store.folder), within_s=within_s):
             pass
         secret = index_for_bench.token(data, data.with_suffix(".log"))
         data.with_suffix(".token").write_text(secret)
@@ -79,10 +84,16 @@ class Pinwheel:
     @contextlib.contextmanager
     def serving(self, data: Path, log: Path) -> Iterator[Served]:
         secret = data.with_suffix(".token").read_text()
-        with index_for_bench.started(data, log, "--anonymous-read") as index:
+        static = ("--static", str(static_of(data))) if self._files else ()
+        with index_for_bench.started(data, log, "--anonymous-read", *static) as index:
             yield Served(
                 index.pid, f"{index.url}simple/", f"{index.url}legacy/", functools.partial(basic, "__token__", secret)
             )
+
+
+def static_of(data: Path) -> Path:
+    """Where pinwheel keeps its pages as files."""
+    return data.with_suffix(".static")
 
 
 class Stock:

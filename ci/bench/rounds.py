@@ -10,6 +10,7 @@ from ci.bench.children import BenchFailed
 from ci.bench.figures import PINWHEEL, Figure
 
 REQUESTS, UPLOADS, SECONDS, MEBIBYTES = "requests/s", "uploads/s", "s", "MiB"
+MICROSECONDS = "CPU µs each"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class Effort:
     rounds: int
     seconds: float
     starts: int
+    installs: int
+    refusals: int
     left_out: tuple[str, ...] = ()
 
 

@@ -5,30 +5,35 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
+import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from html import unescape
 from pathlib import Path
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
-from ci.bench import children, guessing, load, machine, peer_venvs, peers, stores, uploads
+from ci.bench import children, guessing, load, machine, peer_venvs, peers, stores, syncs, uploads
 from ci.bench.children import BenchFailed
-from ci.bench.figures import PINWHEEL, Figure, Table
-from ci.bench.filling import fill, found
+from ci.bench.figures import PINWHEEL, Figure, Table, significant
+from ci.bench.filling import fast_folder, fill, found
 from ci.bench.index_for_bench import workers
-from ci.bench.index_subjects import SUBJECTS, Served, Stock, Subject
-from ci.bench.rounds import MEBIBYTES, REQUESTS, SECONDS, UPLOADS, Bench, Effort
+from ci.bench.index_subjects import SUBJECTS, Pinwheel, Served, Stock, Subject, static_of
+from ci.bench.rounds import MEBIBYTES, MICROSECONDS, REQUESTS, SECONDS, UPLOADS, Bench, Effort
 from ci.bench.stores import ASKED, BIG, Store
 
 NGINX, TUNED = "nginx, static files", "nginx, tuned"
+FRONTED = "pinwheel's files by nginx"
+SLOW_INSTALL_S = 5.0
+FILES_WITHIN_S = 60.0
 NO_NGINX = "install nginx (nginx-light)"
 AS_UV_ASKS = {"Accept": "application/vnd.pypi.simple.v1+json", "Accept-Encoding": "gzip"}
 
 
-FULL = Effort((100, 5_000, 50_000), 5_000, 2_500, 5_000, 50, rounds=3, seconds=2, starts=3)
+FULL = Effort((100, 5_000, 50_000), 5_000, 2_500, 5_000, 50, rounds=3, seconds=2, starts=3, installs=15, refusals=200)
 SLOW_TO_START = ("devpi-server", "simple-repository-server")
-QUICK = Effort((100,), 100, 50, 200, 10, rounds=1, seconds=1, starts=1, left_out=SLOW_TO_START)
+QUICK = Effort((100,), 100, 50, 200, 10, rounds=1, seconds=1, starts=1, installs=2, refusals=20, left_out=SLOW_TO_START)
 
 
 def table(folder: Path, *, quick: bool) -> Table:
@@ -48,7 +53,7 @@ def table(folder: Path, *, quick: bool) -> Table:
         served = {
             (subject.name, size): of
             for subject, size, data in found(filled, made)
-            if (of := _started(bench, running, subject, data))
+            if (of := _started(bench, running, _with_files(subject, size == effort.middle), data))
         }
         middle = {subject: of for (subject, size), of in served.items() if size == effort.middle}
         guarded = dict(middle)
@@ -57,11 +62,18 @@ def table(folder: Path, *, quick: bool) -> Table:
             if closed := _started(bench, running, Stock(closed=True), data):
                 guarded[Stock.name] = closed
         static = static_copy(bench, running, middle[PINWHEEL])
-        measure_reads(bench, served, guarded, static)
+        if static:
+            own = static_of(filled[PINWHEEL, made[effort.middle].folder])
+            middle[FRONTED] = before(running, middle[PINWHEEL], own, bench.folder / "nginx-before")
+        measure_reads(bench, served, middle, guarded, static)
         measure_installs(bench, middle, static)
     with contextlib.ExitStack() as running:
         measure_one_project(bench, running, one, filled)
     measure_uploads(bench, made, filled)
+    with contextlib.ExitStack() as running:
+        subject = Pinwheel()
+        every = {size: _started(bench, running, subject, filled[PINWHEEL, each.folder]) for size, each in made.items()}
+        measure_flatness(bench, {size: of for size, of in every.items() if of})
     guessing.measure(bench)
     _say(f"measured in {time.monotonic() - ready:.0f} s")
     pinned = ", ".join(f"{peer} {version}" for peer, version in peer_venvs.versions().items())
@@ -75,6 +87,7 @@ def table(folder: Path, *, quick: bool) -> Table:
             f"pinwheel and nginx: {workers()} workers; the store has {effort.projects} projects, or as many as wheels",
             f"uploads: {uploads.CLIENTS} clients, wheels of 1 KB; only pinwheel, peryx and devpi sync them to the disk",
             "memory: of all the server's processes, after the first page and after each project's page",
+            *compared(bench, FRONTED, NGINX),
         ),
     )
 
@@ -88,6 +101,10 @@ def _started(bench: Bench, running: contextlib.ExitStack, subject: Subject, data
             raise
         bench.without(f"serving {data.name}", subject.name, SECONDS, " ".join(str(error).split())[-160:])
         return None
+
+
+def _with_files(subject: Subject, wanted: bool) -> Subject:
+    return Pinwheel(files=True) if wanted and subject.name == PINWHEEL else subject
 
 
 def _many(bench: Bench, size: int) -> Store:
@@ -123,6 +140,28 @@ def static_copy(bench: Bench, running: contextlib.ExitStack, served: Served) -> 
     }
 
 
+def before(running: contextlib.ExitStack, served: Served, static: Path, folder: Path) -> Served:
+    """pinwheel behind nginx, which sends its pages and files, from when they are all there."""
+    deadline = time.monotonic() + FILES_WITHIN_S
+    # the page of all projects is made when each project has its own
+    while not (static / "simple" / "index.html").exists():
+        if time.monotonic() > deadline:
+            raise BenchFailed(f"pinwheel did not make its pages in {FILES_WITHIN_S:.0f} s")
+        time.sleep(0.05)
+    url = running.enter_context(peers.nginx_before(urlsplit(served.simple).netloc, static, folder, peers.NGINX_USUAL))
+    return Served(served.pid, f"{url}simple/")
+
+
+def compared(bench: Bench, subject: str, other: str) -> list[str]:
+    """Notes on how many times the other's figure this subject's is: the medians of the rounds' ratios."""
+    notes = []
+    for (task, name, unit), rounds in bench.rounds.items():
+        if name == subject and (others := bench.rounds.get((task, other, unit))):
+            ratio = statistics.median(one / two for one, two in zip(rounds, others, strict=False))
+            notes.append(f"{subject} / {other}, {task}: {significant(ratio)}")
+    return notes
+
+
 def _write(file: Path, content: bytes) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(content)
@@ -132,20 +171,23 @@ def _write(file: Path, content: bytes) -> None:
 
 
 def measure_reads(
-    bench: Bench, served: dict[tuple[str, int], Served], guarded: dict[str, Served], static: Static
+    bench: Bench,
+    served: dict[tuple[str, int], Served],
+    middle: dict[str, Served],
+    guarded: dict[str, Served],
+    static: Static,
 ) -> None:
     """Pages and files; within each round everybody has a turn at one task after the other."""
     effort = bench.effort
-    middle = {subject: of for (subject, size), of in served.items() if size == effort.middle}
     files = {subject: file_address(of, BIG) for subject, of in middle.items()}
     headers = {subject: of.authorization() for subject, of in guarded.items()}
     root = f"root page of {effort.projects:,} projects"
     for _ in range(effort.rounds):
         for size in effort.sizes:
             task = f"project page, {size:,} wheels"
-            for (subject, of_size), of in served.items():
-                if of_size == size:
-                    _asked(bench, task, subject, of.page(ASKED))
+            here = {subject: of for (subject, of_size), of in served.items() if of_size == size}
+            for subject, of in (middle if size == effort.middle else here).items():
+                _asked(bench, task, subject, of.page(ASKED))
             for subject, address in static.items():
                 _asked(bench, task, subject, f"{address}simple/{ASKED}/")
         for subject, of in middle.items():
@@ -160,9 +202,32 @@ def measure_reads(
             if header := headers[subject]:
                 _asked(bench, "project page, with a token", subject, of.page(ASKED), header)
                 _asked(bench, "1 MiB file, with a token", subject, file_address(of, BIG, header), header)
-    _compare(bench, f"project page, {effort.sizes[-1]:,} wheels", f"project page, {effort.sizes[0]:,} wheels")
-    _compare(bench, "project page, with a token", f"project page, {effort.middle:,} wheels")
-    _compare(bench, "1 MiB file, with a token", "1 MiB file")
+    compare(bench, "project page, with a token", f"project page, {effort.middle:,} wheels")
+    compare(bench, "1 MiB file, with a token", "1 MiB file")
+
+
+def measure_flatness(bench: Bench, served: dict[int, Served]) -> None:
+    """What a page, a file and an upload cost pinwheel over each store, one right after the other: the largest store
+    beside the others. In the server's own time, which others on the machine change less than requests a second."""
+    largest, seconds = max(served), bench.effort.seconds
+    files = {size: file_address(of, BIG) for size, of in served.items()}
+    for _ in range(bench.effort.rounds if len(served) > 1 else 0):
+        for size, of in served.items():
+            for task, per_second in (
+                ("project page", functools.partial(load.requests_per_second, of.page(ASKED), seconds)),
+                ("1 MiB file", functools.partial(load.requests_per_second, files[size], seconds)),
+                ("upload", functools.partial(uploads.per_second, of.upload, of.authorization(), seconds)),
+            ):
+                subject = PINWHEEL if size == largest else f"{PINWHEEL}: {size:,} wheels"
+                cost = functools.partial(_cost, of.pid, per_second, seconds)
+                bench.note(f"{task}, {largest:,} wheels against fewer", subject, MICROSECONDS, cost)
+
+
+def _cost(pid: int, per_second: Callable[[], float], seconds: float) -> float:
+    """What one of those that `per_second` did in so many seconds took of the server's time."""
+    before = children.cpu_s(pid)
+    done = per_second() * seconds
+    return (children.cpu_s(pid) - before) / done * 1e6
 
 
 def _asked(bench: Bench, task: str, subject: str, address: str, headers: dict[str, str] | None = None) -> None:
@@ -170,10 +235,10 @@ def _asked(bench: Bench, task: str, subject: str, address: str, headers: dict[st
     bench.note(task, subject, REQUESTS, lambda: load.requests_per_second(address, seconds, headers or {}))
 
 
-def _compare(bench: Bench, task: str, other: str) -> None:
+def compare(bench: Bench, task: str, other: str, unit: str = REQUESTS) -> None:
     """Put pinwheel's own figures of another task beside this one's: their rounds were taken together."""
     if task != other:
-        bench.rounds[task, f"{PINWHEEL}: {other}", REQUESTS] = bench.rounds[other, PINWHEEL, REQUESTS]
+        bench.rounds[task, f"{PINWHEEL}: {other}", unit] = bench.rounds[other, PINWHEEL, unit]
 
 
 def measure_one_project(
@@ -236,13 +301,19 @@ def measure_installs(bench: Bench, served: dict[str, Served], static: Static) ->
     indexes = {subject: of.simple for subject, of in served.items()}
     if NGINX in static:
         indexes[NGINX] = f"{static[NGINX]}json/simple/"
-    for _ in range(2 * bench.effort.rounds):
-        for subject, index in indexes.items():
+    quick = dict(indexes)
+    for turn in range(bench.effort.installs):
+        # who takes seconds is asked less often; the order changes, because one's turn warms or wears the other's
+        for subject, index in list(quick.items())[:: 1 if turn % 2 else -1]:
             bench.note(task, subject, SECONDS, functools.partial(_installed, bench, index))
+            took = bench.rounds.get((task, subject, SECONDS))
+            if turn >= 2 and (not took or took[-1] > SLOW_INSTALL_S):
+                del quick[subject]
 
 
 def _installed(bench: Bench, index: str) -> float:
-    with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
+    # in memory: the client's own disk is not what is compared
+    with fast_folder(bench.folder) as memory, tempfile.TemporaryDirectory(dir=memory) as folder:
         argv = (
             *(machine.program("uv"), "pip", "install", "--quiet", "--no-config", "--python", sys.executable),
             *("--target", f"{folder}/target", "--cache-dir", f"{folder}/cache", "--default-index", index),
@@ -256,26 +327,33 @@ def _installed(bench: Bench, index: str) -> float:
 
 
 def measure_uploads(bench: Bench, made: dict[int, Store], filled: dict[tuple[str, Path], Path]) -> None:
-    """New wheels, at each size. One server runs at a time: they compete for the disk."""
+    """New wheels, at each size. One kind of server runs at a time: they compete for the disk."""
+    effort = bench.effort
+    tasks = {size: f"uploads, {store.label}" for size, store in made.items()}
     for subject in SUBJECTS:
-        for size, store in made.items():
-            task = f"uploads, {store.label}"
-            data = filled.get((subject.name, store.folder))
-            if subject.name in bench.effort.left_out:
-                continue
-            if subject.no_upload:
+        if subject.name in effort.left_out:
+            continue
+        if subject.no_upload:
+            for task in tasks.values():
                 bench.without(task, subject.name, UPLOADS, subject.no_upload)
-            elif data is not None:
-                with contextlib.ExitStack() as running:
-                    if of := _started(bench, running, subject, data):
-                        measure = functools.partial(
-                            uploads.per_second, of.upload, of.authorization(), bench.effort.seconds
-                        )
-                        for _ in range(bench.effort.rounds):
-                            bench.note(task, subject.name, UPLOADS, measure)
-            if size != bench.effort.sizes[0] and subject.name == PINWHEEL:
-                small = f"uploads, {made[bench.effort.sizes[0]].label}"
-                bench.rounds[task, f"{PINWHEEL}: {small}", UPLOADS] = bench.rounds[small, PINWHEEL, UPLOADS]
+            continue
+        with contextlib.ExitStack() as running:
+            served = {
+                size: of
+                for size, store in made.items()
+                if (data := filled.get((subject.name, store.folder)))
+                and (of := _started(bench, running, subject, data))
+            }
+            for _ in range(effort.rounds):
+                for size, of in served.items():
+                    measure = functools.partial(uploads.per_second, of.upload, of.authorization(), effort.seconds)
+                    bench.note(tasks[size], subject.name, UPLOADS, measure)
+                    if subject.name == PINWHEEL:
+                        limit = functools.partial(syncs.per_second, bench.folder / "syncs", effort.seconds)
+                        bench.note(tasks[size], syncs.SUBJECT, UPLOADS, limit)
+    first = tasks[effort.sizes[0]]
+    for task in list(tasks.values())[1:]:
+        compare(bench, task, first, UPLOADS)
 
 
 def file_address(served: Served, project: str, headers: dict[str, str] | None = None) -> str:

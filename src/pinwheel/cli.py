@@ -105,6 +105,34 @@ def demo_stop(_context: Context) -> None:
     stop()
 
 
+@task(
+    positional=["system"],
+    help={
+        "system": "github (Actions) or gitlab (CI)",
+        "name": "PROJECT of pinwheel.toml, for a repository that holds several (default: the one at its top)",
+        "out": "the repository into which the file is written (default: none; it is printed)",
+        "force": "write over a file that is there and says something else (default: that is an error)",
+    },
+)
+def render(_context: Context, system: str, name: str = "", out: str = "", force: bool = False) -> None:
+    """Write the CI configuration of a repository: check merge requests, release what a version tag names.
+
+    The Pythons are those of packaging.pythons in pinwheel.toml, the index is index.url. Without --out it is printed.
+
+    Example:
+      pinwheel ci.render github --out .
+      pinwheel ci.render gitlab --name acme-shop
+    """
+    from pinwheel import ci_template, config
+
+    text = ci_template.render(system, config.load(), name)
+    if not out:
+        console.data(text.rstrip("\n"))
+        return
+    file, written = ci_template.write(system, text, out, force=force)
+    console.say(f"wrote {file}" if written else f"{file} is as it should be")
+
+
 def collection(*more: Callable[..., Any]) -> Collection:
     """The whole task tree, each task guarded by the edge. `more` are tasks of a checkout, or of a user's own."""
     from pinwheel.deploy import commands as deploy
@@ -114,6 +142,7 @@ def collection(*more: Callable[..., Any]) -> Collection:
     tree = Collection(init, doctor, demo, demo_stop, *more)
     for station in (index, packaging, deploy):
         tree.add_collection(station.collection())
+    tree.add_collection(Collection("ci", render))
     guard(tree)
     return tree
 
@@ -148,6 +177,7 @@ def _edge(body: Callable[..., Any]) -> Callable[..., Any]:
             told, code = _of_the_system(error), 1
             said = describe(told)
         console.say(said)
+        console.annotate("error", said.removeprefix("error: "))
         if kwargs.get("json") and console.documents() == printed:
             console.document({"error": {"problem": told.problem, "where": told.where, "remedy": told.remedy}})
         raise Exit(code=code)

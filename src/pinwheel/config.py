@@ -16,7 +16,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, dataclass_transform, get_args, get_origin, get_type_hints
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, MinLen
 
 from pinwheel.errors import UsageError
 
@@ -27,6 +27,7 @@ T = TypeVar("T")
 DAY_S = 86_400
 Count = Annotated[int, Ge(1)]
 Amount = Annotated[int, Ge(0)]
+Text = Annotated[str, MinLen(1)]
 Port = Annotated[int, Ge(0), Le(65535)]
 Seconds = Annotated[float, Gt(0), Le(DAY_S)]
 Signal = Literal["TERM", "HUP", "INT", "QUIT", "KILL", "USR1", "USR2"]
@@ -90,6 +91,18 @@ class Packaging:
     python: str = ""
     pythons: tuple[str, ...] = ()
     oldest_glibc: str = "2.35"
+    platforms: tuple[str, ...] = ()
+    signing_key: str = ""
+    allowed_signers: str = ""
+
+
+@section
+class Allowance:
+    """Findings of one rule of the inspection that a project allows itself, and why; `file` is a glob."""
+
+    rule: Text
+    reason: Text
+    file: Text = "*"
 
 
 @section
@@ -101,10 +114,10 @@ class Project:
     generated: tuple[str, ...] = ()
     pythons: tuple[str, ...] = ()
     network: bool = False
+    allow: tuple[Allowance, ...] = ()
     tag_signers: str = ""
     submodules: bool = False
     lfs: bool = False
-    export_ignore: bool = False
 
 
 @section

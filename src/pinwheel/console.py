@@ -10,9 +10,13 @@ import contextlib
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Protocol
+
+from pinwheel import ci_log
 
 TALLY_EVERY_S = 5.0
 
@@ -27,6 +31,16 @@ class Counted(Protocol):
     """A piece of work of known size that reports how much of it is done."""
 
     def advance(self, by: int = 1) -> None: ...
+
+
+class Board(Protocol):
+    """Several pieces of work at once, each under a name; threads may report at the same time."""
+
+    def update(self, who: str, what: str) -> None:
+        """Say what `who` is doing now; nothing any more when `what` is empty."""
+
+    def finish(self, who: str, what: str) -> None:
+        """Say how `who` has ended."""
 
 
 class _Lines:
@@ -54,6 +68,65 @@ class _Live:
 
         with _unheard():
             self._status.update(f"{escape(self._title)}: [dim]{escape(text)}[/dim]")
+
+
+class _PlainBoard:
+    """A board without a terminal: one plain line for each change."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._lock = threading.Lock()
+
+    def update(self, who: str, what: str) -> None:
+        with self._lock:  # or lines of two threads would run into each other
+            if what:
+                say(f"{self._title}: {who}: {what}")
+
+    finish = update
+
+
+class _LiveBoard:
+    """A board on a terminal: a line with a spinner for each piece that is under way, below what has ended."""
+
+    def __init__(self, title: str, clock: Callable[[], float]) -> None:
+        from rich.console import Console
+        from rich.live import Live
+        from rich.spinner import Spinner
+
+        self._title = title
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._lines: dict[str, tuple[str, float]] = {}
+        self._ended = 0
+        self._spinner = Spinner("dots")
+        self._console = Console(stderr=True)
+        self.live = Live(get_renderable=self._drawn, console=self._console, transient=True, refresh_per_second=8)
+
+    def update(self, who: str, what: str) -> None:
+        with self._lock:
+            if what:
+                self._lines[who] = (what, self._clock())
+            else:
+                self._lines.pop(who, None)
+
+    def finish(self, who: str, what: str) -> None:
+        self.update(who, "")
+        self._ended += 1
+        with _unheard():
+            self._console.print(f"{self._title}: {who}: {what}", markup=False, highlight=False)
+
+    def _drawn(self) -> Any:
+        from rich.table import Table
+        from rich.text import Text
+
+        with self._lock:
+            lines = list(self._lines.items())
+        drawn = Table.grid(padding=(0, 1))
+        for who, (what, since) in lines:
+            age = Text(f"{self._clock() - since:.0f} s", style="dim")
+            drawn.add_row(self._spinner, Text(who), Text(what, style="dim", overflow="ellipsis", no_wrap=True), age)
+        drawn.add_row("", Text(f"{len(lines)} under way, {self._ended} ended", style="dim"))
+        return drawn
 
 
 class _Tally:
@@ -99,6 +172,34 @@ def data(text: str) -> None:
     print(text, flush=True)  # noqa: T201
 
 
+def annotate(level: ci_log.Level, text: str, file: str = "") -> None:
+    """Show `text` with the change, in a CI system that can."""
+    if line := ci_log.annotation(ci_log.system(os.environ), level, text, file):
+        say(line)
+
+
+def summarise(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
+    """Add a table to the summary of the CI job, where there is one."""
+    file = os.environ.get("GITHUB_STEP_SUMMARY")
+    if file and ci_log.system(os.environ) == "github":
+        text = ci_log.markdown(columns, [[str(cell) for cell in row] for row in rows], title)
+        with contextlib.suppress(OSError), Path(file).open("a") as out:
+            out.write(text)
+
+
+@contextlib.contextmanager
+def group(title: str) -> Iterator[None]:
+    """Fold what is said meanwhile, in a CI system that can. Groups do not nest."""
+    of = ci_log.system(os.environ)
+    if of:
+        say(ci_log.opening(of, title, time.time()))
+    try:
+        yield
+    finally:
+        if of:
+            say(ci_log.closing(of, title, time.time()))
+
+
 _documents = 0
 
 
@@ -118,7 +219,8 @@ def documents() -> int:
 def progress(title: str) -> Iterator[Progress]:
     """Show that `title` is under way: a spinner on a terminal, plain lines elsewhere."""
     if not sys.stderr.isatty():
-        yield _Lines(title)
+        with group(title):
+            yield _Lines(title)
         return
     from rich.console import Console
 
@@ -130,6 +232,22 @@ def progress(title: str) -> Iterator[Progress]:
     finally:
         with _unheard():
             status.stop()
+
+
+@contextlib.contextmanager
+def board(title: str, clock: Callable[[], float] = time.monotonic) -> Iterator[Board]:
+    """Show several pieces of work at once: a live line for each on a terminal, plain lines elsewhere."""
+    if not sys.stderr.isatty():
+        yield _PlainBoard(title)
+        return
+    drawn = _LiveBoard(title, clock)
+    with _unheard():
+        drawn.live.start()
+    try:
+        yield drawn
+    finally:
+        with _unheard():
+            drawn.live.stop()
 
 
 @contextlib.contextmanager
@@ -171,7 +289,8 @@ def _unheard() -> Iterator[None]:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
-    """A table on stdout: drawn by rich on a terminal, aligned plain text elsewhere."""
+    """A table on stdout: drawn by rich on a terminal, aligned plain text elsewhere; in the summary of a CI job too."""
+    summarise(columns, rows, title)
     cells = [[str(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         from rich.console import Console

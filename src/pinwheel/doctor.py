@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pinwheel import config, console, process
-from pinwheel.errors import PinwheelError
+from pinwheel.errors import PinwheelError, UsageError
 from pinwheel.ledger import REFUSED, spools
+from pinwheel.packaging.targets import targets
 
 KNOWN_HOSTS = ("~/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts")
 """Where OpenSSH, and so we, look for host keys unless the configuration says otherwise."""
@@ -99,8 +100,17 @@ def _configuration(loaded: config.Loaded) -> Iterator[Finding]:
     if packaging.python and not re.fullmatch(r"\d+\.\d+", packaging.python):
         yield Finding("fault", "packaging.python", f"{packaging.python} is no version of Python", "as in 3.12")
     yield from _native(loaded)
+    try:
+        targets((), packaging.platforms)
+    except UsageError as error:
+        yield Finding("fault", error.where, error.problem, error.remedy)
     if packaging.cache:
         yield from _writable(loaded.path(packaging.cache), "packaging.cache")
+    for key, name in (("signing_key", packaging.signing_key), ("allowed_signers", packaging.allowed_signers)):
+        if name and not loaded.path(name).is_file():
+            yield Finding(
+                "fault", f"packaging.{key}", f"{loaded.path(name)} does not exist", f"correct packaging.{key}"
+            )
     for name, project in loaded.config.projects.items():
         local = "://" not in project.repository and ":" not in project.repository.partition("/")[0]
         if local and not loaded.path(project.repository).is_dir():

@@ -17,6 +17,7 @@ KINDS = (
     "status",  # a project became active, archived, quarantined or deprecated
     "released",  # a version was released from a commit
     "locked",  # a lock was stored beside a version
+    "vendored",  # a third party's version was taken into the index
     "bootstrapped",  # a host was made ready
     "prepared",  # a release stands on a host, not yet running
     "activated",  # a release runs on a host and passed its gate

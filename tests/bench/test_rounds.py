@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ci.bench import stores, uploads
+from ci.bench import stores, syncs, uploads
 from ci.bench.children import BenchFailed
 from ci.bench.figures import PINWHEEL, Table, rows
-from ci.bench.rounds import REQUESTS, Bench
-from ci.bench.station_index import QUICK
+from ci.bench.rounds import REQUESTS, UPLOADS, Bench
+from ci.bench.station_index import QUICK, compare
 
 from pinwheel import archive
 
@@ -57,3 +57,15 @@ def test_every_form_is_of_a_wheel_of_its_own(tmp_path: Path) -> None:
     assert kind.startswith("multipart/form-data; boundary=")
     assert body != other
     assert {archive.read(wheel, wheel.name).version.release for wheel in tmp_path.glob("*.whl")} == {(1, 1), (1, 2)}
+
+
+def test_another_task_of_pinwheels_stands_beside_one_of_the_same_unit(bench: Bench) -> None:
+    for task, reached in (("uploads, 100 wheels", 4.0), ("uploads, 5 wheels", 5.0)):
+        bench.note(task, PINWHEEL, UPLOADS, lambda reached=reached: reached)  # type: ignore[misc]
+    compare(bench, "uploads, 100 wheels", "uploads, 5 wheels", UPLOADS)
+    assert [line[-1] for line in rows(Table("index", bench.figures()))] == ["", "0.8", ""]
+
+
+def test_the_disk_alone_stores_files_and_rows(tmp_path: Path) -> None:
+    assert syncs.per_second(tmp_path / "syncs", 0.05) > 0
+    assert len([file for file in (tmp_path / "syncs").glob("??/*") if file.stat().st_size == syncs.FILE_BYTES]) > 1

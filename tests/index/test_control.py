@@ -183,15 +183,15 @@ def test_nobody_speaks_for_what_is_not_his(ask: Callable[..., Reply], index: Sto
     def told(token: str, **about: str) -> int:
         return ask("POST", "/-/events", {"events": [event(**about)]}, token=token).status
 
-    for kind in ("released", "locked"):
+    for kind in ("released", "locked", "vendored"):
         assert told(upload, kind=kind) == 200
     for kind in KINDS:
-        if kind not in (*OF_THE_INDEX, "released", "locked"):
+        if kind not in (*OF_THE_INDEX, "released", "locked", "vendored"):
             assert told(upload, kind=kind) == 403, kind
     assert told(some, subject="Acme_Shop") == 200
     assert told(some, subject="", kind="bootstrapped") == 200
     assert told(some, subject="other") == 403
-    assert len(ask("GET", "/-/events").json()["events"]) == 4
+    assert len(ask("GET", "/-/events").json()["events"]) == 5
 
 
 def test_an_event_tells_who_recorded_it_besides_who_is_said_to_have_acted(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pinwheel import archive, config
 from pinwheel.errors import PinwheelError
-from pinwheel.index.client import Identity, IndexFile
+from pinwheel.index.client import Attachment, Identity, IndexFile
 from pinwheel.index.grants import Grant
 from pinwheel.packaging.access import Keyring, keyring
 from pinwheel.packaging.git import Mirror, RepositoryUnreachable, ask
@@ -168,12 +168,15 @@ def tiny_files(name: str, version: str = "1.0.0", *, needs: tuple[str, ...] = ()
 
 @dataclass(slots=True)
 class Shelf:
-    """An index in memory that behaves as the real one does: immutable files, attachments of which the newest wins."""
+    """An index in memory that behaves as the real one does: immutable files, attachments of which the newest wins.
+    `now` is the time at which it takes what it is given."""
 
     url: str = "http://index.invalid/"
     blobs: dict[tuple[str, str], bytes] = field(default_factory=dict)
     papers: dict[tuple[str, str, str], list[bytes]] = field(default_factory=dict)
     uploads: list[str] = field(default_factory=list)
+    now: str = "2026-01-02T03:04:05+00:00"
+    times: dict[tuple[str, ...], str] = field(default_factory=dict)
     refuse: Answer | None = None
     who: Identity = Identity("ci", "token", ("read", "upload"), (Grant("read"), Grant("upload")))  # noqa: RUF009 - frozen
 
@@ -188,10 +191,16 @@ class Shelf:
                 sha256=hashlib.sha256(body).hexdigest(),
                 size_bytes=len(body),
                 version=str(archive.name_of(name).version),
+                upload_time=self.times.get((owner, name), ""),
             )
             for (owner, name), body in sorted(self.blobs.items())
             if owner == project
         )
+
+    def files(self, project: str) -> tuple[IndexFile, ...]:
+        """As if an upstream had every project whose name does not begin with acme."""
+        elsewhere = IndexFile(f"{project}-1.tar.gz", f"{self.url}files/{project}-1.tar.gz", "0" * 64, 1, "1")
+        return self.own_files(project) if project.startswith("acme-") else (elsewhere,)
 
     def download(self, file: IndexFile, into: Path) -> Path:
         body = next(body for (_owner, name), body in self.blobs.items() if name == file.filename)
@@ -207,7 +216,15 @@ class Shelf:
 
     def put_attachment(self, project: str, version: str, name: str, body: bytes) -> str:
         self.papers.setdefault((project, version, name), []).append(body)
+        self.times[project, version, name] = self.now
         return hashlib.sha256(body).hexdigest()
+
+    def attachments(self, project: str, version: str) -> list[Attachment]:
+        found = [(key[2], bodies[-1]) for key, bodies in sorted(self.papers.items()) if key[:2] == (project, version)]
+        return [
+            Attachment(name, hashlib.sha256(body).hexdigest(), len(body), self.times.get((project, version, name), ""))
+            for name, body in found
+        ]
 
     def upload(self, path: Path) -> Answer:
         """What twine would do."""
@@ -217,6 +234,7 @@ class Shelf:
         key = (archive.name_of(path.name).name, path.name)
         body = path.read_bytes()
         there = self.blobs.setdefault(key, body)
+        self.times.setdefault(key, self.now)
         if there is not body:
             return Answer(200, "", known=True) if there == body else Answer(409, "the file exists with other bytes")
         return Answer(200, "")

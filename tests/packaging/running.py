@@ -24,10 +24,17 @@ RUN_S = 900.0
 
 
 class RunningIndex:
-    """`pinwheel index.serve` with a data folder below `folder`, in front of `upstream`; `private` is kept from it."""
+    """`pinwheel index.serve` with a data folder below `folder`, in front of `upstream` (empty for none); `private` is
+    kept from it."""
 
     def __init__(self, folder: Path, upstream: str = "auto", private: str = "acme-*") -> None:
-        self._serving = ("--port", "0", "--upstream", upstream, "--private", private)
+        self._serving: tuple[str, ...] = (
+            "--port",
+            "0",
+            *(("--upstream", upstream) if upstream else ()),
+            "--private",
+            private,
+        )
         self._folder = folder
         self._data = folder / "data"
         self._server: subprocess.Popen[bytes] | None = None
@@ -35,7 +42,7 @@ class RunningIndex:
         self.token = ""
 
     def start(self) -> None:
-        self.token = self.mint("ci", "read,upload")
+        self.token = self.token or self.mint("ci", "read,upload")
         log = self._folder / "server.log"
         with log.open("wb") as out:
             self._server = subprocess.Popen(
@@ -50,6 +57,17 @@ class RunningIndex:
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.05)
         self.url = found.group(1)
+
+    def open_to_all(self) -> None:
+        """Start so that everybody may read."""
+        self._serving += ("--anonymous-read",)
+        self.start()
+
+    def leave_upstream(self) -> None:
+        """Serve the same folder again, at another address, with nothing behind it."""
+        self.stop()
+        self._serving = ("--port", "0")
+        self.start()
 
     def stop(self) -> None:
         if self._server:

@@ -15,8 +15,9 @@ from tests.packaging.running import RunningIndex
 
 from pinwheel.index.client import IndexClient
 from pinwheel.packaging import isolation
-from pinwheel.packaging.release import build, resolve
+from pinwheel.packaging.release import build
 from pinwheel.packaging.reproduction import reproduce
+from pinwheel.packaging.survey import resolve
 from pinwheel.packaging.work import Wanted
 from pinwheel.packaging.workspace import below
 

@@ -170,15 +170,11 @@ def test_a_large_file_that_was_never_pushed_is_one_clear_error(
     assert "git lfs push" in caught.value.remedy
 
 
-def test_files_that_an_export_would_leave_out_are_an_error_unless_declared(
-    workshop: Workshop, make_repository: MakeRepository
-) -> None:
+def test_files_that_an_export_would_leave_out_are_an_error(workshop: Workshop, make_repository: MakeRepository) -> None:
     remote = make_repository("attributes")
     attributes = "tests export-ignore\n*.md export-ignore\nkept.md -export-ignore\n/docs/ export-ignore\n"
     files = {".gitattributes": attributes, "tests/deep/a.py": "", "README.md": "", "kept.md": "", "docs/b.rst": ""}
     remote.commit(project_files("acme-attributes") | files | {"sub/c.md": "", "sub/pyproject.toml": ""})
     found = laid_out(workshop, remote, Elsewhere()).findings
     assert {each.file for each in found} == {"tests", "docs", "README.md", "sub/c.md"}
-    assert "export_ignore = true" in found[0].remedy
-    assert laid_out(workshop, remote, Elsewhere(export_ignore=True)).findings == ()
     assert {each.file for each in laid_out(workshop, remote, Elsewhere(), subdirectory="sub").findings} >= {"c.md"}

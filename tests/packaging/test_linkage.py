@@ -14,7 +14,7 @@ from tests.packaging.forge import Repository, Workshop, tiny_files
 
 from pinwheel.errors import PinwheelError, UsageError
 from pinwheel.packaging import linkage
-from pinwheel.packaging.inspection import NotFit
+from pinwheel.packaging.inspection.findings import NotFit
 from pinwheel.packaging.linkage import Linkage, problems
 from pinwheel.packaging.release import release
 from pinwheel.packaging.work import Failure, Wanted

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.server
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +14,10 @@ from tests.packaging.forge import Notebook, Shelf
 
 from pinwheel.index.client import Identity, IndexUnreachable, WrongCredential
 from pinwheel.index.grants import Grant
+from pinwheel.packaging import papers, statement
 from pinwheel.packaging import publish as station
-from pinwheel.packaging import statement
 from pinwheel.packaging.publish import Answer, Artifact, UploadRefused, publish
-from pinwheel.packaging.statement import Provenance
+from pinwheel.packaging.statement import Paper, Provenance, Statement
 from pinwheel.packaging.upload import twine_to
 from pinwheel.packaging.work import Conflict, Published
 
@@ -31,7 +31,9 @@ def artifacts(folder: Path, content: str = "x", provenance: Provenance | None = 
     for name in (WHEEL, SDIST):
         path = folder / name
         path.write_text(content)
-        made.append(Artifact(path, "acme", "1.0", station.sha256_of(path), provenance))
+        sha256 = station.sha256_of(path)
+        body = statement.write(Statement(name, sha256, provenance)) if provenance else b""
+        made.append(Artifact(path, "acme", "1.0", sha256, Paper(body, b"signed") if body else None))
     return made
 
 
@@ -54,7 +56,7 @@ def test_the_same_bytes_again_are_already_there(tmp_path: Path) -> None:
     again = artifacts(tmp_path, provenance=replace(OURS, finished="later"))
     assert outcomes(shelf, again) == [(SDIST, "already there"), (WHEEL, "already there")]
     assert len(shelf.uploads) == 2
-    assert {len(papers) for papers in shelf.papers.values()} == {1}
+    assert {len(stored) for stored in shelf.papers.values()} == {1}
 
 
 def test_other_bytes_stop_everything_and_both_hashes_and_commits_are_named(tmp_path: Path) -> None:
@@ -146,10 +148,26 @@ def test_a_release_is_written_down_once_with_all_its_files(tmp_path: Path) -> No
     made = artifacts(tmp_path)
     shelf.upload(made[1].path)
     for _ in range(2):
-        station.record(book, publish(shelf, shelf.upload, made), made[0], OURS)
+        publish(shelf, shelf.upload, made, lambda files: station.record(book, files, made[0], OURS))
     ((kind, subject, about),) = book.entries
     assert (kind, subject, about["version"], about["commit"]) == ("released", "acme", "1.0", "a" * 40)
     assert about["detail"] == {"tag": "v1.0", "files": {WHEEL: made[0].sha256, SDIST: made[1].sha256}}
+
+
+def test_whoever_is_cut_off_before_telling_leaves_it_to_the_one_who_completes(tmp_path: Path) -> None:
+    shelf, made = Shelf(), artifacts(tmp_path)
+    told: list[Sequence[Published]] = []
+
+    def killed(_files: Sequence[Published]) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        publish(shelf, shelf.upload, made, killed)
+    assert papers.paper_of(shelf, "acme", "1.0", WHEEL) is None, "so a plan sees that something is left to do"
+    for _ in range(2):
+        publish(shelf, shelf.upload, made, told.append)
+    ((sdist, wheel),) = told
+    assert (sdist.outcome, wheel.outcome) == ("already there", "already there")
 
 
 def test_two_who_share_a_release_tell_of_one_act(tmp_path: Path) -> None:
@@ -167,13 +185,26 @@ def test_two_who_share_a_release_tell_of_one_act(tmp_path: Path) -> None:
     assert book.entries[-1][2]["id"] != one
 
 
-def test_a_statement_beside_a_file_counts_only_for_its_bytes(tmp_path: Path) -> None:
-    (wheel, _sdist) = artifacts(tmp_path)
-    beside = tmp_path / f"{WHEEL}.statement.json"
-    assert station.provenance_beside(wheel.path, wheel.sha256) is None
-    beside.write_bytes(statement.write(statement.Statement(WHEEL, wheel.sha256, OURS)))
-    assert station.provenance_beside(wheel.path, wheel.sha256) == OURS
-    assert station.provenance_beside(wheel.path, "0" * 64) is None
+def test_a_statement_that_can_be_seen_has_its_signature(tmp_path: Path) -> None:
+    """Of two releases at once, and of one that is cut off between the two documents."""
+
+    class Cut(Shelf):
+        def put_attachment(self, project: str, version: str, name: str, body: bytes) -> str:
+            done = super().put_attachment(project, version, name, body)
+            if name.endswith(".sig"):
+                raise InterruptedError
+            return done
+
+    shelf = Cut()
+    (wheel, _sdist), late = artifacts(tmp_path), artifacts(tmp_path, provenance=replace(OURS, finished="later"))
+    with pytest.raises(InterruptedError):
+        publish(shelf, shelf.upload, [wheel])
+    assert papers.paper_of(shelf, "acme", "1.0", WHEEL) is None
+    whole = Shelf(blobs=shelf.blobs, papers=shelf.papers)
+    publish(whole, whole.upload, late[:1])
+    assert papers.paper_of(whole, "acme", "1.0", WHEEL) == late[0].paper
+    papers.store(whole, "acme", "1.0", WHEEL, wheel.paper or Paper(b""))
+    assert papers.paper_of(whole, "acme", "1.0", WHEEL) == late[0].paper
 
 
 class Gate(http.server.BaseHTTPRequestHandler):

@@ -16,14 +16,15 @@ import pytest
 from tests.packaging.forge import Repository, Workshop, git, project_files, tiny_files
 
 from pinwheel.errors import PinwheelError, UsageError
-from pinwheel.index.client import IndexUnreachable, WrongCredential
+from pinwheel.index.client import IndexFile, IndexUnreachable, WrongCredential
 from pinwheel.index.grants import Grant
 from pinwheel.packaging import statement
 from pinwheel.packaging.assemble import BuildFailed
 from pinwheel.packaging.git import RepositoryUnreachable, TagMoved
-from pinwheel.packaging.inspection import NotFit
+from pinwheel.packaging.inspection.findings import Allowance, NotFit
 from pinwheel.packaging.publish import Answer
-from pinwheel.packaging.release import release, survey
+from pinwheel.packaging.release import release
+from pinwheel.packaging.survey import survey
 from pinwheel.packaging.work import Conflict, Failure, Release, Wanted
 from pinwheel.packaging.workspace import DiskFull
 from pinwheel.packaging.worktree import DirtyTree
@@ -150,8 +151,38 @@ def test_p2_what_is_not_fit_is_not_published(workshop: Workshop, make_repository
     remote.commit(tiny_files("acme-tiny", "1.3.0", backend=more), "v1.3.0")
     with pytest.raises(NotFit) as unfit:
         one(workshop, remote, name="acme-tiny", declared=True)
-    assert [each.problem for each in unfit.value.findings] == ["is not in the commit", "looks like a secret"]
+    assert [each.problem for each in unfit.value.findings] == [
+        "is not in the commit",
+        "has a name that files of secrets have",
+    ]
     assert not workshop.shelf.uploads
+
+
+def test_a_finding_that_is_allowed_is_published_and_told_with_its_reason(
+    workshop: Workshop, make_repository: MakeRepository
+) -> None:
+    remote = make_repository("tiny")
+    more = "open('acme_tiny/.env', 'w').write('A=b')\nMORE = ('acme_tiny/.env',)\n"
+    remote.commit(tiny_files("acme-tiny", backend=more), "v1.0.0")
+    allowed = [
+        Allowance("secret-file", "settings of the tests", "*.env"),
+        Allowance("not-in-commit", "made by the build"),
+        Allowance("readme", "to be written"),
+    ]
+    with pytest.raises(NotFit, match="1 finding"):
+        one(workshop, remote, name="acme-tiny", declared=True, allowed=tuple(allowed[:1]))
+    made = one(workshop, remote, name="acme-tiny", declared=True, allowed=tuple(allowed))
+    assert [(each.rule, each.severity, each.allowed) for each in made.findings] == [
+        ("not-in-commit", "error", "made by the build"),
+        ("secret-file", "error", "settings of the tests"),
+        ("unused-allowance", "warning", ""),
+    ]
+    body = workshop.shelf.attachment("acme-tiny", "1.0.0", "acme_tiny-1.0.0.tar.gz.statement.json")
+    assert body is not None
+    assert statement.read(body).provenance.allowed == (
+        Allowance("not-in-commit", "made by the build", "acme_tiny/.env"),
+        Allowance("secret-file", "settings of the tests", "acme_tiny/.env"),
+    )
 
 
 def test_p3_a_version_with_other_bytes_stops_the_release(workshop: Workshop, make_repository: MakeRepository) -> None:
@@ -367,6 +398,54 @@ def test_a_plan_says_what_a_release_would_do_and_does_nothing(
         ("acme-shop", "release"),
     ]
     assert len(workshop.shelf.uploads) == 2
+
+
+def test_commits_that_no_tag_releases_yet_are_counted_where_they_concern_the_project(
+    workshop: Workshop, make_repository: MakeRepository
+) -> None:
+    remote = make_repository("mono")
+    files = {f"one/{path}": text for path, text in tiny_files("acme-one").items()}
+    remote.commit(files, "acme-one-1.0.0")
+    remote.commit({"one/README": "new"})
+    remote.commit({"two/README": "new"})
+    wanted = Wanted(remote.address, subdirectory="one", name="acme-one", declared=True)
+    (job,) = survey([wanted], workshop.tools, count=True).todo
+    assert job.notes == ("1 commit since acme-one-1.0.0, untagged",)
+    (asked_for,) = survey([replace(wanted, ref="acme-one-1.0.0")], workshop.tools, count=True).todo
+    assert asked_for.notes == ()
+
+
+def test_a_project_without_a_version_tag_is_passed_over_when_only_changes_are_wanted(
+    workshop: Workshop, make_repository: MakeRepository
+) -> None:
+    remote = make_repository("young")
+    remote.commit(tiny_files("acme-young"))
+    wanted = [Wanted(remote.address, name="acme-young", declared=True)]
+    assert [each.name for each in survey(wanted, workshop.tools).failed] == ["acme-young"]
+    planned = survey(wanted, workshop.tools, changed=True)
+    assert [each.name for each in planned.untagged] == ["acme-young"]
+    assert not planned.failed
+    assert release(wanted, workshop.tools, changed=True) == []
+
+
+def test_what_it_needs_is_looked_for_in_the_index_and_no_upstream_hears_a_name_of_ours(
+    workshop: Workshop, make_repository: MakeRepository
+) -> None:
+    remote = make_repository("shop")
+    remote.commit(tiny_files("acme-shop", needs=("flask", "ours-greet>=2")), "v1.0.0")
+    wanted = [Wanted(remote.address, name="acme-shop", declared=True)]
+    asked: list[str] = []
+
+    class Listening(type(workshop.shelf)):  # type: ignore[misc]
+        def files(self, project: str) -> tuple[IndexFile, ...]:
+            asked.append(project)
+            found: tuple[IndexFile, ...] = super().files(project)
+            return found
+
+    workshop.shelf = Listening()
+    (failure,) = survey(wanted, replace(workshop.tools, ours=frozenset({"ours-greet"}))).failed
+    assert "it needs ours-greet>=2, and the index has none that fits" in failure.error.problem
+    assert asked == ["flask"]
 
 
 def test_what_a_repository_says_of_indexes_has_no_say(

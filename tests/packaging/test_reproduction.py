@@ -11,8 +11,9 @@ from tests.packaging.forge import Repository, Workshop, tiny_files
 from tests.packaging.running import RunningIndex
 
 from pinwheel.packaging.comparison import Difference
-from pinwheel.packaging.release import build, resolve
+from pinwheel.packaging.release import build
 from pinwheel.packaging.reproduction import reproduce
+from pinwheel.packaging.survey import resolve
 from pinwheel.packaging.work import Wanted
 from pinwheel.packaging.workspace import below, shuffle
 

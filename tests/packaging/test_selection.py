@@ -8,7 +8,8 @@ import pytest
 
 from pinwheel import config
 from pinwheel.errors import UsageError
-from pinwheel.packaging.selection import select
+from pinwheel.packaging.inspection.findings import Allowance
+from pinwheel.packaging.selection import allowances, select
 
 LOADED = config.Loaded(
     config.parse(
@@ -85,3 +86,23 @@ def test_a_projects_pythons_count_before_those_of_all() -> None:
     assert [(each.pythons, each.network) for each in chosen] == [(("3.11", "3.12"), False), (("3.13",), True)]
     (stranger,) = select(loaded, None, "/srv/other.git", None, "")
     assert (stranger.pythons, stranger.network) == (("3.11", "3.12"), False)
+
+
+def configured(rule: str) -> config.Loaded:
+    allowed = f'[[projects.Acme_Greet.allow]]\nrule = "{rule}"\nreason = "it is so"\nfile = "tests/*"\n'
+    text = f'[projects.Acme_Greet]\nrepository = "/srv/greet.git"\n{allowed}'
+    return config.Loaded(config.parse(text, "pinwheel.toml"), Path("/etc/acme/pinwheel.toml"))
+
+
+def test_what_a_project_allows_itself_goes_along() -> None:
+    (wanted,) = select(configured("secret"), ["acme-greet"], None, None, "")
+    assert wanted.allowed == (Allowance("secret", "it is so", "tests/*"),)
+    assert allowances(configured("secret"), "acme-greet") == wanted.allowed
+    assert allowances(configured("secret"), "acme-shop") == ()
+
+
+def test_a_rule_that_there_is_not_cannot_be_allowed() -> None:
+    with pytest.raises(UsageError) as caught:
+        select(configured("secrets"), ["acme-greet"], None, None, "")
+    assert "secrets" in caught.value.problem
+    assert caught.value.remedy == "did you mean secret?"

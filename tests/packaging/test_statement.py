@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from pinwheel.packaging import statement
+from pinwheel.packaging.inspection.findings import Allowance
 from pinwheel.packaging.statement import Provenance, Statement
 
 GREET = Statement(
@@ -45,14 +47,14 @@ def test_it_is_an_in_toto_statement_with_slsa_provenance() -> None:
     definition = document["predicate"]["buildDefinition"]
     assert {"buildType", "externalParameters", "resolvedDependencies"} <= definition.keys()
     assert definition["resolvedDependencies"][0]["digest"]["gitCommit"] == "c" * 40
-    assert definition["internalParameters"]["signature"] == "none"
     assert document["predicate"]["runDetails"]["builder"]["id"]
 
 
-def test_facts_say_that_nobody_signed() -> None:
-    facts = dict(statement.facts(GREET))
-    assert facts["commit"] == "c" * 40
-    assert "not signed" in facts["signed by"]
+def test_what_the_project_allows_itself_is_told() -> None:
+    leave = Allowance("secret", "made for the tests", "tests/key.pem")
+    allowed = replace(GREET, provenance=replace(GREET.provenance, allowed=(leave,)))
+    assert statement.read(statement.write(allowed)) == allowed
+    assert dict(statement.facts(allowed))["allowed"] == "secret in tests/key.pem: made for the tests"
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b"\xff", b'{"subject": []}', b'{"subject": [{"name": "a"}]}'])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from tests.index.making import wheel
 from tests.index.running import Upstream, upstream
 from tests.packaging.forge import Repository, tiny_files
 from tests.packaging.running import PATIENCE_S, RunningIndex, children_of, eventually, running, silent
+from tests.packaging.signing import make_key, needs_ssh_keygen
 
 from pinwheel.index.client import IndexClient
 from pinwheel.packaging.upload import twine_to
@@ -67,8 +69,11 @@ def test_from_two_repositories_to_a_lock_that_installs(
     assert b"__token__" not in pylock + requirements
     installed(index, home, requirements)
 
-    statements = index.document(home, "packaging.explain", "acme-road-shop==1.0.0")["statements"]
-    assert [each["subject"][0]["name"] for each in statements] == [
+    explained = index.document(home, "packaging.explain", "acme-road-shop==1.0.0")
+    assert (explained["channels"], explained["needed_by"], explained["without"]) == (["main"], [], [])
+    (user,) = index.document(home, "packaging.explain", "acme-road-greet==1.0")["needed_by"]
+    assert user == {"name": "acme-road-shop", "version": "1.0.0", "requirement": "acme-road-greet>=1", "fits": True}
+    assert [each["subject"][0]["name"] for each in explained["statements"]] == [
         "acme_road_shop-1.0.0-py3-none-any.whl",
         "acme_road_shop-1.0.0.tar.gz",
     ]
@@ -93,6 +98,77 @@ def installed(index: RunningIndex, home: Path, requirements: bytes) -> None:
     ):
         subprocess.run((find_uv_bin(), *words), cwd=home, env=environ, check=True, capture_output=True)
     subprocess.run((venv / "bin/python", "-I", "-c", "import acme_road_shop, acme_road_greet, iniconfig"), check=True)
+
+
+@pytest.mark.slow
+def test_p3_a_version_that_is_there_with_other_bytes_stops_everything(
+    index: RunningIndex, client: IndexClient, home: Path, make_repository: MakeRepository
+) -> None:
+    remote = make_repository("twice")
+    before = remote.commit(tiny_files("acme-twice"))
+    release = ("packaging.release", "--repo", remote.address, "--ref")
+    first = index.document(home, *release, before)["releases"][0]["files"]
+    after = remote.commit(tiny_files("acme-twice") | {"acme_twice/__init__.py": "changed = True"})
+    done = index.run(home, *release, after, "--json")
+    assert done.returncode == 1
+    where = json.loads(done.stdout)["failures"][0]["where"]
+    assert re.findall(r"commit ([0-9a-f]{40})", where) == [before, after]
+    theirs, ours = re.findall(r"sha256 ([0-9a-f]{64})", where)
+    assert theirs in {file["sha256"] for file in first}
+    assert ours not in {file["sha256"] for file in first}
+    assert {(each.filename, each.sha256) for each in client.own_files("acme-twice")} == {
+        (file["filename"], file["sha256"]) for file in first
+    }
+
+
+@pytest.mark.slow
+@needs_ssh_keygen
+def test_a_signed_release_is_verified_from_the_index_and_from_a_folder(
+    index: RunningIndex, client: IndexClient, home: Path, make_repository: MakeRepository
+) -> None:
+    remote = make_repository("signed")
+    remote.commit(tiny_files("acme-signed"), "v1.0.0")
+    home.mkdir()
+    key, stranger = make_key(home / "key"), make_key(home / "stranger")
+    (home / "allowed").write_text(f"ci@acme.example {key.public}\n")
+    (home / "others").write_text(f"ci@acme.example {stranger.public}\n")
+    (home / "pinwheel.toml").write_text('[packaging]\nsigning_key = "key"\nallowed_signers = "allowed"\n')
+    pin, wheel = "acme-signed==1.0.0", "dist/acme_signed-1.0.0-py3-none-any.whl"
+
+    assert outcomes(index.document(home, "packaging.release", "--repo", remote.address)) == ["published"] * 2
+    verified = index.document(home, "packaging.verify", pin)
+    assert verified["verified"]
+    assert {(each["signer"], each["commit"], each["tag"], each["time_says"]) for each in verified["files"]} == {
+        ("ci@acme.example", remote.head, "v1.0.0", "index")
+    }
+    assert "signed by: ci@acme.example (SHA256:" in index.run(home, "packaging.explain", pin).stdout
+    refused = index.run(home, "packaging.verify", pin, "--allowed-signers", "others")
+    assert (refused.returncode, "signed by an unknown key" in refused.stderr) == (1, True)
+    assert (index.token in refused.stderr, "Traceback" in refused.stderr) == (False, False)
+
+    away = {"PINWHEEL_INDEX_URL": "http://127.0.0.1:9/"}
+    assert index.run(home, "packaging.build", "--repo", remote.address).returncode == 0
+    good = index.run(home, "packaging.verify", wheel, **away)
+    assert (good.returncode, "as the statement says" in good.stdout) == (0, True), good.stderr
+    assert index.run(home, "packaging.explain", wheel, **away).returncode == 0
+    with (home / wheel).open("ab") as file:
+        file.write(b"more")
+    for task in (("packaging.verify", wheel), ("packaging.publish", "--file", wheel)):
+        tampered = index.run(home, *task)
+        assert (tampered.returncode, "its statement is about" in tampered.stderr) == (1, True), tampered.stderr
+
+    unfit = index.run(home, "packaging.release", "--repo", remote.address, PINWHEEL_SIGNING_KEY="gone")
+    assert unfit.returncode == 0, "there is nothing to sign"
+    remote.commit(tiny_files("acme-signed", "1.1.0"), "v1.1.0")
+    unfit = index.run(home, "packaging.release", "--repo", remote.address, PINWHEEL_SIGNING_KEY="gone")
+    assert (unfit.returncode, "cannot be signed" in unfit.stderr, "building" in unfit.stderr) == (1, True, False)
+    (home / "pinwheel.toml").unlink()
+    unsigned = index.run(home, "packaging.release", "--repo", remote.address)
+    assert "not signed: packaging.signing_key names no key" in unsigned.stderr
+    assert "signed by: nobody" in index.run(home, "packaging.explain", "acme-signed==1.1.0").stdout
+    assert index.run(home, "packaging.verify", "acme-signed==1.1.0").returncode == 0
+    done = index.run(home, "packaging.verify", "acme-signed==1.1.0", "--allowed-signers", "allowed")
+    assert (done.returncode, "nobody has signed" in done.stderr) == (1, True)
 
 
 @pytest.fixture
@@ -135,6 +211,7 @@ def test_no_upstream_hears_the_name_of_what_is_ours(
     assert listening.requests == ["/simple/third-party/"], "it does listen"
 
 
+@needs_ssh_keygen
 @pytest.mark.slow
 @pytest.mark.parametrize("machines", [1, 2])
 def test_p7_two_releases_of_one_version_at_once_both_end_well(
@@ -144,8 +221,11 @@ def test_p7_two_releases_of_one_version_at_once_both_end_well(
     remote = make_repository(name)
     remote.commit(tiny_files(name), "v1.0.0")
     homes = [home / str(count % machines) for count in range(2)]
+    home.mkdir()
+    key = make_key(home / "key")
+    (home / "allowed").write_text(f"ci {key.public}\n")
     words = ("packaging.release", "--repo", remote.address, "--json")
-    children = [index.spawn(each, *words) for each in homes]
+    children = [index.spawn(each, *words, PINWHEEL_SIGNING_KEY=str(key.path)) for each in homes]
     ends = [child.communicate(timeout=120) for child in children]
     assert [child.returncode for child in children] == [0, 0], ends
     assert len(client.own_files(name)) == 2
@@ -155,6 +235,8 @@ def test_p7_two_releases_of_one_version_at_once_both_end_well(
         assert sorted(said) == [0, 2]
     kinds = [event["kind"] for event in client.events(subject=name)]
     assert sorted(kinds) == ["published", "published", "released"]
+    proven = index.run(home, "packaging.verify", f"{name}==1.0.0", "--allowed-signers", "allowed")
+    assert proven.returncode == 0, "each file has a statement, and that statement's signature"
 
 
 def test_the_index_tells_twine_whether_it_had_the_file(index: RunningIndex, tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ from pinwheel.index.client_values import (
 )
 from pinwheel.index.entries import STATUSES
 from pinwheel.index.exchange import Exchange, is_ours, reason_of
+from pinwheel.index.globs import matching
 from pinwheel.ledger import SinkRefused
 
 __all__ = [
@@ -59,6 +60,7 @@ __all__ = [
     "Release",
     "WrongCredential",
     "from_config",
+    "matching",
 ]
 
 JSON_V1 = "application/vnd.pypi.simple.v1+json"

@@ -13,6 +13,7 @@ import shlex
 import subprocess
 import sys
 import tarfile
+import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -135,6 +136,18 @@ def _wheel(root: Path, out: Path, environment: BuildEnvironment) -> Built:
     environment.install(builder.build_system_requires)
     environment.install(builder.get_requires_for_build("wheel"))
     return environment.built(builder.build("wheel", out))
+
+
+def wheel_from(sdist: Path, out: Path, place: Workplace) -> Built:
+    """Build the wheel of somebody else's sdist into the folder `out`, as `assemble` does it of an own one, by the first
+    of the interpreters. Raises `BuildFailed`."""
+    out.mkdir(parents=True, exist_ok=True)
+    # what its backend would tell the sdist's author; nobody here can act on it
+    warnings.simplefilter("ignore", UserWarning)
+    try:
+        return _wheel(_unpack(sdist, place.folder / "sdist"), out, BuildEnvironment(place, place.interpreters[0]))
+    except (BuildException, BuildBackendException) as error:
+        raise _failed(error, place) from error
 
 
 class BuildEnvironment:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pinwheel.errors import PinwheelError
 from pinwheel.packaging.addresses import address
 from pinwheel.packaging.git import Mirror, TreeFile
-from pinwheel.packaging.inspection import Finding
+from pinwheel.packaging.inspection.findings import Finding
 from pinwheel.packaging.large_files import fill_in, pointer_in
 from pinwheel.packaging.work import Elsewhere
 
@@ -56,7 +56,7 @@ def bring_in(
     tree = mirror.tree(commit, subdirectory)
     modules = tuple(file for file in tree if file.is_submodule)
     pointers = tuple(file.path for file in tree if file.is_plain and pointer_in(root / file.path))
-    findings = () if elsewhere.export_ignore else _left_out(mirror, into, subdirectory, tree)
+    findings = _left_out(mirror, into, subdirectory, tree)
     if pointers and elsewhere.lfs:
         fill_in(mirror, commit, subdirectory, root, pointers)
         blobs = dict(zip(pointers, mirror.blobs([root / path for path in pointers]), strict=True))
@@ -94,7 +94,7 @@ def _module(module: TreeFile, root: Path, named: str | None, elsewhere: Elsewher
 
 
 def _undeclared(module: TreeFile, problem: str, remedy: str) -> Contents:
-    return Contents((), (), (), (Finding("error", module.path, problem, remedy),))
+    return Contents((), (), (), (Finding("error", "submodule", module.path, problem, remedy),))
 
 
 def _left_out(mirror: Mirror, into: Path, subdirectory: str, tree: tuple[TreeFile, ...]) -> tuple[Finding, ...]:
@@ -103,9 +103,10 @@ def _left_out(mirror: Mirror, into: Path, subdirectory: str, tree: tuple[TreeFil
     return tuple(
         Finding(
             "error",
+            "export-ignore",
             path.removeprefix(above).rstrip("/"),
             "is marked export-ignore: some backends leave it out of the sdist, and so of the wheel",
-            "take it out of .gitattributes, or say `export_ignore = true` in the project's table of pinwheel.toml",
+            "take the mark out of .gitattributes",
         )
         for path in marked
     )

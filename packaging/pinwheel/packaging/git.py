@@ -236,6 +236,11 @@ class Mirror:
         tag, count, _ = described.output.strip().rsplit("-", 2)
         return tag, int(count)
 
+    def commits_between(self, before: str, after: str, subdirectory: str = "") -> int:
+        """How many commits lead to `after` and not to `before`, of those that change something in `subdirectory`."""
+        below = ("--", f":/{subdirectory}") if subdirectory else ()
+        return int(self.git("rev-list", "--count", f"{before}..{after}", *below).output)
+
     def export(self, commit: str, into: Path) -> None:
         """Lay the commit's whole tree out in the folder `into`, as a repository of its own with the known tags.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pinwheel import process
 from pinwheel.errors import PinwheelError, UsageError
-from pinwheel.packaging.inspection import Finding
+from pinwheel.packaging.inspection.findings import Finding
 
 GLIBC = re.compile(r"GLIBC_(\d+)\.(\d+)(?:\.\d+)?")
 READING_S = 300.0
@@ -54,6 +54,7 @@ def problems(linkage: Linkage, filename: str, oldest_glibc: tuple[int, int]) -> 
     if linkage.glibc and linkage.glibc > oldest_glibc:
         yield Finding(
             "error",
+            "glibc",
             filename,
             f"needs glibc {_text(linkage.glibc)}, the oldest target has {_text(oldest_glibc)}",
             "build on a system as old as the oldest target, or raise packaging.oldest_glibc in pinwheel.toml",
@@ -61,6 +62,7 @@ def problems(linkage: Linkage, filename: str, oldest_glibc: tuple[int, int]) -> 
     for library in linkage.libraries:
         yield Finding(
             "warning",
+            "missing-library",
             filename,
             f"needs {library}, which is not in the wheel",
             "see that every target has this library, or link it statically",

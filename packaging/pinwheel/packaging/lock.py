@@ -1,4 +1,4 @@
-"""Lock an application: every distribution that it needs to run, with hashes, for the platforms there are.
+"""Lock an application: every distribution that it needs to run, with hashes, for the machines that it runs on.
 
 uv resolves against the private index alone and writes PEP 751's `pylock.toml`; the hashed requirements for
 installers that cannot read it are derived from that document, so that the two cannot disagree.
@@ -6,28 +6,31 @@ installers that cannot read it are derived from that document, so that the two c
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
-import tomllib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
-from packaging.pylock import Package, Pylock, PylockValidationError
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from pinwheel import pin, process
 from pinwheel.errors import PinwheelError, Refused
 from pinwheel.index.client import IndexFile
+from pinwheel.packaging import lockfile
+from pinwheel.packaging.lockfile import CannotLock, Lock, Pinned, from_pylock, gaps
+from pinwheel.packaging.publish import Index, origins
 from pinwheel.packaging.resolver import Resolver
+from pinwheel.packaging.statement import Provenance
+from pinwheel.packaging.targets import Target
 from pinwheel.packaging.workspace import full_disk_explained, unless_full
 
 PYLOCK = "pylock.toml"
 REQUIREMENTS = "requirements.txt"
 
 STORED_AT_MOST = 4  # times: the first stores, the others see what came of it
+ASKED_AT_ONCE = 8
 
 
 class LockStore(Protocol):
@@ -42,22 +45,10 @@ class LockStore(Protocol):
     def put_attachment(self, project: str, version: str, name: str, body: bytes) -> str: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Lock:
-    """The two documents of one lock, and what they pin as (name, version)."""
+class Offered(Protocol):
+    """The part of the index client that says what installers are offered."""
 
-    pylock: bytes
-    requirements: bytes
-    pins: tuple[tuple[str, str], ...]
-
-    @property
-    def sha256(self) -> str:
-        """The lock's identity: the sha256 of its pylock.toml."""
-        return hashlib.sha256(self.pylock).hexdigest()
-
-
-class CannotLock(PinwheelError):
-    """There is no set of versions in the index that fits together, for the Python asked for, as wheels."""
+    def files(self, project: str) -> tuple[IndexFile, ...]: ...
 
 
 class LockContended(Refused):
@@ -85,40 +76,85 @@ def check_released(index: LockStore, project: str, version: Version) -> None:
     )
 
 
-def resolve(resolver: Resolver, project: str, version: Version, python: str) -> Lock:
-    """Find the versions that run `project` on Python `python` ("3.12") and newer. Raises `CannotLock`.
+def resolve(resolver: Resolver, wanted: str, targets: Sequence[Target], links: Path | None = None) -> Lock:
+    """Find the versions that satisfy `wanted` (requirements, one a line) on all `targets`, the oldest Python first,
+    and on newer ones. Wheels in the folder `links` count as offered. Raises `CannotLock`.
 
     Wheels only: hosts install nothing else, and nobody's build backend runs here.
     """
+    python = targets[0].python
+    asked = " ".join(wanted.split())
     words = ["pip", "compile", "--quiet", "--universal", "--format", PYLOCK, "--no-header", "--only-binary", ":all:"]
-    words += ["--python-version", python, "-"]
+    words += ["--python-version", python, *(("--find-links", str(links)) if links else ()), "-"]
     with (
         full_disk_explained(resolver.cache),
         tempfile.TemporaryDirectory(prefix="pinwheel-lock-") as folder,
     ):
-        done = resolver.run(words, cwd=Path(folder), stdin=f"{project}=={version}\n")
+        done = resolver.run(words, cwd=Path(folder), stdin=wanted)
     if done.exit_code:
         error = CannotLock(
-            f"{project} {version} cannot be locked for Python {python}:\n{process.tail(done.errors)}",
+            f"{asked} cannot be locked for Python {python}:\n{process.tail(done.errors)}",
             where=resolver.simple_url,
             remedy="what it needs must be in the index or come through its upstream, as wheels for that Python"
-            " (packaging.python in pinwheel.toml)",
+            " (packaging.python in pinwheel.toml); `packaging.vendor` builds wheels of what has none",
         )
         raise unless_full(error, resolver.cache, Path(tempfile.gettempdir()))
-    return from_pylock(done.output)
+    made = from_pylock(done.output)
+    if missing := gaps(made, targets):
+        lacks = "\n".join(f"{package.name} {package.version}: no wheel for {target}" for package, target in missing)
+        raise CannotLock(
+            f"{asked} cannot be locked for all of packaging.pythons and packaging.platforms:\n{lacks}",
+            where=resolver.simple_url,
+            remedy="require a version that has these wheels, publish them, or take the target out of pinwheel.toml",
+        )
+    return made
 
 
-def from_pylock(text: str) -> Lock:
-    """Read a `pylock.toml` and derive the rest of the lock from it. Raises `CannotLock` when it lacks hashes."""
-    try:
-        packages: Sequence[Package] = Pylock.from_dict(tomllib.loads(text)).packages
-    except (tomllib.TOMLDecodeError, PylockValidationError) as error:
-        raise CannotLock(f"uv wrote a lock that cannot be read: {error}", remedy="report this as a fault") from error
-    lines = [
-        line for package in sorted(packages, key=lambda each: (each.name, str(each.version))) for line in _pin(package)
-    ]
-    pins = tuple(sorted((package.name, str(package.version)) for package in packages))
-    return Lock(text.encode(), ("\n".join(lines) + "\n").encode(), pins)
+def stored(index: LockStore, project: str, version: Version) -> Lock | None:
+    """The lock beside the version; None without one. Raises `CannotLock` when its documents disagree."""
+    pylock, requirements = (index.attachment(project, str(version), name) for name in (PYLOCK, REQUIREMENTS))
+    if pylock is None:
+        return None
+    read = from_pylock(pylock.decode(errors="replace"))
+    if read.requirements != requirements:
+        raise CannotLock(
+            f"{PYLOCK} and {REQUIREMENTS} of {project} {version} are not of one lock",
+            where=index.url,
+            remedy=f"complete it: pinwheel packaging.lock {project}=={version}",
+        )
+    return read
+
+
+def provenance(index: Index, project: str, version: str) -> Provenance | None:
+    """From which commit a version was built, as the first of its statements says; None when none says it."""
+    there = origins(index, project, version).values()
+    return next((file.provenance for file in there if file.provenance), None)
+
+
+def faults(index: Offered, lock: Lock, targets: Sequence[Target]) -> list[str]:
+    """What keeps the lock from being installed on `targets` as it was made: files that the index offers no longer, or
+    with other bytes, or yanked. Raises what the client raises."""
+    needed = [each for package in lock.packages if (each := lockfile.needed(package, targets)).files]
+    names = sorted({package.name for package in needed})
+    with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
+        offered = dict(zip(names, pool.map(index.files, names), strict=True))
+    return [fault for package in needed for fault in _faults(package, offered[package.name])]
+
+
+def _faults(package: Pinned, offered: Sequence[IndexFile]) -> list[str]:
+    there = {file.filename: file for file in offered}
+    called = f"{package.name} {package.version}"
+    if not any(filename in there for filename, _ in package.files):
+        return [f"{called} is no longer offered"]
+    found = []
+    for filename, sha256 in package.files:
+        file = there.get(filename)
+        if file is None:
+            found.append(f"{called}: {filename} is no longer offered")
+        elif file.sha256 != sha256:
+            found.append(f"{called}: {filename} is offered with sha256 {file.sha256}, locked was {sha256}")
+    reasons = {there[filename].yanked for filename, _ in package.files if filename in there} - {None}
+    return found + [f"{called} is yanked: {reason or 'no reason given'}" for reason in reasons]
 
 
 def store(index: LockStore, project: str, version: Version, lock: Lock) -> bool:
@@ -142,17 +178,3 @@ def store(index: LockStore, project: str, version: Version, lock: Lock) -> bool:
         where=index.url,
         remedy="lock again when the other one has ended",
     )
-
-
-def _pin(package: Package) -> Iterable[str]:
-    """The lines of one distribution in requirements form: its pin, its marker, a line for each hash."""
-    files = [*(package.wheels or ()), *([package.sdist] if package.sdist else ())]
-    hashes = sorted({file.hashes["sha256"] for file in files if "sha256" in file.hashes})
-    if package.version is None or not hashes:
-        raise CannotLock(
-            f"{package.name} has no version or no sha256 in the lock",
-            remedy="it must come from the index by name and version",
-        )
-    marker = f" ; {package.marker}" if package.marker else ""
-    lines = [f"{package.name}=={package.version}{marker}", *(f"    --hash=sha256:{each}" for each in hashes)]
-    return [*(f"{line} \\" for line in lines[:-1]), lines[-1]]

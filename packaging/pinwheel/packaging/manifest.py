@@ -19,8 +19,9 @@ from pinwheel.packaging import refs
 class Manifest:
     """The static part of a project. `name` is empty and `version` None when only the backend knows them.
 
-    `needs` are the normalised names of what the project needs to run and to be built; `generated` are globs of
-    files that a version tool writes during the build, as its own configuration says.
+    `needs` are the normalised names of what the project needs to run and to be built, `requires` what it needs to run
+    as it says it; `generated` are globs of files that a version tool writes during the build, as its own
+    configuration says.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Manifest:
     needs: frozenset[str]
     build_requires: tuple[str, ...]
     generated: tuple[str, ...]
+    requires: tuple[str, ...] = ()
 
 
 def parse(text: str, where: str) -> Manifest:
@@ -51,6 +53,7 @@ def parse(text: str, where: str) -> Manifest:
         needs=frozenset(_names([*runtime, *requires])),
         build_requires=requires,
         generated=tuple(_version_files(raw)),
+        requires=tuple(runtime),
     )
 
 

@@ -7,21 +7,16 @@ sorted, gzip's header says nothing. Contents stay as the backend wrote them.
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
 import tarfile
 import time
 import zipfile
-from collections.abc import Iterable
 from pathlib import Path
-
-from pinwheel.packaging.inspection import Content
 
 VERSION = "1"
 """Changes when the same input would give other bytes; statements name it."""
 
 EARLIEST = 315532800  # 1980-01-01: a zip archive knows no earlier time
-HEAD_BYTES = 4096
 PLAIN, EXECUTABLE = 0o644, 0o755
 
 
@@ -81,35 +76,6 @@ def sdist(data: bytes, epoch: int) -> bytes:
             else:
                 new.addfile(info)
     return out.getvalue()
-
-
-def contents(path: Path, *, sha256_ids: bool = False) -> tuple[Content, ...]:
-    """Every file in a wheel or sdist with git's id for its bytes (`sha256_ids` in a repository of that format)."""
-    return tuple(
-        Content(name, _blob_id(body, sha256_ids), body[:HEAD_BYTES])
-        for name, body in (_of_wheel(path) if path.suffix == ".whl" else _of_sdist(path))
-    )
-
-
-def _of_wheel(path: Path) -> Iterable[tuple[str, bytes]]:
-    with zipfile.ZipFile(path) as archive:
-        for member in archive.infolist():
-            if not member.is_dir():
-                yield member.filename, archive.read(member)
-
-
-def _of_sdist(path: Path) -> Iterable[tuple[str, bytes]]:
-    with tarfile.open(path, "r:gz") as archive:
-        for member in archive:
-            file = archive.extractfile(member) if member.isreg() or member.islnk() else None
-            if file is not None:
-                yield member.name.partition("/")[2], file.read()
-
-
-def _blob_id(body: bytes, sha256_ids: bool) -> str:
-    framed = b"blob %d\0" % len(body) + body
-    # git's own hash: an identity, not a proof
-    return hashlib.sha256(framed).hexdigest() if sha256_ids else hashlib.sha1(framed, usedforsecurity=False).hexdigest()
 
 
 def _is_record(name: str) -> bool:

@@ -19,15 +19,16 @@ from packaging.version import Version
 
 from pinwheel.errors import PinwheelError
 from pinwheel.index.client import Identity, IndexFile, WrongCredential
-from pinwheel.packaging import statement
-from pinwheel.packaging.statement import Provenance, Statement
+from pinwheel.packaging import papers, statement
+from pinwheel.packaging.papers import Cabinet
+from pinwheel.packaging.statement import Paper, Provenance
 from pinwheel.packaging.work import Conflict, Listed, Outcome, Published
 
 RELEASED = uuid.UUID("6c6f2a4e-5f0b-4c35-9d0a-0d8d1b7a5e52")
 """Below which the ids of `released` events are derived."""
 
 
-class Index(Protocol):
+class Index(Cabinet, Protocol):
     """The part of the index client that publishing needs."""
 
     url: str
@@ -36,11 +37,9 @@ class Index(Protocol):
 
     def own_files(self, project: str) -> tuple[IndexFile, ...]: ...
 
+    def files(self, project: str) -> tuple[IndexFile, ...]: ...
+
     def download(self, file: IndexFile, into: Path) -> Path: ...
-
-    def attachment(self, project: str, version: str, name: str, sha256: str = "") -> bytes | None: ...
-
-    def put_attachment(self, project: str, version: str, name: str, body: bytes) -> str: ...
 
 
 class EventLog(Protocol):
@@ -64,13 +63,19 @@ Upload = Callable[[Path], Answer]
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A built file. `provenance` is None when it was not built from git here."""
+    """A built file. `paper` is its statement, None when nobody says where it comes from."""
 
     path: Path
     project: str
     version: str
     sha256: str
-    provenance: Provenance | None
+    paper: Paper | None = None
+
+    @property
+    def provenance(self) -> Provenance | None:
+        """What the statement says of a build from git; None when it says nothing of one."""
+        said = statement.of_build(self.paper.body) if self.paper else None
+        return said.provenance if said else None
 
 
 class UploadRefused(PinwheelError):
@@ -83,8 +88,16 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def publish(index: Index, upload: Upload, artifacts: Sequence[Artifact]) -> list[Published]:
+def publish(
+    index: Index,
+    upload: Upload,
+    artifacts: Sequence[Artifact],
+    tell: Callable[[Sequence[Published]], None] = lambda _: None,
+) -> list[Published]:
     """Bring every file of `artifacts` (all of one version) into the index and its statement beside it.
+
+    `tell` hears of them when we brought one, or completed what another process had not. It comes before the last
+    statement: without that the version counts as unfinished, so whoever is killed in between leaves nothing untold.
 
     Raises `Conflict`, `UploadRefused`, `WrongCredential`, `IndexUnreachable`.
     """
@@ -99,8 +112,15 @@ def publish(index: Index, upload: Upload, artifacts: Sequence[Artifact]) -> list
         outcome: Outcome = "already there"
         if artifact.path.name not in there:
             outcome = _upload(index, upload, artifact)
-        _state(index, artifact)
         done.append(Published(artifact.path.name, artifact.sha256, outcome))
+        if artifact is not ordered[-1]:
+            _state(index, artifact)
+    last = ordered[-1]
+    complete = last.paper is None or papers.paper_of(index, last.project, last.version, last.path.name) is not None
+    if any(each.outcome == "published" for each in done) or not complete:
+        tell(done)
+    if not complete:
+        _state(index, last)
     return done
 
 
@@ -132,7 +152,11 @@ def _may_not(problem: str, index: Index, project: str = "") -> WrongCredential:
 
 def standing(index: Index, project: str, version: str) -> dict[str, IndexFile]:
     """The version's files that were published here, by filename."""
-    return {file.filename: file for file in index.own_files(project) if _same(file.version, version)}
+    return _of_version(index.own_files(project), version)
+
+
+def _of_version(files: Sequence[IndexFile], version: str) -> dict[str, IndexFile]:
+    return {file.filename: file for file in files if _same(file.version, version)}
 
 
 def _same(one: str, other: str) -> bool:
@@ -164,31 +188,17 @@ def origin(index: Index, project: str, version: str, filename: str) -> Provenanc
         return None
 
 
-def origins(index: Index, project: str, version: str) -> dict[str, Listed]:
-    """The version's files in the index, by filename."""
-    there = standing(index, project, version)
+def origins(index: Index, project: str, version: str, files: Sequence[IndexFile] | None = None) -> dict[str, Listed]:
+    """The version's files in the index, by filename; `files` are all of the project's, when they are known."""
+    there = standing(index, project, version) if files is None else _of_version(files, version)
     return {name: Listed(file.sha256, origin(index, project, version, name)) for name, file in there.items()}
 
 
-def provenance_beside(path: Path, sha256: str) -> Provenance | None:
-    """What the statement beside a built file says; None without one, or when it is about other bytes."""
-    beside = path.with_name(statement.attachment_name(path.name))
-    if not beside.is_file():
-        return None
-    try:
-        found = statement.read(beside.read_bytes())
-    except ValueError:
-        return None
-    return found.provenance if found.sha256 == sha256 else None
-
-
 def record(events: EventLog, files: Sequence[Published], of: Artifact, provenance: Provenance | None) -> None:
-    """Write down that a version was released and from which commit, when it was us who brought some of `files`.
+    """Write down that a version was released and from which commit.
 
     One event for the version: the index itself writes down each file, and knows no commit.
     """
-    if all(file.outcome == "already there" for file in files):
-        return
     commit = provenance.commit if provenance else ""
     tag = provenance.tag if provenance else ""
     named = {file.filename: file.sha256 for file in sorted(files, key=lambda each: each.filename)}
@@ -233,10 +243,5 @@ def _upload(index: Index, upload: Upload, artifact: Artifact) -> Outcome:
 
 
 def _state(index: Index, artifact: Artifact) -> None:
-    """Store the file's statement, unless it has one: the first statement is that of the build that was taken."""
-    if artifact.provenance is None:
-        return
-    name = statement.attachment_name(artifact.path.name)
-    if index.attachment(artifact.project, artifact.version, name) is None:
-        body = statement.write(Statement(artifact.path.name, artifact.sha256, artifact.provenance))
-        index.put_attachment(artifact.project, artifact.version, name, body)
+    if artifact.paper:
+        papers.store(index, artifact.project, artifact.version, artifact.path.name, artifact.paper)

@@ -6,10 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from packaging.tags import compatible_tags, cpython_tags
-from packaging.utils import parse_wheel_filename
-
 from pinwheel.errors import UsageError
+from pinwheel.packaging.targets import Target, fits, minor
 
 MINOR = re.compile(r"3\.(\d{1,2})")
 
@@ -30,21 +28,9 @@ def oldest_first(versions: Sequence[str], where: str) -> tuple[str, ...]:
             raise UsageError(
                 f"{version!r} is no version of Python", where=where, remedy='write it as in pythons = ["3.11", "3.12"]'
             )
-    return tuple(sorted(set(versions), key=_numbers))
+    return tuple(sorted(set(versions), key=minor))
 
 
 def serves(wheel: str, version: str) -> bool:
     """Whether CPython `version` installs the wheel of that filename, on the platform that it was built for."""
-    tags = parse_wheel_filename(wheel)[3]
-    python = _numbers(version)
-    short = "".join(str(part) for part in python)
-    platforms = sorted({tag.platform for tag in tags})
-    accepted = {
-        *cpython_tags(python, [f"cp{short}"], platforms),
-        *compatible_tags(python, f"cp{short}", platforms),
-    }
-    return bool(tags & accepted)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))
+    return fits(wheel, Target(version))

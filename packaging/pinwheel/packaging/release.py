@@ -1,4 +1,4 @@
-"""Release projects: from refs to files in the index, in dependency order, doing only what is not done yet.
+"""Release projects: from refs to files in the index, each as soon as what it needs is there, and only what is not yet.
 
 A project whose version the index has from the same commit costs one question to its repository and a few to the
 index: no clone, no build.
@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import shutil
 import tarfile
+import threading
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version as version_of
@@ -21,45 +21,46 @@ from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
-from pinwheel import archive
-from pinwheel.errors import PinwheelError, UsageError
+from pinwheel.archive import Distribution
+from pinwheel.errors import PinwheelError
 from pinwheel.index.client import IndexUnreachable
-from pinwheel.packaging import inspection, isolation, linkage, normalise, pythons, refs, source
+from pinwheel.packaging import isolation, linkage, normalise, pythons, schedule, source, statement
 from pinwheel.packaging.access import Keyring
-from pinwheel.packaging.git import Mirror, ask
-from pinwheel.packaging.inspection import Finding, NotFit, Origin
-from pinwheel.packaging.plan import Plan, judge, plan, unmet
+from pinwheel.packaging.git import Mirror
+from pinwheel.packaging.inspection.examine import examine
+from pinwheel.packaging.inspection.findings import Allowance, Finding, NotFit, allow, errors, unused
+from pinwheel.packaging.inspection.rules import Origin
+from pinwheel.packaging.plan import unmet
 from pinwheel.packaging.publish import (
     Artifact,
     EventLog,
     Index,
     Upload,
     check_project,
-    origins,
     publish,
     record,
     sha256_of,
     uploader,
 )
 from pinwheel.packaging.pythons import Interpreter
-from pinwheel.packaging.refs import Refs, Resolved
 from pinwheel.packaging.resolver import Resolver
-from pinwheel.packaging.signed_tags import verified
-from pinwheel.packaging.statement import Provenance
+from pinwheel.packaging.signatures import Signer
+from pinwheel.packaging.statement import Paper, Provenance, Statement
+from pinwheel.packaging.survey import judged, survey, with_signer
 from pinwheel.packaging.work import Blocked, Failure, Job, Release, Wanted
 from pinwheel.packaging.workspace import alone, full_disk_explained, logs, shuffle, unless_full, workspace
-from pinwheel.packaging.worktree import check_clean
 
 if TYPE_CHECKING:  # `build` is heavy, and most releases have nothing to build
-    from pinwheel.packaging.assemble import Surroundings
+    from pinwheel.packaging.assemble import Built, Surroundings
 
-ASKED_AT_ONCE = 16
 OLDEST_GLIBC = (2, 35)
 
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What releasing works with. `report` takes a project's name and what happens to it now."""
+    """What releasing works with. `report` takes a project's name and what happens to it now, empty when that is nothing
+    any more, from several threads; `ours` are the names of pinwheel.toml; without a `signer`, statements are not
+    signed."""
 
     index: Index
     upload: Upload
@@ -68,8 +69,14 @@ class Tools:
     cache: Path
     report: Callable[[str, str], None]
     oldest_glibc: tuple[int, int] = OLDEST_GLIBC
+    ours: frozenset[str] = frozenset()
+    signer: Signer | None = None
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
     keyring: Keyring = field(default_factory=Keyring)
+
+    def paper(self, body: bytes) -> Paper:
+        """A statement, signed if we can: what is signed is what is stored."""
+        return Paper(body, self.signer.sign(body) if self.signer else b"")
 
     def mirror(self, wanted: Wanted) -> Mirror:
         """The mirror of the project's repository. Raises `UsageError` when its table in pinwheel.toml is wrong."""
@@ -97,70 +104,64 @@ class Build:
     findings: tuple[Finding, ...]
 
 
-def release(wanted: Sequence[Wanted], tools: Tools) -> list[Release | Failure]:
-    """Release every project of `wanted`: one outcome for each, in the order in which they came to be done.
+def release(
+    wanted: Sequence[Wanted],
+    tools: Tools,
+    *,
+    jobs: int = 1,
+    changed: bool = False,
+    tell: Callable[[Release | Failure], None] = lambda _: None,
+) -> list[Release | Failure]:
+    """Release every project of `wanted`, at most `jobs` at the same time: one outcome for each, in the order in which
+    they came to be done. `tell` hears of each at once, from several threads.
 
     A failure leaves those alone that do not need the failed one. An index that stops answering is a failure of the
-    project at hand and of all that come after it; raises `IndexUnreachable` when it does not answer at the beginning,
-    and `WrongCredential` when there is something to release and our token may upload nothing.
+    projects at hand and of all that come after them; raises `IndexUnreachable` when it does not answer at the
+    beginning, and, when there is something to release, `WrongCredential` for a token that may upload nothing and
+    `CannotSign`. `changed` as in `survey`.
     """
-    planned = survey(wanted, tools)
+    planned = survey(wanted, tools, changed=changed)
     done: list[Release | Failure] = [*planned.done, *planned.failed]
+    for outcome in done:
+        tell(outcome)
     if not planned.todo:
         return done
     who = uploader(tools.index)  # now, because building takes minutes
-    fallen = {each.name for each in planned.failed}
-    away = False
-    for job in planned.todo:
+    if tools.signer:
+        tools.signer.check()
+    todo = {job.called: job for job in planned.todo}
+    needs = planned.needs()
+    for name in todo:
+        tools.report(name, f"waits for {', '.join(sorted(needs[name]))}" if needs[name] else "")
+    away = threading.Event()
+
+    def one(name: str) -> Release | Failure:
+        outcome: Release | Failure
         try:
-            if job.needs & fallen:
-                raise unmet(job, fallen)
-            if away:
+            if away.is_set():
                 raise Blocked("the index stopped answering before", "release again when the index answers")
-            if job.name:  # or only the backend knows it
-                check_project(tools.index, who, job.name)
-            done.append(_release(job, tools))
+            if todo[name].name:  # or only the backend knows it
+                check_project(tools.index, who, todo[name].name)
+            outcome = _release(todo[name], tools)
         except PinwheelError as error:
-            away = away or isinstance(error, IndexUnreachable)
-            done.append(Failure(job.called, error))
-            fallen.add(job.called)
-    return done
+            if isinstance(error, IndexUnreachable):
+                away.set()
+            outcome = Failure(name, error)
+        except OSError as error:  # the others may well go on
+            problem, where = error.strerror or type(error).__name__, str(error.filename or "")
+            outcome = Failure(name, PinwheelError(problem, where=where, remedy="correct it, and release again"))
+        tell(outcome)
+        return outcome
 
-
-def survey(wanted: Sequence[Wanted], tools: Tools) -> Plan:
-    """Find out what there is to do. Nothing is built. Raises `IndexUnreachable`."""
-    jobs, unresolved = resolve(wanted, tools)
-    jobs, settled = _settle(jobs, tools.index)
-    jobs, unread = _read(jobs, tools)
-    # only now are the names known that fast answers for repositories without a table in pinwheel.toml need
-    jobs, settled_later = _settle(jobs, tools.index)
-    return plan(jobs, [*unresolved, *settled, *unread, *settled_later])
-
-
-def resolve(wanted: Sequence[Wanted], tools: Tools, *, publishable: bool = True) -> tuple[list[Job], list[Failure]]:
-    """Bring every ref down to a commit; all repositories are asked at the same time, each once."""
-    mirrors = {each.repository: tools.mirror(each) for each in wanted}
-    with full_disk_explained(tools.cache):
-        answers = dict(zip(mirrors, ask(list(mirrors.values())), strict=True))
-    jobs, failures = [], []
-    for each in wanted:
-        mirror, answer = mirrors[each.repository], answers[each.repository]
-        try:
-            if isinstance(answer, PinwheelError):
-                raise answer
-            with full_disk_explained(tools.cache):
-                resolved = _resolved(each, mirror, answer)
-            if publishable and resolved.kind == "branch":
-                raise UsageError(
-                    f"{each.ref} is a branch, and a branch is never published",
-                    where=each.repository,
-                    remedy="tag the commit with its version and release the tag; `packaging.build` takes branches",
-                )
-            check_clean(mirror.local, resolved.commit, tools.environ)
-            jobs.append(Job(each, resolved))
-        except PinwheelError as error:
-            failures.append(Failure(each.called, error))
-    return jobs, failures
+    tried = schedule.when_ready(needs, one, at_once=jobs, good=lambda outcome: isinstance(outcome, Release))
+    fallen = {each.name for each in (*planned.failed, *tried.values()) if isinstance(each, Failure)}
+    untried = []
+    for name, job in todo.items():
+        if name not in tried:
+            untried.append(Failure(name, unmet(job, fallen)))
+            fallen.add(name)
+            tell(untried[-1])
+    return [*done, *tried.values(), *untried]
 
 
 def build(job: Job, tools: Tools, folder: Path, surroundings: Surroundings | None = None) -> Build:
@@ -173,14 +174,15 @@ def build(job: Job, tools: Tools, folder: Path, surroundings: Surroundings | Non
     started = _now()
     mirror = tools.mirror(job.wanted)
     mirror.fetch(job.resolved)
-    job = _verified(job, mirror)
+    job = with_signer(job, mirror)
     laid = source.lay_out(
         mirror, job.resolved, job.wanted.subdirectory, folder / "source", job.wanted.elsewhere, tools.submodule
     )
     source.check_name(laid.manifest, job.wanted.name, job.wanted.repository)
     called = laid.manifest.name or job.wanted.called
-    if inspection.errors(laid.findings):
-        raise NotFit(f"{called} at {job.resolved.tag or job.resolved.commit[:12]}", laid.findings)
+    findings = allow(laid.findings, job.wanted.allowed)
+    if errors(findings):
+        raise NotFit(f"{called} at {job.resolved.tag or job.resolved.commit[:12]}", findings)
     tools.report(called, f"building {laid.version or job.resolved.commit[:12]}")
     output = logs(tools.cache / "logs", f"{job.name or 'project'}-{job.resolved.commit[:12]}")
     epoch = laid.commit.epoch
@@ -218,7 +220,7 @@ def build(job: Job, tools: Tools, folder: Path, surroundings: Surroundings | Non
     tree = {file.path: file.blob for file in laid.tree}
     origin_of = Origin(tree, (*job.wanted.generated, *laid.manifest.generated), strict=job.wanted.declared)
     name, version = laid.manifest.name, laid.version
-    artifacts, findings = [], list(laid.findings)
+    files: list[tuple[Built, Distribution]] = []
     for each in built:
         path = each.path
         try:
@@ -230,81 +232,34 @@ def build(job: Job, tools: Tools, folder: Path, surroundings: Surroundings | Non
                 remedy="`python -m build` in the repository should make the same file; see what its backend does",
             )
             raise unless_full(cut, folder) from error
-        read = archive.read(path, path.name)
+        sha256_ids = len(job.resolved.commit) == 64
+        examined = examine(path, name=name, version=version, origin=origin_of, sha256_ids=sha256_ids)
+        read = examined.distribution
         name, version = name or read.name, version or read.version
-        contents = normalise.contents(path, sha256_ids=len(job.resolved.commit) == 64)
-        findings += inspection.inspect(read, contents, name=name, version=version, origin=origin_of)
+        inspected = list(examined.findings)
         if path.suffix == ".whl" and not path.name.endswith("-none-any.whl") and (needs := linkage.read(path)):
-            findings += linkage.problems(needs, path.name, tools.oldest_glibc)
-        about = replace(provenance, python=each.python, dependencies=each.dependencies)
-        artifacts.append(Artifact(path, read.name, str(read.version), sha256_of(path), about))
-    if inspection.errors(findings) or version is None:
+            inspected += linkage.problems(needs, path.name, tools.oldest_glibc)
+        findings += allow(inspected, job.wanted.allowed)
+        files.append((each, read))
+    findings += unused(findings, job.wanted.allowed)
+    if errors(findings) or version is None:
         raise NotFit(f"{name} {version}", findings)
+    # once, though both archives have the file
+    allowed = dict.fromkeys(Allowance(each.rule, each.allowed, each.file) for each in findings if each.allowed)
+    provenance = replace(provenance, allowed=tuple(allowed))
+    artifacts = [
+        _artifact(each.path, read, replace(provenance, python=each.python, dependencies=each.dependencies), tools)
+        for each, read in files
+    ]
     shutil.rmtree(output, ignore_errors=True)  # the output of a build that went well interests nobody
     return Build(name, version, tuple(artifacts), tuple(findings))
 
 
-def _resolved(wanted: Wanted, mirror: Mirror, refs_there: Refs) -> Resolved:
-    if wanted.ref:
-        return mirror.resolve(refs_there, wanted.ref)
-    tag = refs.newest(refs_there.tags, wanted.name)
-    if tag is None and not wanted.name and refs_there.tags and refs_there.head:
-        # tags like NAME-1.2.0, and only the project itself knows its name
-        head = mirror.resolve(refs_there, "HEAD")
-        mirror.fetch(head)
-        tag = refs.newest(refs_there.tags, source.read_manifest(mirror, head, wanted.subdirectory).name)
-    if tag is None:
-        raise UsageError(
-            "no tag names a version",
-            where=wanted.repository,
-            remedy="tag a commit (git tag v1.0.0, git push --tags), or name another ref with --ref",
-        )
-    return mirror.resolve(refs_there, tag)
-
-
-def _settle(jobs: Sequence[Job], index: Index) -> tuple[list[Job], list[Release | Failure]]:
-    """Take out what the index has already; it is asked about all projects at the same time."""
-    with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
-        outcomes = list(pool.map(lambda job: _judged(job, index), jobs))
-    left = [job for job, outcome in zip(jobs, outcomes, strict=True) if outcome is None]
-    return left, [outcome for outcome in outcomes if outcome is not None]
-
-
-def _judged(job: Job, index: Index) -> Release | Failure | None:
-    """The job, judged by what the index has of its version now; None when there is work to do."""
-    if not job.name or job.version is None:
-        return None
-    try:
-        return judge(job, origins(index, job.name, str(job.version)))
-    except IndexUnreachable:
-        raise
-    except PinwheelError as error:
-        return Failure(job.called, error)
-
-
-def _read(jobs: Sequence[Job], tools: Tools) -> tuple[list[Job], list[Failure]]:
-    """Fetch what is left to do and read what each project says of itself."""
-    ready, failures = [], []
-    for job in jobs:
-        try:
-            tools.report(job.wanted.called, f"reading {job.resolved.tag or job.resolved.commit[:12]}")
-            mirror = tools.mirror(job.wanted)
-            with full_disk_explained(tools.cache):
-                mirror.fetch(job.resolved)
-                signed = _verified(job, mirror)
-                found = source.read_manifest(mirror, job.resolved, job.wanted.subdirectory)
-            source.check_name(found, job.wanted.name, job.wanted.repository)
-            ready.append(replace(signed, manifest=found))
-        except PinwheelError as error:
-            failures.append(Failure(job.wanted.called, error))
-    return ready, failures
-
-
-def _verified(job: Job, mirror: Mirror) -> Job:
-    """The job, with who signed its tag when the project asks for it. Raises `NotSigned`."""
-    if job.wanted.tag_signers is None:
-        return job
-    return replace(job, resolved=verified(mirror, job.resolved, job.wanted.tag_signers))
+def _artifact(path: Path, read: Distribution, provenance: Provenance, tools: Tools) -> Artifact:
+    """A built file with its statement, written and signed once."""
+    sha256 = sha256_of(path)
+    paper = tools.paper(statement.write(Statement(path.name, sha256, provenance)))
+    return Artifact(path, read.name, str(read.version), sha256, paper)
 
 
 def _release(job: Job, tools: Tools) -> Release:
@@ -315,14 +270,19 @@ def _release(job: Job, tools: Tools) -> Release:
         alone(tools.cache / "locks", f"{called}-{job.version or job.resolved.commit}"),
     ):
         # another process may have done it while we waited
-        meanwhile = _judged(job, tools.index)
+        meanwhile = judged(job, tools.index)
         if isinstance(meanwhile, Release):
             return meanwhile
         with workspace() as folder:
             built = build(job, tools, folder)
             tools.report(built.name, f"publishing {built.version}")
-            files = publish(tools.index, tools.upload, built.artifacts)
-    record(tools.events, files, built.artifacts[0], built.artifacts[0].provenance)
+            of = built.artifacts[0]
+            files = publish(
+                tools.index,
+                tools.upload,
+                built.artifacts,
+                lambda brought: record(tools.events, brought, of, of.provenance),
+            )
     return Release(built.name, str(built.version), job.resolved.commit, job.resolved.tag, tuple(files), built.findings)
 
 

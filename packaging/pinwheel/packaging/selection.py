@@ -12,6 +12,7 @@ from packaging.utils import canonicalize_name
 from pinwheel import config
 from pinwheel.errors import UsageError
 from pinwheel.packaging.addresses import address
+from pinwheel.packaging.inspection.findings import RULES, Allowance
 from pinwheel.packaging.work import Elsewhere, Wanted
 
 
@@ -79,11 +80,26 @@ def _wanted(loaded: config.Loaded, name: str, project: config.Project, ref: str 
         name,
         project.generated,
         declared=True,
-        elsewhere=Elsewhere(project.submodules, project.lfs, project.export_ignore),
+        allowed=allowances(loaded, name),
+        elsewhere=Elsewhere(project.submodules, project.lfs),
         tag_signers=loaded.path(project.tag_signers) if project.tag_signers else None,
         pythons=project.pythons or loaded.config.packaging.pythons,
         network=project.network,
     )
+
+
+def allowances(loaded: config.Loaded, name: str) -> tuple[Allowance, ...]:
+    """What pinwheel.toml allows the project of this normalised name. Raises `UsageError` for a rule that is none."""
+    allowed = [a for key, one in loaded.config.projects.items() if canonicalize_name(key) == name for a in one.allow]
+    for each in allowed:
+        if each.rule not in RULES:
+            near = difflib.get_close_matches(each.rule, RULES, n=1)
+            raise UsageError(
+                f"projects.{name}.allow names a rule that there is not: {each.rule}",
+                where=str(loaded.file),
+                remedy=f"did you mean {near[0]}?" if near else f"the rules are {', '.join(RULES)}",
+            )
+    return tuple(Allowance(each.rule, each.reason, each.file) for each in allowed)
 
 
 def _folder(subdirectory: str) -> str:

@@ -13,7 +13,8 @@ from pinwheel.errors import PinwheelError
 from pinwheel.packaging import manifest, refs
 from pinwheel.packaging.elsewhere import Submodules, bring_in
 from pinwheel.packaging.git import CommitFacts, Mirror, TreeFile
-from pinwheel.packaging.inspection import Finding, problems_of_source
+from pinwheel.packaging.inspection.findings import Finding
+from pinwheel.packaging.inspection.rules import problems_of_source
 from pinwheel.packaging.manifest import Manifest
 from pinwheel.packaging.refs import Resolved
 from pinwheel.packaging.work import Elsewhere

@@ -1,14 +1,18 @@
 """Where a file comes from, as a document: an in-toto v1 Statement with a SLSA v1 provenance predicate. No I/O here.
 
-It is stored beside the file's version in the index as `<filename>.statement.json`. It is not signed yet, and says so.
+It is stored beside the file's version in the index as `<filename>.statement.json`, and beside it the signature over
+these very bytes, when somebody signed them. The signature's name tells which bytes it is about: it is stored first, so
+that a statement which can be seen has its signature, whoever else stores another one at the same time.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from pinwheel.packaging.inspection.findings import Allowance
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
@@ -20,8 +24,8 @@ BUILDER = "urn:pinwheel:builder:local"
 class Provenance:
     """What a statement says. `epoch` is the commit's time in seconds since 1970; `dependencies` are the build
     environment's distributions as (name, version); `network` is "none" when the backend had none, else "open";
-    `started` and `finished` are RFC 3339 in UTC. `tag_signer` is who signed the tag, when that was asked for and
-    verified."""
+    `allowed` is what the inspection found and the project allows itself; `started` and `finished` are RFC 3339 in UTC.
+    `tag_signer` is who signed the tag, when that was asked for and verified."""
 
     repository: str
     ref: str
@@ -36,6 +40,7 @@ class Provenance:
     normaliser: str = ""
     network: str = "open"
     dependencies: tuple[tuple[str, str], ...] = ()
+    allowed: tuple[Allowance, ...] = ()
     started: str = ""
     finished: str = ""
     tag_signer: str = ""
@@ -50,13 +55,41 @@ class Statement:
     provenance: Provenance
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What every statement says, whatever kind of making it tells of: about which file, and when that was finished
+    (RFC 3339)."""
+
+    filename: str
+    sha256: str
+    finished: str
+
+
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """A statement as it is stored: its bytes, and an SSH signature over them (empty: nobody signed)."""
+
+    body: bytes
+    signature: bytes = b""
+
+
 def attachment_name(filename: str) -> str:
-    """What the file's statement is called beside its version."""
+    """What the file's statement is called beside its version, and beside the file in a folder."""
     return f"{filename}.statement.json"
 
 
+def signature_name(filename: str, body: bytes) -> str:
+    """What the signature of the file's statement `body` is called beside its version."""
+    return f"{attachment_name(filename)}.{hashlib.sha256(body).hexdigest()[:16]}.sig"
+
+
+def signature_beside(filename: str) -> str:
+    """What the signature of the file's statement is called in a folder."""
+    return f"{attachment_name(filename)}.sig"
+
+
 def write(statement: Statement) -> bytes:
-    """The document, ready to be stored; a signature would wrap these bytes (DSSE)."""
+    """The document, ready to be signed and stored."""
     about = statement.provenance
     document = {
         "_type": STATEMENT_TYPE,
@@ -76,7 +109,9 @@ def write(statement: Statement) -> bytes:
                     "python": about.python,
                     "normaliser": about.normaliser,
                     "network": about.network,
-                    "signature": "none",
+                    "allowed": [
+                        {"rule": each.rule, "file": each.file, "reason": each.reason} for each in about.allowed
+                    ],
                     "tagSigner": about.tag_signer,
                 },
                 "resolvedDependencies": [
@@ -100,7 +135,7 @@ def write(statement: Statement) -> bytes:
 def read(body: bytes) -> Statement:
     """Read `write()` back. Raises `ValueError` for anything that is not such a document."""
     try:
-        document = json.loads(body)
+        document = json.loads(body.decode())
         subject = document["subject"][0]
         definition = document["predicate"]["buildDefinition"]
         run = document["predicate"]["runDetails"]
@@ -123,6 +158,7 @@ def read(body: bytes) -> Statement:
                 normaliser=inside["normaliser"],
                 network=inside["network"],
                 dependencies=tuple(_package(each["uri"]) for each in packages),
+                allowed=tuple(Allowance(**each) for each in inside.get("allowed", ())),
                 started=run["metadata"]["startedOn"],
                 finished=run["metadata"]["finishedOn"],
                 tag_signer=inside.get("tagSigner", ""),
@@ -130,6 +166,27 @@ def read(body: bytes) -> Statement:
         )
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"this is not a statement of pinwheel's: {error!r}") from error
+
+
+def of_build(body: bytes) -> Statement | None:
+    """What a statement says of a build from git; None when it is about something else."""
+    try:
+        return read(body)
+    except ValueError:
+        return None
+
+
+def claim(body: bytes) -> Claim:
+    """Read what an in-toto statement about one file with SLSA provenance claims. Raises `ValueError`."""
+    try:
+        document = json.loads(body.decode())
+        if (document["_type"], document["predicateType"]) != (STATEMENT_TYPE, PREDICATE_TYPE):
+            raise ValueError(document["predicateType"])
+        (subject,) = document["subject"]
+        finished = document["predicate"]["runDetails"]["metadata"]["finishedOn"]
+        return Claim(str(subject["name"]), str(subject["digest"]["sha256"]), str(finished))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"this is not a statement about a file: {error!r}") from error
 
 
 def facts(statement: Statement) -> Sequence[tuple[str, str]]:
@@ -149,15 +206,9 @@ def facts(statement: Statement) -> Sequence[tuple[str, str]]:
         ("builder", f"pinwheel {about.builder}, normaliser {about.normaliser}"),
         ("network", about.network),
         ("build environment", ", ".join(f"{name} {version}" for name, version in about.dependencies)),
-        ("signed by", "nobody: statements are not signed yet"),
+        *(("allowed", f"{each.rule} in {each.file}: {each.reason}") for each in about.allowed),
     ]
     return [(label, text) for label, text in rows if text]
-
-
-def document(statement: Statement) -> dict[str, Any]:
-    """The statement as it is stored, for a script."""
-    parsed: dict[str, Any] = json.loads(write(statement))
-    return parsed
 
 
 def _package(uri: str) -> tuple[str, str]:

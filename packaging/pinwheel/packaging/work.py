@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, Literal
 
 from packaging.version import Version
 
-from pinwheel.errors import PinwheelError
+from pinwheel.errors import PinwheelError, UsageError
 from pinwheel.packaging import refs
-from pinwheel.packaging.inspection import Finding
+from pinwheel.packaging.inspection.findings import Allowance, Finding, NotFit
 from pinwheel.packaging.manifest import Manifest, released_version
 from pinwheel.packaging.refs import Resolved
 from pinwheel.packaging.statement import Provenance
@@ -20,20 +20,18 @@ Outcome = Literal["published", "already there"]
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """What a project's commit may have in other places than in itself: other repositories, a store of large files.
-    `export_ignore`: it may mark files that tools which export commits leave out."""
+    """What a project's commit may have in other places than in itself: other repositories, a store of large files."""
 
     submodules: bool = False
     lfs: bool = False
-    export_ignore: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """A project to release. `name` is empty when only the repository knows it, `ref` empty for the newest version
-    tag; `declared` when pinwheel.toml has the project, and so a place for its exceptions. With `tag_signers`, a file
-    of allowed signers, only a tag that one of them signed is released. There are wheels for each of `pythons` ("3.12";
-    none means the one that runs pinwheel); `network` when its build needs one."""
+    tag; `declared` when pinwheel.toml has the project, and so a place for its exceptions. There are wheels for each of
+    `pythons` ("3.12"; none means the one that runs pinwheel). With `tag_signers`, a file of allowed signers, only a tag
+    that one of them signed is released; `network` when its build needs one."""
 
     repository: str
     ref: str = ""
@@ -41,9 +39,10 @@ class Wanted:
     name: str = ""
     generated: tuple[str, ...] = ()
     declared: bool = False
+    pythons: tuple[str, ...] = ()
+    allowed: tuple[Allowance, ...] = ()
     elsewhere: Elsewhere = Elsewhere()
     tag_signers: PurePath | None = None
-    pythons: tuple[str, ...] = ()
     network: bool = False
 
     @property
@@ -54,11 +53,18 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A project whose ref has come down to a commit; `manifest` is None until the commit was read."""
+    """A project whose ref has come down to a commit; `manifest` is None until the commit was read.
+
+    `head` is the commit that its default branch names, `why` what there is to do, `notes` what else a person should
+    know of it.
+    """
 
     wanted: Wanted
     resolved: Resolved
     manifest: Manifest | None = None
+    head: str = ""
+    why: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -100,7 +106,10 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A version that is in the index, with its files in the order in which they were published."""
+    """A version that is in the index, with its files in the order in which they were published.
+
+    `provenance` is that of its newest statement; `notes` are what else a person should know of it.
+    """
 
     name: str
     version: str
@@ -108,11 +117,19 @@ class Release:
     tag: str
     files: tuple[Published, ...]
     findings: tuple[Finding, ...] = ()
+    provenance: Provenance | None = field(default=None, repr=False)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def outcome(self) -> Outcome:
+        """Whether it was us who brought some of it there just now."""
+        return "published" if any(file.outcome == "published" for file in self.files) else "already there"
 
     def document(self) -> dict[str, Any]:
         """The JSON form."""
         files = [{"filename": f.filename, "sha256": f.sha256, "outcome": f.outcome} for f in self.files]
-        return {"name": self.name, "version": self.version, "commit": self.commit, "tag": self.tag, "files": files}
+        about = {"name": self.name, "version": self.version, "commit": self.commit, "tag": self.tag, "files": files}
+        return about | {"findings": [each.document() for each in self.findings]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +142,13 @@ class Failure:
     def document(self) -> dict[str, Any]:
         """The JSON form."""
         about = self.error
-        return {"name": self.name, "problem": about.problem, "where": about.where, "remedy": about.remedy}
+        findings = [each.document() for each in about.findings] if isinstance(about, NotFit) else []
+        told = {"name": self.name, "problem": about.problem, "where": about.where, "remedy": about.remedy}
+        return told | {"blocked": isinstance(about, Blocked)} | ({"findings": findings} if findings else {})
+
+
+class NoVersionTag(UsageError):
+    """No tag of the repository names a version of the project, so there is nothing to release yet."""
 
 
 class Conflict(PinwheelError):

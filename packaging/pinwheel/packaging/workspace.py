@@ -90,14 +90,23 @@ def put(file: Path, text: str, mode: int = 0o600) -> None:
 
 
 def logs(folder: Path, name: str) -> Path:
-    """Where in `folder` the logs of the build `name` go, empty; only the newest few of those that failed are kept."""
+    """Where in `folder` the logs of the build `name` go, empty; only the newest few of those that failed are kept, and
+    all of this process, which may be building with them."""
     folder.mkdir(parents=True, exist_ok=True)
-    by_age = sorted((each for each in folder.iterdir() if each.is_dir()), key=lambda each: each.stat().st_mtime)
-    for old in by_age[:-LOGS_KEPT]:
+    ours = f"-{os.getpid()}"
+    for old in sorted((each for each in folder.iterdir() if not each.name.endswith(ours)), key=_age)[:-LOGS_KEPT]:
         shutil.rmtree(old, ignore_errors=True)
-    made = folder / f"{name}-{os.getpid()}"
+    made = folder / f"{name}{ours}"
     shutil.rmtree(made, ignore_errors=True)
     return made
+
+
+def _age(path: Path) -> float:
+    """When it was changed last; long ago for what another thread has removed meanwhile."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def shuffle(root: Path, umask: int, before: int) -> None:

@@ -197,10 +197,11 @@ def _engine(path: Path) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
+        driver: Any = connection.connection.dbapi_connection
         if connection.get_execution_options().get("writes"):
-            _begin_writing(connection.connection.dbapi_connection)
+            _begin_writing(driver)
         else:
-            connection.exec_driver_sql("BEGIN")
+            driver.execute("BEGIN")
 
     return engine
 

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, select
 
 from pinwheel.events import Event
 from pinwheel.index.entries import Act
+from pinwheel.index.store import statements
 from pinwheel.index.store.database import Database, raised
 from pinwheel.index.store.tables import events
 
@@ -88,9 +89,8 @@ def append(connection: Connection, told: Sequence[Event]) -> None:
     """Record the index's own events, all of them new, within the transaction of what they tell of."""
     last = raised(connection, "events", by=len(told))
     first = last - len(told) + 1
-    connection.execute(
-        events.insert(), [_row(event.document(), event.actor, serial) for serial, event in enumerate(told, first)]
-    )
+    rows = [_row(event.document(), event.actor, serial) for serial, event in enumerate(told, first)]
+    connection.execute(statements.ADD_EVENTS, rows)
 
 
 def _row(document: dict[str, Any], recorded_by: str, serial: int) -> dict[str, Any]:

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from packaging.utils import canonicalize_version
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select, true, tuple_
+from sqlalchemy import Connection, Row, func, select
 
 from pinwheel.index.channels import EVERY_FILE, MAIN
 from pinwheel.index.entries import (
-    CLOSED,
     Act,
     AlreadyThere,
     Closed,
@@ -23,9 +22,9 @@ from pinwheel.index.entries import (
     Standing,
     Taken,
 )
-from pinwheel.index.store import event_log
+from pinwheel.index.store import event_log, statements
 from pinwheel.index.store.database import Database, raise_epoch, raised
-from pinwheel.index.store.tables import attachments, channel_files, counters, dirty, files, projects, releases
+from pinwheel.index.store.tables import attachments, files, projects
 
 MOST_AT_ONCE = 10_000  # values in one statement; SQLite takes 32,766
 
@@ -139,28 +138,27 @@ class DatabaseRecords:
 
     def project(self, name: str, visible: frozenset[str] = EVERY_FILE) -> Project:
         with self._database.reading() as connection:
-            row = connection.execute(select(projects).where(projects.c.name == name)).first()
+            row = connection.execute(statements.PROJECT, {"name": name}).first()
             if row is None:
                 return Project(name)
-            wanted = (
-                files_there().where(files.c.project_id == row.id, _in(visible), _OFFERED).order_by(files.c.filename)
-            )
-            found = tuple(map(entry_of, connection.execute(wanted)))
+            wanted = statements.files_of_project(visible)
+            found = tuple(map(entry_of, connection.execute(wanted, {"project_id": row.id})))
             return Project(name, found, row.status, row.status_reason, row.serial)
 
     def file(self, filename: str) -> FileEntry | None:
         with self._database.reading() as connection:
-            row = connection.execute(files_there().where(files.c.filename == filename, _OFFERED)).first()
+            row = connection.execute(statements.FILE, {"filename": filename}).first()
             return entry_of(row) if row else None
 
     def by_identity(self, identity: str) -> Taken | None:
         with self._database.reading() as connection:
-            return _taken(connection, files.c.identity == identity)
+            row = connection.execute(statements.BY_IDENTITY, {"identity": identity}).first()
+            return _taken(row) if row else None
 
     def every_file(self, *, offered: bool = False) -> Iterator[FileEntry]:
-        wanted = files_there().order_by(files.c.filename)
+        wanted = statements.FILES_OFFERED if offered else statements.FILES_THERE
         with self._database.reading() as connection:
-            rows = connection.execution_options(yield_per=1000).execute(wanted.where(_OFFERED) if offered else wanted)
+            rows = connection.execution_options(yield_per=1000).execute(wanted.order_by(files.c.filename))
             yield from map(entry_of, rows)
 
     def names(self) -> tuple[str, ...]:
@@ -204,23 +202,16 @@ class DatabaseRecords:
 
     def serials(self) -> Serials:
         with self._database.reading() as connection:
-            found = {row.name: row.value for row in connection.execute(select(counters.c.name, counters.c.value))}
+            found = {row.name: row.value for row in connection.execute(statements.SERIALS)}
             return Serials(found["files"], found["access"])
 
     def standings(self, after: int = -1) -> tuple[Standing, ...]:
-        there = and_(files.c.project_id == projects.c.id, files.c.removed_at.is_(None))
-        changed = projects.c.serial > after
-        every = select(projects.c.name, select(files.c.id).where(there).exists().label("there")).where(changed)
-        promoted = (
-            select(projects.c.name, channel_files.c.channel)
-            .join_from(projects, files, there)
-            .join(channel_files, channel_files.c.file_id == files.c.id)
-            .where(changed)
-            .distinct()
-        )
+        changed = {"after": after}
         with self._database.reading() as connection:
-            found = {row.name: {MAIN} if row.there else set() for row in connection.execute(every)}
-            for row in connection.execute(promoted):
+            found = {
+                row.name: {MAIN} if row.there else set() for row in connection.execute(statements.CHANGED, changed)
+            }
+            for row in connection.execute(statements.CHANGED_CHANNELS, changed):
                 found[row.name].add(row.channel)
         # most projects stand alike, and one set for all of them is enough
         alike: dict[frozenset[str], frozenset[str]] = {}
@@ -261,7 +252,7 @@ def _inserted(connection: Connection, new: Sequence[NewFile]) -> int:
         }
         for each in new
     ]
-    connection.execute(files.insert(), rows)
+    connection.execute(statements.ADD_FILES, rows)
     touch(connection, project_ids, serial)
     _note(connection, new)
     return serial
@@ -281,7 +272,7 @@ def _project_ids(connection: Connection, at: Mapping[str, str]) -> dict[str, int
     """The rows of the projects named, which are made where they are not there, with the time that is given."""
 
     def there() -> dict[str, int]:
-        rows = connection.execute(select(projects.c.name, projects.c.id).where(projects.c.name.in_(at)))
+        rows = connection.execute(statements.PROJECT_IDS, {"names": list(at)})
         return {row.name: row.id for row in rows}
 
     found = there()
@@ -289,7 +280,8 @@ def _project_ids(connection: Connection, at: Mapping[str, str]) -> dict[str, int
     if not missing:
         return found
     made = {"serial": 0, "status": "active", "status_reason": ""}
-    connection.execute(projects.insert(), [{"name": name, "created_at": at[name], **made} for name in missing])
+    rows = [{"name": name, "created_at": at[name], **made} for name in missing]
+    connection.execute(statements.ADD_PROJECTS, rows)
     return there()
 
 
@@ -299,44 +291,26 @@ def _release(project_ids: dict[str, int], new: NewFile) -> tuple[int, str]:
 
 def _release_ids(connection: Connection, wanted: set[tuple[int, str]]) -> dict[tuple[int, str], int]:
     """The rows of the releases, which are made where they are not there."""
-    which = tuple_(releases.c.project_id, releases.c.version).in_(sorted(wanted))
 
     def there() -> dict[tuple[int, str], int]:
-        rows = connection.execute(select(releases.c.project_id, releases.c.version, releases.c.id).where(which))
+        rows = connection.execute(statements.RELEASE_IDS, {"wanted": sorted(wanted)})
         return {(row.project_id, row.version): row.id for row in rows}
 
     found = there()
     missing = wanted - found.keys()
     if not missing:
         return found
-    connection.execute(releases.insert(), [{"project_id": one, "version": two} for one, two in sorted(missing)])
+    rows = [{"project_id": one, "version": two} for one, two in sorted(missing)]
+    connection.execute(statements.ADD_RELEASES, rows)
     return there()
 
 
 def touch(connection: Connection, project_ids: Mapping[str, int], serial: int) -> None:
     """The projects changed with `serial`: their pages have to be made again, and so do those that list the projects."""
-    connection.execute(projects.update().where(projects.c.id.in_(project_ids.values())).values(serial=serial))
+    connection.execute(statements.TOUCH, {"ids": list(project_ids.values()), "now": serial})
     pages = [*project_ids, ""]
-    connection.execute(dirty.delete().where(dirty.c.project.in_(pages)))
-    connection.execute(dirty.insert(), [{"project": page, "serial": serial} for page in pages])
-
-
-_OFFERED = projects.c.status != "quarantined"
-
-
-def files_there() -> Select[Any]:
-    return (
-        select(projects.c.name.label("project"), files, releases.c.yanked)
-        .join(projects, files.c.project_id == projects.c.id)
-        .join(releases, files.c.release_id == releases.c.id)
-        .where(files.c.removed_at.is_(None))
-    )
-
-
-def _in(visible: frozenset[str]) -> ColumnElement[bool]:
-    if MAIN in visible:
-        return true()
-    return files.c.id.in_(select(channel_files.c.file_id).where(channel_files.c.channel.in_(visible)))
+    connection.execute(statements.CLEAN, {"pages": pages})
+    connection.execute(statements.SOIL, [{"project": page, "serial": serial} for page in pages])
 
 
 def entry_of(row: Row[Any]) -> FileEntry:
@@ -353,26 +327,22 @@ def entry_of(row: Row[Any]) -> FileEntry:
     )
 
 
-def _taken(connection: Connection, which: Any) -> Taken | None:
-    row = connection.execute(select(files.c.filename, files.c.sha256, files.c.removed_at).where(which)).first()
-    return Taken(row.filename, row.sha256, row.removed_at is not None) if row else None
+def _taken(row: Any) -> Taken:
+    return Taken(row.filename, row.sha256, row.removed_at is not None)
 
 
 def _takers(connection: Connection, new: Sequence[NewFile]) -> dict[str, Taken]:
     """Who has the places of these files, by identity and by filename."""
-    identities, filenames = [each.identity for each in new], [each.entry.filename for each in new]
-    which = or_(files.c.identity.in_(identities), files.c.filename.in_(filenames))
+    wanted = {"identities": [each.identity for each in new], "filenames": [each.entry.filename for each in new]}
     found: dict[str, Taken] = {}
-    for row in connection.execute(select(files).where(which)):
-        taken = Taken(row.filename, row.sha256, row.removed_at is not None)
-        found |= {row.identity: taken, row.filename: taken}
+    for row in connection.execute(statements.TAKERS, wanted):
+        found |= dict.fromkeys((row.identity, row.filename), _taken(row))
     return found
 
 
 def _closed(connection: Connection, names: Collection[str]) -> dict[str, Closed]:
     """Those of the projects that take no uploads."""
-    which = and_(projects.c.name.in_(names), projects.c.status.in_(CLOSED))
-    rows = connection.execute(select(projects).where(which))
+    rows = connection.execute(statements.CLOSED_PROJECTS, {"names": list(names)})
     return {row.name: Closed(row.name, row.status, row.status_reason) for row in rows}
 
 

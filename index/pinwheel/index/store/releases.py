@@ -23,9 +23,9 @@ from pinwheel.index.entries import (
     Position,
     Status,
 )
-from pinwheel.index.store import event_log
+from pinwheel.index.store import event_log, statements
 from pinwheel.index.store.database import Database, raised
-from pinwheel.index.store.records import entry_of, files_there, touch
+from pinwheel.index.store.records import entry_of, touch
 from pinwheel.index.store.tables import attachments, channel_files, events, files, projects, releases
 
 NEEDING = ("promoted", "rollout-started", "activated")
@@ -87,7 +87,9 @@ class DatabaseReleases:
 
     def of(self, project: str) -> tuple[Release, ...]:
         with self._database.reading() as connection:
-            rows = connection.execute(files_there().where(projects.c.name == project).order_by(files.c.filename))
+            rows = connection.execute(
+                statements.FILES_THERE.where(projects.c.name == project).order_by(files.c.filename)
+            )
             found: dict[int, list[Any]] = {}
             for row in rows:
                 found.setdefault(row.release_id, []).append(row)
@@ -213,7 +215,7 @@ class _Found:
     @classmethod
     def look(cls, connection: Connection, project: str, version: str) -> _Found | None:
         of_it = and_(projects.c.name == project, releases.c.version == canonicalize_version(version))
-        rows = connection.execute(files_there().where(of_it).order_by(files.c.filename)).all()
+        rows = connection.execute(statements.FILES_THERE.where(of_it).order_by(files.c.filename)).all()
         if not rows:
             return None
         first = rows[0]

@@ -33,7 +33,7 @@ LONGEST_LEASE_S = 3600.0
 LONGEST_MINTED_S = 24 * 3600.0
 METRICS_TYPE = ("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 SCOPE_OF_EVENTS = {
-    **dict.fromkeys(("released", "locked"), "upload"),
+    **dict.fromkeys(("released", "locked", "vendored"), "upload"),
     **dict.fromkeys(
         ("bootstrapped", "prepared", "activated", "reverted", "failed", "rollout-started", "rollout-finished"), "deploy"
     ),

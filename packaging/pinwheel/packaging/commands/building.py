@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from invoke import Context, Exit, task
-
-if TYPE_CHECKING:
-    from pinwheel.packaging.inspection import Finding
 
 from pinwheel.packaging.commands.options import (
     FILES,
@@ -17,8 +14,8 @@ from pinwheel.packaging.commands.options import (
     REF_TO_BUILD,
     SELECTION,
     VERIFY,
-    finding_document,
     paths_of,
+    say_unsigned,
     show,
     tools_of,
 )
@@ -49,12 +46,12 @@ def build(
     from pathlib import Path
 
     from pinwheel import config, console
-    from pinwheel.packaging import statement
     from pinwheel.packaging.comparison import Difference
+    from pinwheel.packaging.papers import documents
     from pinwheel.packaging.release import build as build_one
-    from pinwheel.packaging.release import resolve
     from pinwheel.packaging.reproduction import reproduce
     from pinwheel.packaging.selection import select
+    from pinwheel.packaging.survey import resolve
     from pinwheel.packaging.workspace import below, deliver, full_disk_explained, open_folder, workspace
 
     loaded = config.load()
@@ -63,10 +60,12 @@ def build(
     jobs, failures = resolve(select(loaded, name, repo, ref, subdirectory), tools, publishable=False)
     for failure in failures:
         raise failure.error
+    if tools.signer:
+        tools.signer.check()
     told: list[dict[str, str]] = []
     differences: list[Difference] = []
     for job in jobs:
-        with full_disk_explained(tools.cache), workspace() as folder:
+        with console.group(f"build {job.called}"), full_disk_explained(tools.cache), workspace() as folder:
             built = build_one(job, tools, below(folder, "first"))
             show(built.findings)
             if verify:
@@ -76,9 +75,8 @@ def build(
             files: dict[str, Path | bytes] = {}
             for artifact in built.artifacts:
                 filename = artifact.path.name
-                if artifact.provenance:
-                    about = statement.Statement(filename, artifact.sha256, artifact.provenance)
-                    files[statement.attachment_name(filename)] = statement.write(about)
+                if artifact.paper:
+                    files |= documents(filename, artifact.paper)
                 files[filename] = artifact.path
             deliver(files, into)
         for artifact in built.artifacts:
@@ -90,6 +88,9 @@ def build(
         if verify:
             document |= {"reproducible": not differences, "differences": [asdict(each) for each in differences]}
         console.document(document)
+    console.summarise(("built", "sha256"), [(each["file"], each["sha256"]) for each in told])
+    if tools.signer is None:
+        say_unsigned(loaded)
     if differences:
         raise Exit(code=1)
 
@@ -98,28 +99,34 @@ def build(
 def check(_context: Context, file: Sequence[str] | None = None, json: bool = False) -> None:
     """Inspect built files: metadata, dependencies, secrets. All findings are reported at once.
 
-    Exits 1 when a finding forbids publishing. Files built by packaging.release are inspected anyway, and compared
-    with their commit.
+    Exits 1 when a finding forbids publishing. A finding that pinwheel.toml allows the project is shown with its
+    reason. Files built by packaging.release are inspected anyway, and compared with their commit.
 
     Example:
       pinwheel packaging.check --file dist/acme_greet-1.0.0-py3-none-any.whl
     """
-    from pinwheel import archive, console
-    from pinwheel.packaging import inspection, normalise
+    from pinwheel import archive, config, console
+    from pinwheel.packaging.inspection.examine import examine
+    from pinwheel.packaging.inspection.findings import Finding, allow, errors
+    from pinwheel.packaging.selection import allowances
 
+    loaded = config.load()
     findings: list[Finding] = []
     for path in paths_of(file):
         try:
-            read = archive.read(path, path.name)
+            examined = examine(path)
         except archive.BadArchive as error:
-            findings += [inspection.Finding("error", path.name, reason, error.remedy) for reason in error.reasons]
+            findings += [Finding("error", "archive", path.name, reason, error.remedy) for reason in error.reasons]
         else:
-            findings += inspection.inspect(read, normalise.contents(path))
+            findings += allow(examined.findings, allowances(loaded, examined.distribution.name))
     if json:
-        console.document({"findings": [finding_document(each) for each in findings]})
+        console.document({"findings": [each.document() for each in findings]})
     else:
         for each in findings:
             console.data(str(each))
+            console.annotate(each.severity, f"{each.problem} ({each.remedy})", each.file)
+        rows = [(each.severity, each.file, each.problem, each.remedy) for each in findings]
+        console.summarise(("checked", "file", "problem", "remedy"), rows or [("nothing found", "", "", "")])
         console.say("nothing found" if not findings else f"{len(findings)} found")
-    if inspection.errors(findings):
+    if errors(findings):
         raise Exit(code=1)

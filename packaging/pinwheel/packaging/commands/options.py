@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,10 @@ from pinwheel.errors import PinwheelError, UsageError, describe
 if TYPE_CHECKING:
     from pinwheel import config
     from pinwheel.index.client import IndexClient
-    from pinwheel.packaging.inspection import Finding
+    from pinwheel.packaging.proof import Judge
     from pinwheel.packaging.release import Tools
+    from pinwheel.packaging.signatures import Signer
+    from pinwheel.packaging.targets import Target
     from pinwheel.packaging.work import Failure
 
 SELECTION = {
@@ -29,6 +32,8 @@ OUT = {"out": "the folder for the files; made when it is not there (default: dis
 VERIFY = {"verify": "build a second time in other surroundings and compare (default: build once)"}
 ALL = {"all": "every project of pinwheel.toml (default: only those selected)"}
 ALL_OF_PLAN = {"all": "every project of pinwheel.toml (default, unless --name or --repo selects)"}
+CHANGED = {"changed": "only what is new since its last release (default: all that is selected)"}
+JOBS = {"jobs": "build so many at the same time (default: 0, which means as many as there are cores)"}
 JSON = {"json": "print one JSON document (default: text for people)"}
 
 
@@ -42,6 +47,8 @@ def tools_of(loaded: config.Loaded, report: Any = None) -> Tools:
     """Everything that releasing works with, for the index of the configuration."""
     import os
     from pathlib import Path
+
+    from packaging.utils import canonicalize_name
 
     from pinwheel import config, console, ledger
     from pinwheel.packaging import linkage
@@ -65,7 +72,56 @@ def tools_of(loaded: config.Loaded, report: Any = None) -> Tools:
         keyring=keyring(loaded),
         report=report or (lambda who, what: console.say(f"{who}: {what}")),
         oldest_glibc=linkage.glibc(loaded.config.packaging.oldest_glibc, loaded.place("packaging.oldest_glibc")),
+        ours=frozenset(canonicalize_name(name) for name in loaded.config.projects),
+        signer=signer_of(loaded),
     )
+
+
+def targets_of(loaded: config.Loaded, *, platforms: Sequence[str] = ()) -> tuple[Target, ...]:
+    """The machines that locks must serve, the oldest Python first; `platforms` unless the configuration has some."""
+    from pinwheel.packaging.targets import targets
+
+    about = loaded.config.packaging
+    pythons = {*about.pythons, *([about.python] if about.python else [])}
+    return targets(pythons or {"{}.{}".format(*sys.version_info)}, about.platforms or platforms)
+
+
+def signer_of(loaded: config.Loaded) -> Signer | None:
+    """Who signs statements, as the configuration says; None for nobody."""
+    import os
+
+    from pinwheel.packaging.signatures import signer
+
+    key = os.environ.get("PINWHEEL_SIGNING_KEY") or loaded.config.packaging.signing_key
+    return signer(str(loaded.path(key)) if key else "")
+
+
+def judge_of(loaded: config.Loaded, allowed_signers: str = "") -> Judge | None:
+    """Who tells whether a signature counts: the file that the flag names, else that of the configuration. None, and a
+    word about it, when neither names one."""
+    from pathlib import Path
+
+    from pinwheel import console
+    from pinwheel.packaging.signatures import AllowedSigners
+
+    if allowed_signers:
+        return AllowedSigners(Path(allowed_signers))
+    if loaded.config.packaging.allowed_signers:
+        return AllowedSigners(loaded.path(loaded.config.packaging.allowed_signers))
+    console.say("who signed is not judged: packaging.allowed_signers names no file")
+    return None
+
+
+def say_unsigned(loaded: config.Loaded) -> None:
+    """Why the statements that were made just now are not signed."""
+    import os
+
+    from pinwheel import console
+
+    if os.environ.get("PINWHEEL_SIGNING_KEY") or loaded.config.packaging.signing_key:
+        console.say("the statements are not signed: ssh-keygen is not installed (openssh-client)")
+    else:
+        console.say("the statements are not signed: packaging.signing_key names no key")
 
 
 def paths_of(files: Sequence[str] | None) -> list[Any]:
@@ -86,12 +142,7 @@ def show(findings: Any) -> None:
 
     for each in findings:
         console.say(str(each))
-
-
-def finding_document(finding: Finding) -> dict[str, str]:
-    from dataclasses import asdict
-
-    return asdict(finding)
+        console.annotate(each.severity, f"{each.problem} ({each.remedy})", each.file)
 
 
 @contextlib.contextmanager
@@ -114,5 +165,6 @@ def stop_at(failures: Sequence[Failure]) -> None:
 
     for each in failures:
         console.say(f"{each.name}: {describe(each.error)}")
+        console.annotate("error", f"{each.name}: {each.error.problem}")
     if failures:
         raise Exit(code=PinwheelError.exit_code)

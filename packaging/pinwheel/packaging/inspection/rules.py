@@ -1,4 +1,4 @@
-"""What may be published: rules over what a commit, a wheel and an sdist hold. No I/O here.
+"""The rules, over what a commit, a wheel and an sdist hold. No I/O here.
 
 Every rule yields findings and none stops at the first, so that one report has them all.
 """
@@ -6,17 +6,14 @@ Every rule yields findings and none stops at the first, so that one report has t
 from __future__ import annotations
 
 import fnmatch
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 
 from packaging.version import InvalidVersion, Version
 
 from pinwheel.archive import Distribution
-from pinwheel.errors import PinwheelError
-
-Severity = Literal["error", "warning"]
+from pinwheel.packaging.inspection.findings import Finding
+from pinwheel.packaging.inspection.leaks import Leak
 
 SECRET_NAMES = (
     ".env",
@@ -36,7 +33,8 @@ SECRET_NAMES = (
     "*.kdbx",
 )
 HARMLESS_NAMES = ("*.example", "*.sample", "*.template", "*.dist", "example.env", "sample.env", "template.env")
-PRIVATE_KEY = re.compile(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|^PuTTY-User-Key-File-")
+
+REPLACE_IT = "keep it out of the package and out of git; what was published once has to be replaced"
 
 SUBMODULE = "put the files into the repository, or say `submodules = true` in the project's table of pinwheel.toml"
 LFS = "keep files that are packaged out of LFS, or say `lfs = true` in the project's table of pinwheel.toml"
@@ -47,26 +45,14 @@ COMPILED = ("*.so", "*.pyd", "*.abi3.so", "*.dylib", "*.dll")
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that was found in `file` (a path in the commit or the archive), and what to do about it."""
-
-    severity: Severity
-    file: str
-    problem: str
-    remedy: str
-
-    def __str__(self) -> str:
-        return f"{self.severity}: {self.file}: {self.problem} ({self.remedy})"
-
-
-@dataclass(frozen=True, slots=True)
 class Content:
-    """One file of an archive: its path there (an sdist's top folder taken off), git's id for its bytes, and their
-    beginning (a few KiB)."""
+    """One file of an archive: its path there (an sdist's top folder taken off), git's id for its bytes, the secrets
+    that were found in it, and how many bytes at its end were not searched."""
 
     path: str
     blob: str
-    head: bytes = field(default=b"", repr=False)
+    leaks: tuple[Leak, ...] = ()
+    unsearched_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,24 +63,6 @@ class Origin:
     tree: Mapping[str, str]
     generated: tuple[str, ...] = ()
     strict: bool = False
-
-
-class NotFit(PinwheelError):
-    """Inspection found errors; nothing was published. `findings` has the warnings too."""
-
-    def __init__(self, what: str, findings: Sequence[Finding]) -> None:
-        self.findings = tuple(findings)
-        bad = errors(findings)
-        super().__init__(
-            f"{what} is not fit to be published: {len(bad)} finding{'s' if len(bad) != 1 else ''}",
-            where="\n".join(f"{each.file}: {each.problem}" for each in bad),
-            remedy="\n".join(dict.fromkeys(each.remedy for each in bad)),
-        )
-
-
-def errors(findings: Iterable[Finding]) -> list[Finding]:
-    """Those that forbid publishing."""
-    return [each for each in findings if each.severity == "error"]
 
 
 def problems_of_source(
@@ -111,12 +79,13 @@ def problems_of_source(
     `stated` is the version that pyproject.toml states, None for a dynamic one.
     """
     for path in submodules:
-        yield Finding("error", path, "is a submodule, whose files are not in this commit", SUBMODULE)
+        yield Finding("error", "submodule", path, "is a submodule, whose files are not in this commit", SUBMODULE)
     for path in pointers:
-        yield Finding("error", path, "is a Git LFS pointer, not the file itself", LFS)
+        yield Finding("error", "lfs-pointer", path, "is a Git LFS pointer, not the file itself", LFS)
     for requirement in direct:
         yield Finding(
             "error",
+            "build-requires-url",
             "pyproject.toml",
             f"the build requirement {requirement!r} names an address",
             "require it by name and version, so that it comes from the index",
@@ -125,6 +94,7 @@ def problems_of_source(
         if tag and expected is None:
             yield Finding(
                 "error",
+                "no-version",
                 "pyproject.toml",
                 f"the version is dynamic and the tag {tag} names none",
                 "tag the commit with its version, as in v1.2.0",
@@ -133,11 +103,14 @@ def problems_of_source(
     try:
         version = Version(stated)
     except InvalidVersion:
-        yield Finding("error", "pyproject.toml", f"{stated!r} is not a version", "see PEP 440; 1.2.0 is one")
+        yield Finding(
+            "error", "no-version", "pyproject.toml", f"{stated!r} is not a version", "see PEP 440; 1.2.0 is one"
+        )
         return
     if tag and expected is not None and version != expected:
         yield Finding(
             "error",
+            "version-mismatch",
             "pyproject.toml",
             f"states version {version}, the tag {tag} says {expected}",
             f"tag the commit v{version}, or correct the version and tag the new commit",
@@ -166,11 +139,16 @@ def _identity(archive: Distribution, name: str, version: Version | None) -> Iter
     # archive.read has made sure that filename and metadata agree
     if name and archive.name != name:
         yield Finding(
-            "error", archive.filename, f"is called {archive.name}, expected is {name}", "correct the project's name"
+            "error",
+            "name-mismatch",
+            archive.filename,
+            f"is called {archive.name}, expected is {name}",
+            "correct the project's name",
         )
     if version is not None and archive.version != version:
         yield Finding(
             "error",
+            "version-mismatch",
             archive.filename,
             f"has version {archive.version}, the tag says {version}",
             f"tag the commit v{archive.version}, or correct the version and tag the new commit",
@@ -178,6 +156,7 @@ def _identity(archive: Distribution, name: str, version: Version | None) -> Iter
     if archive.version.local:
         yield Finding(
             "error",
+            "local-version",
             archive.filename,
             f"has the local version {archive.version}",
             "publish versions without the part after +; it marks a build that is not the tag's",
@@ -189,6 +168,7 @@ def _dependencies(archive: Distribution) -> Iterable[Finding]:
         if requirement.url:
             yield Finding(
                 "error",
+                "requires-url",
                 archive.filename,
                 f"depends on {requirement.name} by its address",
                 "depend on it by name and version, so that it comes from the index",
@@ -207,9 +187,11 @@ def _files(archive: Distribution, contents: Sequence[Content], origin: Origin | 
             continue
         yield Finding(
             "error" if origin.strict else "warning",
-            f"{archive.filename}: {content.path}",
+            "not-in-commit",
+            content.path,
             "is not in the commit",
             "commit it, keep it out of the package, or name it under `generated` in pinwheel.toml",
+            archive.filename,
         )
 
 
@@ -227,23 +209,37 @@ def _rewritten(archive: Distribution, path: str, tree: Mapping[str, str]) -> boo
 def _secrets(archive: Distribution, contents: Sequence[Content], origin: Origin | None) -> Iterable[Finding]:
     known = frozenset(origin.tree.values()) if origin else frozenset()
     for content in contents:
-        name = content.path.rpartition("/")[2]
-        by_name = _listed(name, SECRET_NAMES) and not _listed(name, HARMLESS_NAMES) and not name.endswith(".py")
-        if not by_name and not _holds_key(name, content.head):
-            continue
         # keys of a test suite are often committed and shipped in the sdist: worth a look, no reason to stop
         tracked = archive.kind == "sdist" and content.blob in known
-        yield Finding(
-            "warning" if tracked else "error",
-            f"{archive.filename}: {content.path}",
-            "looks like a secret",
-            "keep it out of the package and out of git; what was published once has to be replaced",
-        )
-
-
-def _holds_key(name: str, head: bytes) -> bool:
-    # source code may mention the marker; a key file has nothing else
-    return not name.endswith((".py", ".pyi", ".rst", ".md", ".txt", ".c", ".h")) and bool(PRIVATE_KEY.search(head))
+        name = content.path.rpartition("/")[2]
+        if _listed(name, SECRET_NAMES) and not _listed(name, HARMLESS_NAMES) and not name.endswith(".py"):
+            yield Finding(
+                "warning" if tracked else "error",
+                "secret-file",
+                content.path,
+                "has a name that files of secrets have",
+                REPLACE_IT,
+                archive.filename,
+            )
+        for leak in content.leaks:
+            lines = ", ".join(map(str, leak.lines))
+            yield Finding(
+                "warning" if tracked else leak.severity,
+                "secret",
+                content.path,
+                f"holds what looks like {leak.kind} (line {lines})",
+                REPLACE_IT,
+                archive.filename,
+            )
+        if content.unsearched_bytes:
+            yield Finding(
+                "warning",
+                "not-searched",
+                content.path,
+                f"is too large to be searched for secrets: {content.unsearched_bytes} bytes at its end were not",
+                "look into it yourself, or keep it out of the package",
+                archive.filename,
+            )
 
 
 def _listed(path: str, patterns: Iterable[str]) -> bool:

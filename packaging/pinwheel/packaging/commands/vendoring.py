@@ -1,0 +1,104 @@
+"""`pinwheel packaging.vendor`: third parties' files become files of our own index."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from invoke import Context, task
+
+from pinwheel.errors import UsageError
+from pinwheel.packaging.commands.options import JSON, client_of, targets_of, tools_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from packaging.requirements import Requirement
+
+    from pinwheel.config import Loaded
+    from pinwheel.packaging.lockfile import Lock
+    from pinwheel.packaging.release import Tools
+    from pinwheel.packaging.vendor import From
+
+VENDOR = {
+    "what": "an application's version, as in acme-shop==1.2.0, or a FILE with requirements, one a line",
+    "from": "ADDRESS of another index, which has pages below simple/ (default: the private index and its upstream)",
+}
+
+
+@task(auto_shortflags=False, help=VENDOR | JSON)
+def vendor(
+    _context: Context,
+    what: str,
+    from_: str = "",
+    json: bool = False,
+) -> None:
+    """Bring third parties' packages into the private index, so that no upstream is needed for them any more.
+
+    With an application's version: the very files of its lock, when it has one. Wheels for packaging.pythons and
+    packaging.platforms are taken as they are; what has none is built from its sdist, as releases are built. Each file
+    gets a statement of where it comes from. From then on these names are private: no upstream is asked for them
+    again, and newer versions come by vendoring with --from.
+
+    Example:
+      pinwheel packaging.vendor acme-shop==1.2.0
+      pinwheel packaging.vendor third-party.txt --from https://pypi.org/
+    """
+    from pinwheel import config, console
+    from pinwheel.packaging.vendor import vendor as vendor_all
+
+    loaded = config.load()
+    tools = tools_of(loaded)
+    wanted = _wanted(loaded, what, from_)
+    done = vendor_all(wanted, _from(loaded, from_, tools), targets_of(loaded), tools)
+    published = sum(each.outcome == "published" for each in done)
+    if json:
+        from dataclasses import asdict
+
+        console.document({"vendored": [asdict(each) for each in done]})
+    else:
+        rows = [
+            (each.name, each.version, each.filename, each.outcome, each.built_from and f"built from {each.built_from}")
+            for each in done
+        ]
+        console.table(("package", "version", "file", "outcome", ""), rows)
+    console.say(f"{published} files vendored, {len(done) - published} were there already")
+
+
+def _wanted(loaded: Loaded, what: str, source: str) -> Sequence[Requirement] | Lock:
+    from pathlib import Path
+
+    from pinwheel.packaging import closure
+    from pinwheel.packaging import lock as locking
+
+    if "==" not in what:
+        file = Path(what)
+        if not file.is_file():
+            raise UsageError("there is no such file", where=what, remedy="name one, or an application as APP==VER")
+        return closure.requirements(file.read_text(), what)
+    client = client_of(loaded)
+    project, version = locking.parse_pin(what)
+    locking.check_released(client, project, version)
+    lock = locking.stored(client, project, version)
+    if lock is None and source:
+        raise UsageError(
+            f"{project} {version} has no lock that says what to take from {source}",
+            remedy=f"lock it first (pinwheel packaging.lock {project}=={version}), or name a file of requirements",
+        )
+    return lock or closure.requirements(f"{project}=={version}", what)
+
+
+def _from(loaded: Loaded, address: str, tools: Tools) -> From:
+    from dataclasses import replace
+
+    from pinwheel.index.client import IndexClient, matching
+    from pinwheel.packaging.vendor import From, own_names
+
+    client = client_of(loaded)
+    if not address:
+        return From(client, tools.resolver)
+    ca_file = tools.resolver.ca_file
+    # without our token: it is for our own index
+    other = IndexClient(address.rstrip("/").removesuffix("/simple") + "/", ca_file=ca_file)
+    own, globs = own_names(client), loaded.config.index.private
+    resolver = replace(tools.resolver, simple_url=other.simple_url(), token="")
+    return From(other, resolver, foreign=True, private=lambda name: name in own or bool(matching(name, globs)))
