@@ -181,12 +181,17 @@ def test_beside_a_running_server_no_name_of_the_folder_is_asked_for_outside_whil
     [
         *("Foo_Bar-1.0-py3-none-any.whl", "foo.bar-1.0.tar.gz", "foo-bar-1.0.zip", "foo-2to3-1.0.tar.bz2"),
         *("foo_bar-1.0-py2.7.egg", "foo-bar-latest.zip", "nothing.zip", "foo-1.0-beta-2.tar.gz", "a-b-1!2.0.zip"),
+        *("foo-bar-1.0.win32-py2.7.exe", "foo-1.0.win-amd64-py3.6.msi", "foo-1.0-py2.7-linux-x86_64.egg"),
     ],
 )
-def test_a_refused_file_belongs_to_the_project_under_which_pypiserver_lists_it(filename: str) -> None:
+def test_a_refused_file_is_found_and_belongs_to_the_project_under_which_pypiserver_lists_it(
+    filename: str, tmp_path: Path
+) -> None:
     guessed = guess_pkgname_and_version(filename)
     assert guessed is not None
     assert project_of(filename) == canonicalize_name(guessed[0])
+    (tmp_path / filename).touch()
+    assert [each.path.name for each in distributions(tmp_path)] == [filename]
 
 
 @pytest.mark.parametrize("filename", ["-1.0.zip", "\u00fcn\u00efcode-1.0.zip", "a b-1.0.zip"])

@@ -28,7 +28,10 @@ READERS = 2
 BATCH_FILES = 500
 BATCH_BYTES = 1024 * 1024 * 1024
 ACTOR = "import"
-SUFFIXES = (".whl", ".tar.gz", ".tgz", ".zip", ".tar.bz2", ".tar.xz", ".egg")
+# what pypiserver lists: sdists, wheels, eggs, and the installers for Windows of old
+_ENDING = re.compile(
+    r"(\.whl|\.zip|\.tar\.gz|\.tgz|\.tar\.bz2|\.tar\.xz|\.egg|-py[23]\.\d-.*|\.win(32|-amd64)-py[23]\.\d\..*)$"
+)
 _BEFORE_VERSION = re.compile(r"-\d+[a-z_.!+]", re.IGNORECASE)
 
 
@@ -88,7 +91,7 @@ def distributions(folder: Path) -> list[Seen]:
     for here, folders, names in os.walk(folder.resolve(), onerror=_unreadable):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            if name.startswith(".") or not name.endswith(SUFFIXES):
+            if name.startswith(".") or not _ENDING.search(name):
                 continue
             with contextlib.suppress(FileNotFoundError):  # it went meanwhile, or is a link to nothing
                 path = Path(here, name)
@@ -148,7 +151,7 @@ def import_all(
 
 def project_of(filename: str) -> str:
     """The normalised name under which pypiserver lists the file; empty when that is no name of a project."""
-    stem = next((filename.removesuffix(each) for each in SUFFIXES if filename.endswith(each)), filename)
+    stem = _ENDING.sub("", filename)
     if filename.endswith(".whl") or stem.count("-") == 1:
         name = stem.partition("-")[0]
     elif "." in stem:
