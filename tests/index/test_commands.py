@@ -138,7 +138,11 @@ def test_why_tells_where_files_come_from(
     (file,) = why("public")["files"]
     assert file["from"] == upstream.url.replace("/simple/", f"/files/{public.filename}")
     assert upstream.url in why("public")["reason"]
-    assert "not known to have it" in why("nothing")["reason"]
+    assert f"not known from {upstream.url}" in why("nothing")["reason"]
+    index.records.reserve(["taken-over"], "2026-11-28T12:00:00Z")
+    assert "known here, without a file" in why("taken-over")["reason"]
+    wrong = run_pinwheel("index.why", "no name", "--data", str(index.folder), cwd=tmp_path)
+    assert (wrong.returncode, "no name of a project" in wrong.stderr) == (2, True)
     assert "acme-*" in why("acme-new")["reason"]
     text = run_pinwheel("index.why", "public", "--data", str(index.folder), cwd=tmp_path).stdout
     assert public.filename in text
@@ -169,7 +173,7 @@ def test_why_knows_how_the_server_was_started(tmp_path: Path) -> None:
     flags = ("--private", "Acme_*", "--upstream", "auto", "--workers", "1")
     with running.running(data, *flags, cwd=tmp_path, PIP_INDEX_URL=away):
         assert "Acme_* keeps the name from every upstream" in why("acme-x")
-        assert "http://127.0.0.1:1/simple/ is not known to have it" in why("public")
+        assert "not known from http://127.0.0.1:1/simple/" in why("public")
     (tmp_path / "pinwheel.toml").write_text('[index]\nprivate = ["other-*"]\n')
     assert "127.0.0.1:1" in why("other-x"), "the server that was started does not keep it"
     with running.running(data, "--workers", "1", cwd=tmp_path):

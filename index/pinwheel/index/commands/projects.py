@@ -6,7 +6,7 @@ from typing import Any
 
 from invoke import task
 
-from pinwheel.errors import PinwheelError
+from pinwheel.errors import PinwheelError, UsageError
 from pinwheel.index.commands.options import DATA, DATA_HELP, JSON_HELP, private_globs
 
 
@@ -83,6 +83,7 @@ def why(_context: Any, release: str, data: str = DATA, json: bool = False) -> No
 
     from pinwheel import config, console, pin
     from pinwheel.index.commands.options import cooldown
+    from pinwheel.index.entries import NAME
     from pinwheel.index.policy import Policy
     from pinwheel.index.public.mirror import kept
     from pinwheel.index.public.origin import explain, of_version, owner
@@ -90,6 +91,10 @@ def why(_context: Any, release: str, data: str = DATA, json: bool = False) -> No
     from pinwheel.index.server.started import Started, last_start
 
     text, version = pin.parse(release) if "=" in release else (release, None)
+    if not NAME.fullmatch(text):
+        raise UsageError(
+            f"{text!r} is no name of a project", where="NAME[==VER]", remedy="write for example acme-shop or attrs==1.0"
+        )
     name = canonicalize_name(text)
     index = stored(Path(data))
     try:

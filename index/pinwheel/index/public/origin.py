@@ -17,7 +17,7 @@ from pinwheel.index.public.sightings import Sighting, Sightings
 
 @dataclass(frozen=True, slots=True)
 class PublishedHere:
-    """The name was published here once, so it is private for ever."""
+    """The name was published here once, or taken over or restored as one of ours, so it is private for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +101,16 @@ def explain(
     files = tuple(FileOrigin(each.filename, each.version, "here", True, _own_words(each)) for each in own)
     match whose:
         case PublishedHere():
-            return Origin(name, True, "published here, so no upstream is ever asked for this name", files)
+            known = "published here" if own else "known here, without a file that is left"
+            return Origin(name, True, f"{known}, so no upstream is ever asked for this name", files)
         case Reserved(glob):
             return Origin(name, True, f"nothing is published here, and {glob} keeps the name from every upstream")
     late = expired((each for each in cooldown.exemptions if each.project == name), now)
     if not upstreams:
         return Origin(name, False, "not published here, and the server has no upstream", expired=late)
     if seen is None:
-        asked = " or ".join(upstreams)
-        return Origin(name, False, f"not published here, and {asked} is not known to have it", expired=late)
+        reason = f"not published here; not known from {', '.join(upstreams)}, which is asked when an installer asks"
+        return Origin(name, False, reason, expired=late)
     if not seen.source:
         reason = "not published here, and no upstream has it any more"
     elif not seen.listed:
