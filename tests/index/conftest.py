@@ -16,7 +16,7 @@ from tests.index.foreign import Home, Tools
 from tests.index.running import Server, Upstream
 
 from pinwheel.index.policy import Policy
-from pinwheel.index.public.upstream import Upstreams
+from pinwheel.index.public.configured import Upstreams
 from pinwheel.index.server.assembly import Setup, Stored, application, stored
 
 

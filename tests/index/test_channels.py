@@ -17,7 +17,7 @@ from tests.index.test_installers import run, uv
 from pinwheel.errors import UsageError
 from pinwheel.index.channels import MAIN, Channels, declared
 from pinwheel.index.client import IndexClient
-from pinwheel.index.public.upstream import Upstreams
+from pinwheel.index.public.configured import Upstreams
 from pinwheel.index.server.assembly import Stored
 
 CHANNELS = Channels({"prod": (), "staging": ("prod",), "everything": (MAIN,)})

@@ -13,7 +13,7 @@ from tests.index.making import wheel
 from tests.index.running import Server, Upstream, call, make_token, run_pinwheel, upload
 
 from pinwheel.index.policy import Policy
-from pinwheel.index.public.upstream import Upstreams
+from pinwheel.index.public.configured import Upstreams
 from pinwheel.index.server.assembly import Stored, stored
 from pinwheel.index.server.started import Started
 

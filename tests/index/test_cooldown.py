@@ -19,6 +19,7 @@ from tests.index.test_cold_installs import Installer, pip, uv
 
 from pinwheel.errors import UsageError
 from pinwheel.index.entries import FileEntry
+from pinwheel.index.public.configured import Upstreams
 from pinwheel.index.public.cooldown import (
     Cooldown,
     Exempted,
@@ -34,7 +35,7 @@ from pinwheel.index.public.cooldown import (
 from pinwheel.index.public.listing import Listing, UpstreamFile
 from pinwheel.index.public.mirror import Mirror, NotOffered
 from pinwheel.index.public.sightings import Sighting, document, restored, seen
-from pinwheel.index.public.upstream import UpstreamClient, Upstreams
+from pinwheel.index.public.upstream import UpstreamClient
 from pinwheel.index.server.assembly import Stored
 
 DAY_S = 86_400.0

@@ -22,9 +22,10 @@ from tests.index.running import JSON, Server, Upstream, call, eventually, make_t
 from pinwheel.index.public import breaker, mirror
 from pinwheel.index.public import upstream as upstreams
 from pinwheel.index.public.breaker import Breaker
+from pinwheel.index.public.configured import Upstreams
 from pinwheel.index.public.flights import Flights
 from pinwheel.index.public.mirror import Mirror
-from pinwheel.index.public.upstream import OtherBytes, UpstreamClient, UpstreamFailed, Upstreams
+from pinwheel.index.public.upstream import OtherBytes, UpstreamClient, UpstreamFailed
 from pinwheel.index.server.assembly import Stored
 from pinwheel.index.server.worker import BLOCKING_THREADS
 

@@ -18,7 +18,8 @@ from tests.index.running import Server, Upstream, call, make_token, run_pinwheel
 
 from pinwheel.index.entries import NoSpace
 from pinwheel.index.public import mirror
-from pinwheel.index.public.upstream import UpstreamClient, Upstreams
+from pinwheel.index.public.configured import Upstreams
+from pinwheel.index.public.upstream import UpstreamClient
 from pinwheel.index.server.assembly import Stored, stored
 from pinwheel.index.store.attachments import DatabaseAttachments, StoredAttachment
 from pinwheel.index.store.records import DatabaseRecords

@@ -22,8 +22,10 @@ from tests.index.making import Made, wheel
 from tests.index.running import JSON, Upstream, call, make_token, names, upload
 
 from pinwheel.errors import UsageError
+from pinwheel.index.public import configured
 from pinwheel.index.public import upstream as upstreams
-from pinwheel.index.public.upstream import UpstreamClient, Upstreams, from_pip, named
+from pinwheel.index.public.configured import Upstreams, from_pip, named
+from pinwheel.index.public.upstream import UpstreamClient
 from pinwheel.index.server.assembly import Stored
 
 CREDENTIAL = "ann:secret"
@@ -196,6 +198,6 @@ def test_an_address_of_a_proxy_that_makes_no_sense_is_one_clear_error_without_it
 
 def test_auto_takes_the_proxy_that_pip_is_configured_to_use(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = "global.index-url='https://upstream.test/'\nglobal.proxy='http://proxy.test:3128'\n"
-    monkeypatch.setattr(upstreams, "_pip", lambda *_arguments, environ: settings)
+    monkeypatch.setattr(configured, "_pip", lambda *_arguments, environ: settings)
     both = dict.fromkeys(("http", "https"), "http://proxy.test:3128")
     assert from_pip({"HTTPS_PROXY": "http://other.test"}).proxies == both

@@ -13,9 +13,10 @@ from tests.index.running import Upstream, eventually, sha256
 
 from pinwheel.errors import UsageError
 from pinwheel.index.commands.options import size_bytes
+from pinwheel.index.public.configured import Upstreams
 from pinwheel.index.public.mirror import Mirror, files_of
 from pinwheel.index.public.trimming import trim
-from pinwheel.index.public.upstream import UpstreamClient, Upstreams
+from pinwheel.index.public.upstream import UpstreamClient
 from pinwheel.index.store.blobs import FolderBlobs
 
 HOUR_S = 3600.0

@@ -19,8 +19,9 @@ from tests.index.running import JSON, Upstream, call, make_token, names, upload
 from pinwheel.errors import UsageError
 from pinwheel.index.entries import Act
 from pinwheel.index.public import mirror
+from pinwheel.index.public.configured import Upstreams, from_pip, named, shown
 from pinwheel.index.public.listing import read_page, readings
-from pinwheel.index.public.upstream import UpstreamClient, Upstreams, from_pip, named, shown
+from pinwheel.index.public.upstream import UpstreamClient
 from pinwheel.index.server.assembly import Stored
 
 

@@ -76,7 +76,7 @@ def serve(
 
     from pinwheel import config
     from pinwheel.index.credentials.passwords import read_htpasswd
-    from pinwheel.index.public.upstream import named, shown
+    from pinwheel.index.public.configured import named, shown
     from pinwheel.index.server.access_log import STDOUT, AccessLog
     from pinwheel.index.server.assembly import Setup, now, stored, tree_of, watched
     from pinwheel.index.server.serve import Given, working

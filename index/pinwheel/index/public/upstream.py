@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import hashlib
 import itertools
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 from urllib.request import proxy_bypass
 
 import urllib3
@@ -24,6 +20,7 @@ from pinwheel.errors import PinwheelError, UsageError
 from pinwheel.index.entries import CHUNK_BYTES
 from pinwheel.index.observer import Nobody, Observer
 from pinwheel.index.public.breaker import Breaker
+from pinwheel.index.public.configured import PROXIED, Upstreams, apart, shown
 from pinwheel.index.recent import Recent
 from pinwheel.index.store.disk import write_all
 
@@ -37,7 +34,6 @@ LARGEST_PAGE_BYTES = 64 * 1024 * 1024
 LARGEST_FILE_BYTES = 16 * 1024 * 1024 * 1024
 MOST_HOSTS = 1000
 MOST_REDIRECTS = 5
-_PROXIED = ("http", "https", "all")
 
 
 class UpstreamFailed(PinwheelError):
@@ -46,17 +42,6 @@ class UpstreamFailed(PinwheelError):
 
 class OtherBytes(PinwheelError):
     """An upstream does not keep its word about a file: its sha256 is not the one that a page promised."""
-
-
-@dataclass(frozen=True, slots=True)
-class Upstreams:
-    """Where names that are not private are looked up: the first that has a project wins. `ca_file` is empty for the
-    system's trust. `proxies` are as `urllib.request` has them: the way out by scheme, and for which hosts `no`. The
-    addresses may carry a credential, which `shown` leaves out."""
-
-    urls: tuple[str, ...]
-    ca_file: str = ""
-    proxies: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +81,14 @@ class UpstreamClient:
     ) -> None:
         self._observer = observer
         self._urls = upstreams.urls
-        self._credentials = {_origin(url): credential for url in reversed(self._urls) if (credential := _apart(url)[1])}
+        self._credentials = {_origin(url): credential for url in reversed(self._urls) if (credential := apart(url)[1])}
         self.log = log
         self._clock = clock
         self._breakers: Recent[tuple[str, str, int], Breaker] = Recent(MOST_HOSTS)
         self._proxies = upstreams.proxies
         self._direct = urllib3.PoolManager(maxsize=32, ca_certs=upstreams.ca_file or None, retries=False)
         self._through = {
-            proxy: _proxied(proxy, upstreams.ca_file) for scheme, proxy in self._proxies.items() if scheme in _PROXIED
+            proxy: _proxied(proxy, upstreams.ca_file) for scheme, proxy in self._proxies.items() if scheme in PROXIED
         }
 
     def page(self, project: str, within_s: float, etag: str = "", etag_of: str = "") -> Fetched | None:
@@ -185,7 +170,7 @@ class UpstreamClient:
     ) -> Iterator[Opened]:
         """An answer and its body, which is read within `within_s` seconds from now on or not at all; the line in the
         log is written when the caller is done with it."""
-        clean, credential = _apart(url)
+        clean, credential = apart(url)
         breaker = self._breaker(clean)
         wait_s = breaker.wait_s(self._clock())
         if wait_s > 0:
@@ -238,7 +223,7 @@ class UpstreamClient:
                 return answer, url
             _use_up(self._chunks(answer, until, decoded=False))
             answer.close()
-            url, credential = _apart(urljoin(url, answer.headers.get("Location", "")))
+            url, credential = apart(urljoin(url, answer.headers.get("Location", "")))
             if not url.startswith(("http://", "https://")):
                 break
         raise UpstreamFailed("the upstream redirects to where nothing can be had", where=shown(url))
@@ -274,7 +259,7 @@ class UpstreamClient:
 
 def _proxied(proxy: str, ca_file: str) -> urllib3.ProxyManager:
     """Connections through the proxy at that address. Raises `UsageError`."""
-    address, credential = _apart(proxy if "://" in proxy else f"http://{proxy}")
+    address, credential = apart(proxy if "://" in proxy else f"http://{proxy}")
     headers = urllib3.make_headers(proxy_basic_auth=credential) if credential else None
     try:
         return urllib3.ProxyManager(address, proxy_headers=headers, maxsize=32, ca_certs=ca_file or None, retries=False)
@@ -320,84 +305,3 @@ def _origin(url: str) -> tuple[str, str, int]:
     except ValueError:
         port = 0
     return parts.scheme, parts.hostname or "", port
-
-
-def named(url: str, environ: Mapping[str, str] = os.environ) -> Upstreams:
-    """The upstream that a person named by its address, which everybody on the machine can read in the list of
-    processes: it must not carry a credential. Raises `UsageError`."""
-    if url == "auto":
-        return from_pip(environ)
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme == "file" or (
-            parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        )
-    except ValueError:
-        good = False
-    if not good:
-        where = url.rpartition("@")[2]
-        raise UsageError("this is not the address of an index", where=where, remedy="--upstream https://…/simple/")
-    if _apart(url)[1]:
-        raise UsageError(
-            "the address of the upstream carries a credential, which every user of this machine could read",
-            where=shown(url),
-            remedy="put the whole address into PIP_INDEX_URL or pip's configuration file, and give --upstream auto",
-        )
-    return Upstreams((url,), environ.get("PIP_CERT", ""), _proxies(environ))
-
-
-def from_pip(environ: Mapping[str, str] = os.environ) -> Upstreams:
-    """What pip on this machine uses: its index-url (else its built-in default), then its extra indexes; trust is
-    pip's `cert`. Raises `UsageError` when there is no pip to ask."""
-    settings: dict[str, str] = {}
-    for line in _pip("-m", "pip", "config", "list", environ=environ).splitlines():
-        key, equals, value = line.partition("=")
-        if equals and value[:1] in "'\"":
-            settings[key.strip()] = str(ast.literal_eval(value))
-
-    def setting(name: str) -> str:
-        sources = (f":env:.{name}", f"install.{name}", f"global.{name}")
-        return next((settings[key] for key in sources if settings.get(key)), "")
-
-    first = setting("index-url") or _pip(
-        "-c", "from pip._internal.models.index import PyPI; print(PyPI.simple_url)", environ=environ
-    )
-    urls = [first.strip(), *setting("extra-index-url").split()]
-    proxy = setting("proxy")
-    proxies = dict.fromkeys(("http", "https"), proxy) if proxy else _proxies(environ)
-    return Upstreams(tuple(dict.fromkeys(urls)), setting("cert"), proxies)
-
-
-def _proxies(environ: Mapping[str, str]) -> Mapping[str, str]:
-    """`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` as `urllib.request` names them; lower case wins."""
-    every = {name.lower(): value for name, value in sorted(environ.items())}
-    named = {name: every.get(f"{name}_proxy", "") for name in (*_PROXIED, "no")}
-    return {name: value for name, value in named.items() if value}
-
-
-def _pip(*arguments: str, environ: Mapping[str, str]) -> str:
-    for python in dict.fromkeys((sys.executable, "python3")):
-        with contextlib.suppress(FileNotFoundError):
-            done = subprocess.run(
-                [python, "-P", *arguments], env=dict(environ), capture_output=True, text=True, timeout=60, check=False
-            )
-            if done.returncode == 0:
-                return done.stdout
-    raise UsageError(
-        "there is no pip on this machine whose configuration could tell the upstream",
-        remedy="name it: --upstream https://…/simple/",
-    )
-
-
-def shown(url: str) -> str:
-    """The address without a credential."""
-    return _apart(url)[0]
-
-
-def _apart(url: str) -> tuple[str, str]:
-    """An address without its credential, and the credential as `user:password`."""
-    parts = urlsplit(url)
-    credential, at, host = parts.netloc.rpartition("@")
-    if not at:
-        return url, ""
-    return urlunsplit(parts._replace(netloc=host)), unquote(credential)

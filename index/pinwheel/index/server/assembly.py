@@ -22,7 +22,7 @@ from pinwheel.index.intake.import_records import DatabaseImports
 from pinwheel.index.intake.publishing import Publisher
 from pinwheel.index.observer import Nobody, Observer
 from pinwheel.index.policy import Policy
-from pinwheel.index.public.upstream import Upstreams
+from pinwheel.index.public.configured import Upstreams
 from pinwheel.index.server.housekeeping import keep_house
 from pinwheel.index.simple.page_cache import PageCache
 from pinwheel.index.simple.pages import API_VERSION
