@@ -79,6 +79,14 @@ def number_of(query: Mapping[str, str], name: str, default: int) -> int:
     return int(value)
 
 
+def seconds_of(sent: Mapping[str, Any], name: str, most: float) -> float:
+    """A number of seconds of a JSON object, above 0. Raises `Stop`."""
+    value = sent.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
+        raise bad(f"{name} is a number of seconds, at most {most:g}")
+    return float(value)
+
+
 def _integer(digits: str) -> int:
     if not _NUMBER.fullmatch(digits):
         raise _TooLarge

@@ -39,8 +39,10 @@ from pinwheel.index.store.records import DatabaseRecords
 from pinwheel.index.store.releases import DatabaseReleases
 from pinwheel.index.store.tokens import DatabaseTokens
 from pinwheel.index.upkeep.sweeping import sweep
+from pinwheel.index.web.attaching import Attaching
 from pinwheel.index.web.control import Control
 from pinwheel.index.web.deciding import Deciding
+from pinwheel.index.web.leasing import Leasing
 
 if TYPE_CHECKING:
     from pinwheel.index.server.watching import Watched
@@ -225,11 +227,10 @@ def _application(
         uploading=Uploading(engine, open_folder.temporary, policy),
         control=Control(
             records=open_folder.records,
-            blobs=open_folder.blobs,
             tokens=open_folder.tokens,
-            leases=open_folder.leases,
             events=open_folder.events,
-            attachments=open_folder.attachments,
+            leasing=Leasing(open_folder.leases, time.time, stamp),
+            attaching=Attaching(open_folder.attachments, open_folder.records, open_folder.blobs, now),
             deciding=Deciding(open_folder.releases, curator, policy.channels),
             now=time.time,
             stamp=stamp,

@@ -1,4 +1,4 @@
-"""The control plane under `/-/`: health, own files, events, leases, tokens, attachments. Versioned JSON."""
+"""The control plane under `/-/`: health, own files, events, tokens, and the way to the rest. Versioned JSON."""
 
 from __future__ import annotations
 
@@ -7,29 +7,23 @@ import hashlib
 import re
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any
 
-from packaging.utils import canonicalize_name, canonicalize_version
-from packaging.version import InvalidVersion, Version
+from packaging.utils import canonicalize_name
 
 from pinwheel.errors import UsageError
 from pinwheel.events import from_document
 from pinwheel.index.answers import Answer, Environ, document, query_of
 from pinwheel.index.credentials.access import new_token
 from pinwheel.index.grants import SCOPES, Denied, Grant, Principal, need
-from pinwheel.index.intake.body import bad, bytes_of, json_of, number_of
+from pinwheel.index.intake.body import bad, json_of, number_of, seconds_of
 from pinwheel.index.simple.pages import FILES_URL, file_document, status_document
-from pinwheel.index.store.attachments import Attachments, StoredAttachment
-from pinwheel.index.store.blobs import Blobs
 from pinwheel.index.store.event_log import EventLog
-from pinwheel.index.store.leases import HeldLease, Leases
 from pinwheel.index.store.records import Records
-from pinwheel.index.store.storing import recording
 from pinwheel.index.store.tokens import Tokens
+from pinwheel.index.web.attaching import Attaching
 from pinwheel.index.web.deciding import Deciding
+from pinwheel.index.web.leasing import Leasing
 
-MOST_ATTACHMENT_BYTES = 8 * 1024 * 1024
-LONGEST_LEASE_S = 3600.0
 LONGEST_MINTED_S = 24 * 3600.0
 METRICS_TYPE = ("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 SCOPE_OF_EVENTS = {
@@ -39,7 +33,6 @@ SCOPE_OF_EVENTS = {
     ),
 }
 """Who may say what happened. What happens in the index it says itself, and takes from nobody."""
-_ATTACHMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,299}")
 _ENVIRONMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -50,22 +43,20 @@ class Control:
         self,
         *,
         records: Records,
-        blobs: Blobs,
         tokens: Tokens,
-        leases: Leases,
         events: EventLog,
-        attachments: Attachments,
+        leasing: Leasing,
+        attaching: Attaching,
         deciding: Deciding,
         now: Callable[[], float],
         stamp: Callable[[float], str],
         metrics: Callable[[], bytes] | None = None,
     ) -> None:
         self._records = records
-        self._blobs = blobs
         self._tokens = tokens
-        self._leases = leases
         self._event_log = events
-        self._attachments = attachments
+        self._leasing = leasing
+        self._attaching = attaching
         self._deciding = deciding
         self._now = now
         self._stamp = stamp
@@ -98,11 +89,11 @@ class Control:
             case "GET", "events" if not rest:
                 return self._events(environ, principal)
             case (("GET" | "POST" | "PUT" | "DELETE"), "leases") if _ENVIRONMENT.fullmatch(rest):
-                return self._lease(environ, principal, method, rest)
+                return self._leasing.answer(environ, principal, method, rest)
             case "POST", "tokens" if not rest:
                 return self._mint(environ, principal)
             case (("GET" | "PUT"), "attachments"):
-                return self._attachment(environ, principal, method, rest.split("/"))
+                return self._attaching.answer(environ, principal, method, rest.split("/"))
         return document(404, {"error": "there is nothing here"})
 
     def _whoami(self, principal: Principal) -> Answer:
@@ -158,46 +149,6 @@ class Control:
         events, last = self._event_log.after(after, max(limit, 0), visible, **equal)
         return document(200, {"events": events, "last": last})
 
-    def _lease(self, environ: Environ, principal: Principal, method: str, environment: str) -> Answer:
-        if method == "GET":
-            need(principal, "read", "deploy")
-        else:
-            need(principal, "deploy", environment=environment)
-        now = self._now()
-        if method == "GET":
-            holder = self._leases.holder(environment, now)
-            return document(200, {"holder": self._holder(holder, now) if holder else None})
-        if method == "DELETE":
-            token = number_of(query_of(environ), "token", 0)  # nobody's
-            return document(200, {"released": self._leases.release(environment, token, now)})
-        sent = json_of(environ)
-        ttl_s = _seconds(sent, LONGEST_LEASE_S)
-        if method == "PUT":
-            fencing = sent.get("token")
-            renewed = self._leases.renew(environment, fencing, now, ttl_s) if isinstance(fencing, int) else None
-            if renewed is None:
-                return document(409, {"error": f"that token does not hold {environment}"})
-            return document(200, self._leased(renewed, now))
-        owner, rollout = sent.get("owner"), sent.get("rollout")
-        if not (isinstance(owner, str) and owner and isinstance(rollout, str) and rollout):
-            raise bad("owner and rollout are needed")
-        ours, held = self._leases.acquire(environment, owner, rollout, now, ttl_s)
-        if not ours:
-            return document(409, {"error": f"{environment} is held", "holder": self._holder(held, now)})
-        return document(200, self._leased(held, now))
-
-    def _leased(self, held: HeldLease, now: float) -> dict[str, Any]:
-        return {"token": held.token, **self._holder(held, now)}
-
-    def _holder(self, held: HeldLease, now: float) -> dict[str, Any]:
-        return {
-            "owner": held.owner,
-            "rollout": held.rollout,
-            "acquired_at": self._stamp(held.acquired_at),
-            "age_s": round(now - held.acquired_at, 3),
-            "expires_in_s": round(held.expires_at - now, 3),
-        }
-
     def _mint(self, environ: Environ, principal: Principal) -> Answer:
         need(principal, "deploy")
         sent = json_of(environ)
@@ -205,7 +156,7 @@ class Control:
         if not isinstance(name, str) or scopes != ["read"]:
             raise bad('a minted token has a name and the scopes ["read"]')
         now = self._now()
-        expires_at = now + _seconds(sent, LONGEST_MINTED_S)
+        expires_at = now + seconds_of(sent, "ttl_s", LONGEST_MINTED_S)
         if principal.expires_at is not None:
             expires_at = min(expires_at, principal.expires_at)
         # several rollouts may mint under one name
@@ -224,47 +175,6 @@ class Control:
             return document(409, {"error": "try again"})
         return document(200, {"token": secret, "expires_at": self._stamp(expires_at)})
 
-    def _attachment(self, environ: Environ, principal: Principal, method: str, parts: list[str]) -> Answer:
-        scope = "upload" if method == "PUT" else "read"
-        need(principal, scope)
-        project, release, name = (*parts, "", "")[:3]
-        if len(parts) not in (2, 3) or not project or (len(parts) == 3 and not _ATTACHMENT.fullmatch(name)):
-            return document(404, {"error": "attachments are at PROJECT/VERSION/NAME"})
-        project = canonicalize_name(project)
-        try:
-            release = canonicalize_version(Version(release))
-        except InvalidVersion as error:
-            raise bad(f"{release!r} is no version") from error
-        need(principal, scope, project=project)
-        if method == "PUT":
-            if not name:
-                raise bad("the attachment needs a name")
-            return self._attach(environ, principal, (project, release, name))
-        stored = self._attachments.beside(project, release, name)
-        if not name:
-            newest = {each.name: each for each in reversed(stored)}
-            listed = [_listed(newest[key]) for key in sorted(newest)]
-            return document(200, {"attachments": listed})
-        wanted = query_of(environ).get("sha256", "")
-        found = next((each for each in stored if wanted in ("", each.sha256)), None)
-        blob = self._blobs.open(found.sha256) if found else None
-        if found is None or blob is None:
-            return document(404, {"error": f"{project} {release} has no attachment {name}"})
-        with blob:
-            body = blob.read()
-        kind = ("Content-Type", "application/octet-stream")
-        return Answer(200, (kind, ("ETag", f'"{found.sha256}"'), ("Cache-Control", "no-cache")), body)
-
-    def _attach(self, environ: Environ, principal: Principal, beside: tuple[str, str, str]) -> Answer:
-        body = bytes_of(environ, MOST_ATTACHMENT_BYTES)
-        sha256 = hashlib.sha256(body).hexdigest()
-        project, release, name = beside
-        stored = StoredAttachment(name, sha256, len(body), self._stamp(self._now()))
-        with recording(self._records, self._blobs, sha256):
-            self._blobs.put(body, sha256)
-            self._attachments.add(project, release, stored, principal.name)
-        return document(200, {"sha256": sha256})
-
 
 def health() -> Answer:
     """The process answers. Needs no credential."""
@@ -274,14 +184,3 @@ def health() -> Answer:
 def _concerns(principal: Principal, scopes: tuple[str, ...], subject: str, environment: str) -> bool:
     """Whether an event is about what the principal may see. An event may be about no project or no environment."""
     return principal.may(*scopes, project=canonicalize_name(subject), environment=environment)
-
-
-def _listed(stored: StoredAttachment) -> dict[str, Any]:
-    return {"name": stored.name, "sha256": stored.sha256, "size": stored.size_bytes, "at": stored.at}
-
-
-def _seconds(sent: dict[str, Any], most: float) -> float:
-    ttl_s = sent.get("ttl_s")
-    if isinstance(ttl_s, bool) or not isinstance(ttl_s, int | float) or not 0 < ttl_s <= most:
-        raise bad(f"ttl_s is a number of seconds, at most {most:g}")
-    return float(ttl_s)
