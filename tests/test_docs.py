@@ -1,8 +1,9 @@
 """The docs are run: what a `console` block says is what works.
 
 The blocks of one page are run in order, in one shell, in an empty folder with an empty HOME. A line `$ … &` starts
-a server; the next line waits until it says that it serves. Ports are replaced by free ones. A block is left out only
-with a written reason: `<!-- not run: REASON -->` on the line before it.
+a server; the next line waits until it says that it serves. Ports are replaced by free ones. Lines below a command are
+what it prints, all of it or nothing is shown. A block is left out only with a written reason:
+`<!-- not run: REASON -->` on the line before it.
 """
 
 from __future__ import annotations
@@ -39,15 +40,22 @@ def scripts(page: Path) -> list[str]:
         if block["before"].startswith("<!--"):
             assert REASON.fullmatch(block["before"].strip()), f"{page.name}: give a reason, not {block['before']!r}"
             continue
-        commands = []
+        commands: list[tuple[str, list[str]]] = []
         for line in block["body"].splitlines():
             if line.startswith("$ "):
-                commands.append(line[2:])
-            elif commands and commands[-1].endswith("\\"):
-                commands.append(line)
+                commands.append((line[2:], []))
+            elif commands and commands[-1][0].endswith("\\"):
+                commands[-1] = (f"{commands[-1][0]}\n{line}", [])
+            elif commands:
+                commands[-1][1].append(line)
         assert commands, f"{page.name}: a console block without a command:\n{block['body']}"
-        found.append("\n".join(_server(command) for command in commands))
+        found.append("\n".join(_printing(command, shown) if shown else _server(command) for command, shown in commands))
     return found
+
+
+def _printing(command: str, shown: list[str]) -> str:
+    """The command, in this shell, and a comparison of what it prints with what is shown."""
+    return "\n".join((f'{{ {command}\n}} >"$HOME/printed"', "diff -u - \"$HOME/printed\" <<'SHOWN'", *shown, "SHOWN"))
 
 
 def _on_free_ports(script: str) -> str:
@@ -102,8 +110,16 @@ def test_every_decision_has_its_alternatives() -> None:
 
 def test_links_between_pages_lead_somewhere() -> None:
     for page in [*PAGES, *(ROOT / "docs" / "decisions").glob("*.md")]:
-        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+        for target, heading in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", page.read_text()):
+            found = page.parent / target if target else page
+            assert found.exists(), f"{page.name} links to {target}"
+            assert not heading or heading in _headings(found), f"{page.name} links to {target}#{heading}"
+
+
+def _headings(page: Path) -> set[str]:
+    """What links call the headings of a page."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def test_the_readme_begins_with_the_two_commands() -> None:
