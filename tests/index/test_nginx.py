@@ -61,18 +61,22 @@ class Front:
         return [path for path in paths if path != "/-/authorize"]
 
 
-def configured(folder: Path, port: int, index: str) -> str:
-    """The configuration as it is shipped, with other names and paths, and without TLS."""
+def configured(folder: Path, port: int, index: str, certificate: Path | None) -> str:
+    """The configuration as it is shipped, with other names and paths; without TLS when there is no certificate."""
     text = CONFIGURATION.read_text()
     for old, new in (
-        ("listen 443 ssl;", f"listen 127.0.0.1:{port};"),
+        ("listen 443 ssl;", f"listen 127.0.0.1:{port}{' ssl' if certificate else ''};"),
         ("server 127.0.0.1:8080;", f"server {index};"),
         ("/srv/pinwheel/static;", f"{folder / 'static'};"),
         ("/run/pinwheel-nginx", str(folder / "verdicts")),
     ):
         assert text.count(old) == 1, old
         text = text.replace(old, new)
-    text = "".join(line for line in text.splitlines(keepends=True) if "ssl_certificate" not in line)
+    if certificate:
+        text = text.replace("/etc/ssl/index.example.pem;", f"{certificate};")
+        text = text.replace("/etc/ssl/private/index.example.key;", f"{certificate.with_name('key.pem')};")
+    else:
+        text = "".join(line for line in text.splitlines(keepends=True) if "ssl_certificate" not in line)
     places = "".join(
         f"{each}_temp_path {folder / each};\n" for each in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
@@ -84,7 +88,8 @@ def configured(folder: Path, port: int, index: str) -> str:
 
 
 @contextlib.contextmanager
-def fronted(tmp_path: Path, *flags: str, config: str = "") -> Iterator[Front]:
+def fronted(tmp_path: Path, *flags: str, config: str = "", certificate: Path | None = None) -> Iterator[Front]:
+    """An index behind nginx, which speaks https when there is a certificate; its key is `key.pem` beside it."""
     nginx = shutil.which("nginx") or "/usr/sbin/nginx"
     if not Path(nginx).exists():
         pytest.skip("nginx is not installed")
@@ -97,10 +102,11 @@ def fronted(tmp_path: Path, *flags: str, config: str = "") -> Iterator[Front]:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         conf = tmp_path / "nginx.conf"
-        conf.write_text(configured(tmp_path, port, server.url.split("/")[2]))
+        conf.write_text(configured(tmp_path, port, server.url.split("/")[2], certificate))
         process = subprocess.Popen((nginx, "-p", str(tmp_path), "-c", str(conf), "-e", str(tmp_path / "error")))
         try:
-            front = Front(f"http://127.0.0.1:{port}/", server, log, tmp_path)
+            scheme = "https" if certificate else "http"
+            front = Front(f"{scheme}://127.0.0.1:{port}/", server, log, tmp_path)
             eventually(lambda: _answers(port) or process.poll() is not None)
             assert process.poll() is None, (tmp_path / "error").read_text()
             yield front

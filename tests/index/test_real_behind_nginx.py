@@ -1,9 +1,11 @@
-"""Behind nginx the same programs publish, install and read; installing and reading also while the index is stopped."""
+"""Behind nginx, where TLS ends, the same programs publish, install and read; they install and read also while the
+index is stopped."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,9 +22,15 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    with fronted(tmp_path_factory.mktemp("front")) as found:
+def front(tmp_path_factory: pytest.TempPathFactory, certificate: Path) -> Iterator[Front]:
+    with fronted(tmp_path_factory.mktemp("front"), certificate=certificate) as found:
         yield found
+
+
+@pytest.fixture
+def home(home: Home, certificate: Path) -> Home:
+    names = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+    return replace(home, variables=dict.fromkeys(names, str(certificate)))
 
 
 @pytest.fixture(scope="module")
@@ -32,22 +40,22 @@ def token(front: Front) -> str:
 
 @PUBLISHERS
 def test_both_files_arrive_and_the_same_again_is_already_there(
-    tools: Tools, home: Home, front: Front, token: str, publish: Publish
+    tools: Tools, home: Home, front: Front, token: str, publish: Publish, certificate: Path
 ) -> None:
     made = [sdist(f"through-{publish.__name__}"), wheel(f"through-{publish.__name__}")]
     for _ in range(2):
         done = publish(tools, home, Target(f"{front.url}legacy/", token), written(home, *made))
         assert done.returncode == 0, done.stdout + done.stderr
-    files = IndexClient(front.url, token).own_files(made[0].project)
+    files = IndexClient(front.url, token, ca_file=str(certificate)).own_files(made[0].project)
     assert {file.sha256 for file in files} == {each.sha256 for each in made}
 
 
 @INSTALLERS
 def test_what_is_published_and_yanked_shows_with_a_warm_cache(
-    tools: Tools, home: Home, front: Front, token: str, install: Install, by: str
+    tools: Tools, home: Home, front: Front, token: str, install: Install, by: str, certificate: Path
 ) -> None:
     name = f"front-{by}"
-    client = IndexClient(front.url, token)
+    client = IndexClient(front.url, token, ca_file=str(certificate))
     for version, yanked, gets in (("1.0", "", "1.0"), ("2.0", "", "2.0"), ("3.0", "2.0", "3.0"), ("4.0", "4.0", "3.0")):
         assert front.upload(wheel(name, version), token).status == 200
         if yanked:
@@ -83,3 +91,9 @@ def test_everything_is_read_and_installed_while_the_index_is_stopped(tools: Tool
             install, by = mark
             done = install(tools, home, client.credentialed_simple_url(), "stopped")
             assert done.returncode == 0, f"{by}: {done.stderr}"
+
+
+def test_addresses_name_the_https_of_who_asked(front: Front, token: str) -> None:
+    assert front.upload(wheel("named"), token).status == 200
+    (files,) = front.ask("GET", "/named/json", token).json()["releases"].values()
+    assert files[0]["url"].startswith(front.url)
