@@ -70,7 +70,8 @@ def build(
             show(built.findings)
             if verify:
                 found = reproduce(job, tools, built, below(folder, "once-more/elsewhere"))
-                show(found or [f"{built.name} {built.version}: reproducible"])
+                for each in found or [f"{built.name} {built.version}: reproducible"]:
+                    console.say(str(each))
                 differences += found
             files: dict[str, Path | bytes] = {}
             for artifact in built.artifacts:
