@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 import tomllib
@@ -103,7 +104,8 @@ def modules() -> Iterator[tuple[str, Path]]:
             yield name.removesuffix(".__init__"), file
 
 
-def imports(file: Path) -> set[str]:
+@functools.cache
+def imports(file: Path) -> frozenset[str]:
     """Every module that `file` imports, at its top or inside a function, with the names imported from it."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text(), str(file))):
@@ -112,7 +114,7 @@ def imports(file: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}: imports are absolute"
             found |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return found
+    return frozenset(found)
 
 
 def station(module: str) -> str:

@@ -120,6 +120,7 @@ def test_the_key_is_private(lab: Lab) -> None:
     assert stat.S_IMODE(lab.identity_file.stat().st_mode) == 0o600
 
 
+@pytest.mark.slow
 def test_processes_that_daemonised_themselves_are_found(lab: Lab, eventually: Callable[..., None]) -> None:
     host = lab.hosts["h1"]
     with connect(lab, "h1") as client:
@@ -140,6 +141,7 @@ def test_a_killed_ssh_server_takes_pipes_away_and_nothing_else(lab: Lab, eventua
     assert host.processes()
 
 
+@pytest.mark.slow
 def test_power_off_ends_everything_and_keeps_the_folder(lab: Lab) -> None:
     host = lab.hosts["h1"]
     with connect(lab, "h1") as client:

@@ -65,6 +65,7 @@ def test_the_first_release_runs(host: BareHost) -> None:
     assert release(host, OLD)["activated_at"]
 
 
+@pytest.mark.slow
 def test_it_works_with_the_oldest_python_that_hosts_may_have(running: BareHost) -> None:
     found = oldest_python()
     if found is None:
@@ -90,6 +91,7 @@ def test_what_runs_already_goes_on(running: BareHost) -> None:
     assert running.journal() == ["begin", "commit"]
 
 
+@pytest.mark.slow
 def test_a_release_that_runs_but_does_not_answer_is_started_again(running: BareHost) -> None:
     """The wished-for conf is there, and its process hangs: nothing else would bring it back."""
     before = running.pid()
@@ -98,6 +100,7 @@ def test_a_release_that_runs_but_does_not_answer_is_started_again(running: BareH
     assert running.pid() != before
 
 
+@pytest.mark.slow
 def test_what_holds_a_programs_environment_is_readable_by_its_owner_only(running: BareHost) -> None:
     """Also the journal, and also one that an older runner has made; supervisor's file, too, while it is replaced."""
     journal = running.root / "apps/shop/journal.jsonl"
@@ -134,6 +137,7 @@ def test_a_crash_loop_goes_back_with_the_reason(running: BareHost) -> None:
     assert running.journal() == ["begin", "commit", "begin", "reverted"]
 
 
+@pytest.mark.slow
 def test_a_command_that_is_not_there_goes_back_with_supervisors_words(running: BareHost) -> None:
     """It leaves no log: what could not be started has written none."""
     body = running.activation(NEW, OLD, start_s=1)
@@ -162,6 +166,7 @@ def test_a_release_that_dies_after_a_while_goes_back(running: BareHost) -> None:
     assert_old_runs(running)
 
 
+@pytest.mark.slow
 def test_without_an_earlier_release_the_group_is_removed(host: BareHost) -> None:
     result = host.activate(OLD, None, "sick", deadline_s=0.5)
     assert result["outcome"] == "removed"
@@ -170,6 +175,7 @@ def test_without_an_earlier_release_the_group_is_removed(host: BareHost) -> None
     assert host.activate(NEW, None)["outcome"] == "activated"
 
 
+@pytest.mark.slow
 def test_an_unhealthy_old_release_is_told(running: BareHost) -> None:
     """What it goes back to does not pass its gate either: its stored health asks for the impossible."""
     file = running.root / "apps/shop/releases" / OLD / "release.json"
@@ -181,6 +187,7 @@ def test_an_unhealthy_old_release_is_told(running: BareHost) -> None:
     assert running.facts()["current"] == OLD
 
 
+@pytest.mark.slow
 def test_a_conf_that_supervisor_refuses_stops_nothing(running: BareHost) -> None:
     before = running.pid()
     body = running.activation(NEW, OLD)
@@ -192,6 +199,7 @@ def test_a_conf_that_supervisor_refuses_stops_nothing(running: BareHost) -> None
     assert_old_runs(running)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deadline_s", [float("nan"), float("inf"), 0, -1.0])
 def test_a_deadline_that_never_comes_is_refused_before_anything_stops(running: BareHost, deadline_s: float) -> None:
     before = running.pid()
@@ -202,6 +210,7 @@ def test_a_deadline_that_never_comes_is_refused_before_anything_stops(running: B
     assert running.journal() == ["begin", "commit"]
 
 
+@pytest.mark.slow
 def test_the_same_release_with_another_conf_is_never_marked_bad(running: BareHost) -> None:
     result = running.ask("activate", running.activation(OLD, OLD, "sick", deadline_s=0.5))
     assert result["outcome"] == "reverted"
@@ -235,6 +244,7 @@ def test_the_end_of_input_before_the_commit_goes_back(running: BareHost) -> None
     assert release(running, NEW)["verdict"] == "prepared", "nobody knows whether it is bad"
 
 
+@pytest.mark.slow
 def test_a_lost_connection_goes_back_without_anybody_to_tell(running: BareHost) -> None:
     work = running.start("activate", running.activation(NEW, OLD, "sick"))
     wait_until(lambda: "sick" in running.answer(), "the new release")
@@ -244,6 +254,7 @@ def test_a_lost_connection_goes_back_without_anybody_to_tell(running: BareHost) 
     assert running.journal()[-1] == "reverted"
 
 
+@pytest.mark.slow
 def test_sigterm_goes_back_and_sighup_is_nothing(running: BareHost) -> None:
     work = running.start("activate", running.activation(NEW, OLD, "sick"))
     wait_until(lambda: "sick" in running.answer(), "the new release")
@@ -282,6 +293,7 @@ def kill_in_the_middle(host: BareHost) -> None:
     work.kill()
 
 
+@pytest.mark.slow
 def test_what_was_cut_off_is_in_doubt_and_the_next_action_goes_back(running: BareHost) -> None:
     kill_in_the_middle(running)
     facts = running.facts()
@@ -315,12 +327,14 @@ def test_at_whatever_moment_it_is_cut_off_the_host_ends_up_old_or_new(running: B
         assert told in running.conf_file.read_text()
 
 
+@pytest.mark.slow
 def test_what_was_cut_off_goes_back_before_another_release_comes(running: BareHost) -> None:
     kill_in_the_middle(running)
     assert running.activate("1.2.0-cccccccc", OLD)["outcome"] == "activated"
     assert running.journal()[-4:] == ["begin", "reverted", "begin", "commit"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("saved", [True, False], ids=["before the rename", "after the rename"])
 def test_a_cut_between_the_journal_and_the_conf_goes_back(running: BareHost, saved: bool) -> None:
     """`begin` is written and nothing else happened; or going back was itself cut off after its rename."""
@@ -354,6 +368,7 @@ def test_a_torn_last_line_of_the_journal_was_never_acted_upon(running: BareHost)
     assert running.facts()["current"] == NEW
 
 
+@pytest.mark.slow
 def test_a_host_whose_supervisor_is_gone_says_so(running: BareHost) -> None:
     kill_in_the_middle(running)
     running.stop_supervisor()
@@ -371,6 +386,7 @@ def full(number: int = errno.ENOSPC) -> OSError:
     return OSError(number, os.strerror(number), "/srv")
 
 
+@pytest.mark.slow
 def test_a_full_disk_at_the_commit_brings_the_old_release_back(
     running: BareHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -467,6 +483,7 @@ def test_somebody_elses_broken_file_refuses_before_anything_stops(running: BareH
     assert_old_runs(running)
 
 
+@pytest.mark.slow
 def test_other_peoples_edits_are_not_applied(running: BareHost) -> None:
     """`supervisorctl update` would start the one and restart the other."""
     kept = running.conf_dir / "kept.conf"
@@ -549,6 +566,7 @@ def test_a_host_that_nobody_has_made_ready_tells_what_it_lacks(tmp_path: Path) -
         made.close()
 
 
+@pytest.mark.slow
 def test_it_beats_while_it_works(running: BareHost) -> None:
     running.hasten("HEARTBEAT_S", 0.05)
     work = running.start("activate", running.activation(NEW, OLD, "sick", deadline_s=0.5))

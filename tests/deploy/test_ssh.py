@@ -132,6 +132,7 @@ def test_abort_ends_the_runners_stdin_and_its_answer_still_counts(way: Way) -> N
         assert hosts.ask("h2", {}, nothing)["ended"] == "by the end of stdin"
 
 
+@pytest.mark.slow
 def test_silence_is_an_unknown_outcome(way: Way) -> None:
     with way.open(SILENT, silence_s=1) as hosts, pytest.raises(HostLost) as caught:
         hosts.ask("h1", {}, nothing)
@@ -211,6 +212,7 @@ def test_where_nobody_listens_the_host_is_unreachable(way: Way) -> None:
     one_line(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("says", "told"),
     [

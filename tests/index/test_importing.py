@@ -277,6 +277,7 @@ take_over(index, Path(sys.argv[2]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("moment", "after"), [("copy", 6), ("blob", 11), ("record", 1), ("memory", 1)])
 def test_an_import_that_is_killed_goes_on_where_it_was(tmp_path: Path, moment: str, after: int) -> None:
     folder, packages = tmp_path / "data", tmp_path / "packages"

@@ -57,6 +57,7 @@ def test_an_installer_gets_a_distribution_and_what_it_requires(
     assert token not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @INSTALLERS
 def test_a_new_release_is_seen_with_a_warm_cache(server: Server, token: str, tmp_path: Path, install: object) -> None:
     name = f"warm-{'pip' if install is pip_install else 'uv'}"

@@ -231,6 +231,7 @@ def test_it_serves_https_itself(tmp_path: Path) -> None:
             assert answer.status == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", ["no PEM", "key missing", "key of another", "key with a password"])
 def test_a_certificate_that_cannot_be_used_is_told_before_the_start(tmp_path: Path, wrong: str) -> None:
     from cryptography.hazmat.primitives import serialization

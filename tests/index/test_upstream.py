@@ -547,6 +547,7 @@ def test_a_credential_in_an_upstreams_address_is_never_shown() -> None:
     assert shown("https://user:secret@host/simple/") == "https://host/simple/"
 
 
+@pytest.mark.slow
 def test_a_real_server_logs_what_it_asks_and_its_workers_share_the_cache(upstream: Upstream, tmp_path: Path) -> None:
     made = wheel("public")
     upstream.add(made)

@@ -44,6 +44,7 @@ def lines(log: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in log.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_the_metrics_are_the_sums_of_all_workers(tmp_path: Path) -> None:
     with running.running(tmp_path / "data") as server:
         token = server.token("t", "read", "upload", "deploy")
@@ -83,6 +84,7 @@ def test_what_was_counted_outlives_a_restart(tmp_path: Path) -> None:
         assert measured(server, token, 2)("pinwheel_request_seconds_count", kind="project", status="404") == 2
 
 
+@pytest.mark.slow
 def test_the_metrics_tell_how_upstreams_do(tmp_path: Path, upstream: Upstream) -> None:
     made = wheel("public")
     upstream.projects["public"] = [made]

@@ -83,6 +83,7 @@ def test_a_wrong_token_is_one_clear_error_without_it(
     assert base64.b64encode(b"me:wrong-hunter2").decode() not in told(answer)
 
 
+@pytest.mark.slow
 def test_a_redirect_does_not_carry_the_token_to_another_host(
     https: HttpsServer, make_repository: MakeRepository, token_file: Path, tmp_path: Path
 ) -> None:
@@ -110,6 +111,7 @@ def test_a_certificate_that_nobody_vouches_for_gets_no_token(
     assert https.heard == []
 
 
+@pytest.mark.slow
 def test_only_what_is_new_is_fetched_and_what_is_there_is_not_asked_for(
     https: HttpsServer, make_repository: MakeRepository, token_file: Path, tmp_path: Path
 ) -> None:

@@ -98,6 +98,7 @@ def test_without_a_ref_the_newest_version_is_released(workshop: Workshop, make_r
     assert one(workshop, remote).version == "1.10.0"
 
 
+@pytest.mark.slow
 def test_a_project_in_a_folder_is_found_by_its_own_tags(workshop: Workshop, make_repository: MakeRepository) -> None:
     remote = make_repository("mono")
     for name, version in (("acme-one", "1.0"), ("acme-two", "3.0")):
@@ -324,6 +325,7 @@ def test_p8_a_failure_stops_only_what_needs_it(
     assert len(outcomes) == len(wanted)
 
 
+@pytest.mark.slow
 def test_an_index_that_stops_answering_does_not_hide_what_was_released_before(
     workshop: Workshop, make_repository: MakeRepository
 ) -> None:
@@ -448,6 +450,7 @@ def test_what_it_needs_is_looked_for_in_the_index_and_no_upstream_hears_a_name_o
     assert asked == ["flask"]
 
 
+@pytest.mark.slow
 def test_what_a_repository_says_of_indexes_has_no_say(
     workshop: Workshop, make_repository: MakeRepository, tmp_path: Path
 ) -> None:

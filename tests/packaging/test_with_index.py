@@ -37,6 +37,7 @@ def outcomes(document: dict[str, list[dict[str, list[dict[str, str]]]]]) -> list
     return [file["outcome"] for release in document["releases"] for file in release["files"]]
 
 
+@pytest.mark.slow
 def test_from_two_repositories_to_a_lock_that_installs(
     index: RunningIndex, client: IndexClient, home: Path, make_repository: MakeRepository
 ) -> None:
@@ -264,6 +265,7 @@ def test_a_built_file_is_checked_and_published_on_its_own(
     assert f"commit: {remote.head}" in explained.stdout
 
 
+@pytest.mark.slow
 def test_a_token_that_may_only_read_is_said_to_lack_the_scope(
     index: RunningIndex, home: Path, make_repository: MakeRepository, tmp_path: Path
 ) -> None:
@@ -308,6 +310,7 @@ def test_mistakes_end_with_one_clear_error_and_the_right_exit_code(
         assert done.stdout == ""
 
 
+@pytest.mark.slow
 def test_a_failed_release_prints_its_document_too(
     index: RunningIndex, home: Path, make_repository: MakeRepository
 ) -> None:
@@ -333,6 +336,7 @@ def test_a_failed_release_prints_its_document_too(
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_backend_too(
     number: int, code: int, index: RunningIndex, home: Path, make_repository: MakeRepository
