@@ -17,9 +17,10 @@ from pinwheel.packaging.access import Keyring, keyring
 from pinwheel.packaging.git import Mirror, RepositoryUnreachable, ask
 from pinwheel.packaging.publish import Answer
 from pinwheel.packaging.refs import Refs
-from pinwheel.packaging.release import Tools, release
+from pinwheel.packaging.release import release
 from pinwheel.packaging.resolver import Resolver
 from pinwheel.packaging.selection import select
+from pinwheel.packaging.tools import Tools
 from pinwheel.packaging.work import Failure, Release
 
 BACKENDS = {

@@ -15,7 +15,7 @@ from tests.packaging.running import RunningIndex
 
 from pinwheel.index.client import IndexClient
 from pinwheel.packaging import isolation
-from pinwheel.packaging.release import build
+from pinwheel.packaging.commit import build
 from pinwheel.packaging.reproduction import reproduce
 from pinwheel.packaging.survey import resolve
 from pinwheel.packaging.work import Wanted

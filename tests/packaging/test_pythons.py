@@ -13,8 +13,8 @@ from tests.packaging.forge import Repository, Workshop, tiny_files
 
 from pinwheel.errors import UsageError
 from pinwheel.packaging.assemble import Workplace, assemble
+from pinwheel.packaging.commit import build
 from pinwheel.packaging.pythons import Interpreter, oldest_first, serves
-from pinwheel.packaging.release import build
 from pinwheel.packaging.resolver import PythonMissing
 from pinwheel.packaging.survey import resolve
 from pinwheel.packaging.work import Wanted

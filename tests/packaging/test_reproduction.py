@@ -10,8 +10,8 @@ import pytest
 from tests.packaging.forge import Repository, Workshop, tiny_files
 from tests.packaging.running import RunningIndex
 
+from pinwheel.packaging.commit import build
 from pinwheel.packaging.comparison import Difference
-from pinwheel.packaging.release import build
 from pinwheel.packaging.reproduction import reproduce
 from pinwheel.packaging.survey import resolve
 from pinwheel.packaging.work import Wanted

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from pinwheel.packaging.assemble import OTHER
+from pinwheel.packaging.commit import Build, build
 from pinwheel.packaging.comparison import Difference, compare
-from pinwheel.packaging.release import Build, Tools, build
+from pinwheel.packaging.tools import Tools
 from pinwheel.packaging.work import Job
 
 

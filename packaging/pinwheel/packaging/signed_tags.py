@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 from pinwheel.errors import PinwheelError, UsageError
 from pinwheel.packaging.git import Mirror, said
 from pinwheel.packaging.refs import Resolved
+from pinwheel.packaging.work import Job
 
 SIGNATURE = "-----BEGIN SSH SIGNATURE-----"
 GOOD = re.compile(r'^Good "git" signature for (?P<who>.+) with \S+ key (?P<key>SHA256:\S+)$', re.MULTILINE)
@@ -21,6 +22,13 @@ SIGN = (
 
 class NotSigned(PinwheelError):
     """The tag carries no signature, or none by somebody whom the project allows to sign."""
+
+
+def with_signer(job: Job, mirror: Mirror) -> Job:
+    """The job, with who signed its tag when the project asks for it. Raises `NotSigned`."""
+    if job.wanted.tag_signers is None:
+        return job
+    return replace(job, resolved=verified(mirror, job.resolved, job.wanted.tag_signers))
 
 
 def verified(mirror: Mirror, resolved: Resolved, signers: PurePath) -> Resolved:

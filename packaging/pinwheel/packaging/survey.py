@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
@@ -20,13 +19,11 @@ from pinwheel.packaging.git import Mirror, ask
 from pinwheel.packaging.plan import Plan, fits, judge, plan, wanting
 from pinwheel.packaging.publish import Index, origins
 from pinwheel.packaging.refs import Refs, Resolved
-from pinwheel.packaging.signed_tags import verified
+from pinwheel.packaging.signed_tags import with_signer
+from pinwheel.packaging.tools import Tools
 from pinwheel.packaging.work import Blocked, Failure, Job, NoVersionTag, Release, Wanted
 from pinwheel.packaging.workspace import full_disk_explained
 from pinwheel.packaging.worktree import check_clean
-
-if TYPE_CHECKING:
-    from pinwheel.packaging.release import Tools
 
 ASKED_AT_ONCE = 8
 FETCHED_AT_ONCE = 8  # an SSH server turns away more than ten that have not said yet who they are
@@ -99,13 +96,6 @@ def judged(job: Job, index: Index, *, changed: bool = False) -> Release | Failur
         raise
     except PinwheelError as error:
         return Failure(job.called, error)
-
-
-def with_signer(job: Job, mirror: Mirror) -> Job:
-    """The job, with who signed its tag when the project asks for it. Raises `NotSigned`."""
-    if job.wanted.tag_signers is None:
-        return job
-    return replace(job, resolved=verified(mirror, job.resolved, job.wanted.tag_signers))
 
 
 def _resolved(wanted: Wanted, mirror: Mirror, refs_there: Refs) -> Resolved:

@@ -31,10 +31,10 @@ from pinwheel.packaging.closure import Source, build_missing
 from pinwheel.packaging.lock import resolve
 from pinwheel.packaging.lockfile import Lock, Pinned, gaps, needed
 from pinwheel.packaging.publish import Artifact, Index, check_project, publish, sha256_of, uploader
-from pinwheel.packaging.release import Tools
 from pinwheel.packaging.resolver import Resolver
 from pinwheel.packaging.statement import attachment_name
 from pinwheel.packaging.targets import Target
+from pinwheel.packaging.tools import Tools
 from pinwheel.packaging.vendored import BuiltHere, Vendored
 from pinwheel.packaging.work import Outcome, Published
 from pinwheel.packaging.workspace import alone, full_disk_explained, logs, workspace

@@ -46,9 +46,9 @@ def build(
     from pathlib import Path
 
     from pinwheel import config, console
+    from pinwheel.packaging.commit import build as build_one
     from pinwheel.packaging.comparison import Difference
     from pinwheel.packaging.papers import documents
-    from pinwheel.packaging.release import build as build_one
     from pinwheel.packaging.reproduction import reproduce
     from pinwheel.packaging.selection import select
     from pinwheel.packaging.survey import resolve

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from pinwheel import config
     from pinwheel.index.client import IndexClient
     from pinwheel.packaging.proof import Judge
-    from pinwheel.packaging.release import Tools
     from pinwheel.packaging.signatures import Signer
     from pinwheel.packaging.targets import Target
+    from pinwheel.packaging.tools import Tools
     from pinwheel.packaging.work import Failure
 
 SELECTION = {
@@ -53,8 +53,8 @@ def tools_of(loaded: config.Loaded, report: Any = None) -> Tools:
     from pinwheel import config, console, ledger
     from pinwheel.packaging import linkage
     from pinwheel.packaging.access import keyring
-    from pinwheel.packaging.release import Tools
     from pinwheel.packaging.resolver import Resolver
+    from pinwheel.packaging.tools import Tools
     from pinwheel.packaging.upload import twine_to
 
     client = client_of(loaded)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pinwheel.config import Loaded
     from pinwheel.packaging.lockfile import Lock
-    from pinwheel.packaging.release import Tools
+    from pinwheel.packaging.tools import Tools
     from pinwheel.packaging.vendor import From
 
 VENDOR = {
