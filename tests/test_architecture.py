@@ -40,9 +40,14 @@ STORES = {
     "index.intake.import_records",
 }
 
-LAYERS = ("store", "simple", "public", "policy", "credentials", "intake", "web", "upkeep", "server", "commands")
-"""The rooms of the index, from the lowest: each imports only those before it. Beneath them are the nouns and the client
-that stand in none."""
+FLOORS = {
+    "index": ("store", "simple", "public", "policy", "credentials", "intake", "web", "upkeep", "server", "commands"),
+    "packaging": (
+        *("inspection", "statement", "work", "repositories", "publishing", "proving", "tools", "building", "releasing"),
+        *("locking", "commands"),
+    ),
+}
+"""The rooms of a station, from the lowest: each imports only those before it. Beneath them is what stands in none."""
 
 HOMES = {
     "pypiserver": {"index.web.engine"},
@@ -52,9 +57,9 @@ HOMES = {
     "multipart": {"index.intake.upload"},
     "bcrypt": {"index.credentials.passwords"},
     "urllib3": {"index.exchange", "index.public.upstream"},
-    "build": {"packaging.assemble"},
-    "twine": {"packaging.upload"},
-    "requests": {"packaging.upload"},
+    "build": {"packaging.building.assemble"},
+    "twine": {"packaging.publishing.upload"},
+    "requests": {"packaging.publishing.upload"},
     "readme_renderer": {"packaging.inspection.readme"},
     "fabric": {"deploy.ssh"},
     "paramiko": {"deploy.ssh", "deploy.known_hosts", "deploy.lab", "deploy.lab_host"},
@@ -74,10 +79,11 @@ HOMES = {
 
 NOUNS = {
     *("errors", "events", "pin", "ci_log"),
-    *(f"packaging.{name}" for name in ("refs", "manifest", "statement", "proof", "graph", "work", "plan")),
+    *(f"packaging.{name}" for name in ("refs", "manifest", "statement", "targets", "work")),
     *(f"packaging.inspection.{name}" for name in ("findings", "leaks", "rules")),
-    *("packaging.targets", "packaging.lockfile", "packaging.vendored"),
-    *("packaging.pythons", "packaging.comparison"),
+    *("packaging.proving.proof", "packaging.releasing.graph", "packaging.releasing.plan"),
+    *("packaging.locking.lockfile", "packaging.locking.vendored"),
+    *("packaging.building.pythons", "packaging.building.comparison"),
     *(
         f"deploy.{name}"
         for name in ("fleet", "facts", "plan", "steps", "gate", "wish", "template", "present", "supervisor_file")
@@ -155,17 +161,21 @@ def test_imports_flow_one_way() -> None:
     assert not wrong
 
 
-def test_the_rooms_of_the_index_stand_on_one_another() -> None:
+@pytest.mark.parametrize("station_of", sorted(FLOORS))
+def test_the_rooms_of_a_station_stand_on_one_another(station_of: str) -> None:
+    rooms = FLOORS[station_of]
+
     def floor(module: str) -> int:
         room = module.split(".")[1]
-        return LAYERS.index(room) if room in LAYERS else -1
+        return rooms.index(room) if room in rooms else -1
 
-    index = [name for name in MODULES if name.startswith("index.") and not name.startswith("index.installers")]
+    # what configures other programs stands beside the index and not in it
+    inside = {name for name in MODULES if name.startswith(f"{station_of}.") and ".installers" not in name}
     wrong = [
         f"{name} imports {target}"
-        for name in index
-        for target in INTERNAL[name]
-        if target.startswith("index.") and floor(target) > floor(name) and not target.startswith("index.installers")
+        for name in sorted(inside)
+        for target in INTERNAL[name] & inside
+        if floor(target) > floor(name)
     ]
     assert not wrong
 

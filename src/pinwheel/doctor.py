@@ -75,7 +75,7 @@ def _machine(environ: Mapping[str, str]) -> Iterator[Finding]:
     git = shutil.which("git", path=environ.get("PATH"))
     if git:
         yield from _git_version(git)
-    from pinwheel.packaging import isolation
+    from pinwheel.packaging.building import isolation
 
     if isolation.cut_off():
         yield Finding("good", "isolation", "build backends run without a network")
@@ -246,7 +246,7 @@ def _private(file: Path, subject: str) -> Iterator[Finding]:
 
 def _native(loaded: config.Loaded) -> Iterator[Finding]:
     """What the configuration says of Pythons and of glibc."""
-    from pinwheel.packaging import linkage, pythons
+    from pinwheel.packaging.building import linkage, pythons
 
     packaging = loaded.config.packaging
     try:

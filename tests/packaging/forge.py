@@ -13,13 +13,13 @@ from pinwheel import archive, config
 from pinwheel.errors import PinwheelError
 from pinwheel.index.client import Attachment, Identity, IndexFile
 from pinwheel.index.grants import Grant
-from pinwheel.packaging.access import Keyring, keyring
-from pinwheel.packaging.git import Mirror, RepositoryUnreachable, ask
-from pinwheel.packaging.publish import Answer
+from pinwheel.packaging.publishing.publish import Answer
 from pinwheel.packaging.refs import Refs
-from pinwheel.packaging.release import release
+from pinwheel.packaging.releasing.release import release
+from pinwheel.packaging.releasing.selection import select
+from pinwheel.packaging.repositories.access import Keyring, keyring
+from pinwheel.packaging.repositories.git import Mirror, RepositoryUnreachable, ask
 from pinwheel.packaging.resolver import Resolver
-from pinwheel.packaging.selection import select
 from pinwheel.packaging.tools import Tools
 from pinwheel.packaging.work import Failure, Release
 

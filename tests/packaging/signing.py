@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pinwheel.packaging.signatures import Signer
+from pinwheel.packaging.proving.signatures import Signer
 
 needs_ssh_keygen = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="needs ssh-keygen (openssh-client)")
 

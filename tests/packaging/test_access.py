@@ -11,7 +11,7 @@ import pytest
 
 from pinwheel import config
 from pinwheel.errors import UsageError
-from pinwheel.packaging.access import Keyring, Own, Ssh, Token, keyring
+from pinwheel.packaging.repositories.access import Keyring, Own, Ssh, Token, keyring
 
 HOST = "https://git.acme.example/"
 

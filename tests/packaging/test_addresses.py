@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pinwheel.errors import UsageError
-from pinwheel.packaging import addresses
+from pinwheel.packaging.repositories import addresses
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,10 @@ from tests.packaging.forge import Repository, Workshop
 from tests.packaging.running import RunningIndex
 
 from pinwheel.index.client import IndexClient
-from pinwheel.packaging import isolation
-from pinwheel.packaging.commit import build
-from pinwheel.packaging.reproduction import reproduce
-from pinwheel.packaging.survey import resolve
+from pinwheel.packaging.building import isolation
+from pinwheel.packaging.building.commit import build
+from pinwheel.packaging.building.reproduction import reproduce
+from pinwheel.packaging.releasing.survey import resolve
 from pinwheel.packaging.work import Wanted
 from pinwheel.packaging.workspace import below
 

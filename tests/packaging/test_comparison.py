@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.packaging.test_normalise import sdist_of, wheel_of
 
-from pinwheel.packaging.comparison import Difference, compare
+from pinwheel.packaging.building.comparison import Difference, compare
 
 WHEEL = "x-1-py3-none-any.whl"
 SDIST = "x-1.tar.gz"

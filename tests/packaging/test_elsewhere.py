@@ -12,12 +12,12 @@ from tests.packaging.forge import Repository, Workshop, git, offered, project_fi
 
 from pinwheel import process
 from pinwheel.errors import UsageError
-from pinwheel.packaging import source
-from pinwheel.packaging.access import Keyring
-from pinwheel.packaging.addresses import beside
-from pinwheel.packaging.git import Mirror
-from pinwheel.packaging.large_files import NoContent, WrongContent
-from pinwheel.packaging.source import Source
+from pinwheel.packaging.repositories import source
+from pinwheel.packaging.repositories.access import Keyring
+from pinwheel.packaging.repositories.addresses import beside
+from pinwheel.packaging.repositories.git import Mirror
+from pinwheel.packaging.repositories.large_files import NoContent, WrongContent
+from pinwheel.packaging.repositories.source import Source
 from pinwheel.packaging.work import Elsewhere
 
 MakeRepository = Callable[[str], Repository]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pinwheel.index.client import IndexFile, Release
-from pinwheel.packaging.explain import Dependent, channels, dependents
+from pinwheel.packaging.proving.explain import Dependent, channels, dependents
 
 
 @dataclass

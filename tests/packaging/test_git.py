@@ -10,10 +10,10 @@ import pytest
 from tests.packaging.forge import Repository, git, offered
 
 from pinwheel.errors import PinwheelError
-from pinwheel.packaging import git as place
-from pinwheel.packaging.git import Mirror, RepositoryUnreachable, TagMoved, UnknownRef
 from pinwheel.packaging.refs import Resolved
-from pinwheel.packaging.worktree import DirtyTree, check_clean
+from pinwheel.packaging.repositories import git as place
+from pinwheel.packaging.repositories.git import Mirror, RepositoryUnreachable, TagMoved, UnknownRef
+from pinwheel.packaging.repositories.worktree import DirtyTree, check_clean
 
 MakeRepository = Callable[[str], Repository]
 

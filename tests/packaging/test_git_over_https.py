@@ -18,8 +18,8 @@ from tests.packaging.forge import Repository, Workshop, offered, tiny_files, tol
 from tests.packaging.running import RunningIndex
 from tests.packaging.servers import TOKEN, TOKEN_USER, HttpsServer, https_server
 
-from pinwheel.packaging.access import Token, Way
-from pinwheel.packaging.git import Mirror, ask
+from pinwheel.packaging.repositories.access import Token, Way
+from pinwheel.packaging.repositories.git import Mirror, ask
 from pinwheel.packaging.work import Failure, Release
 
 MakeRepository = Callable[[str], Repository]

@@ -11,8 +11,8 @@ import pytest
 from tests.packaging.forge import Repository, Workshop, git, offered, tiny_files, told
 from tests.packaging.servers import SSHD, SshServer, ssh_server
 
-from pinwheel.packaging.access import Ssh
-from pinwheel.packaging.git import Mirror, ask
+from pinwheel.packaging.repositories.access import Ssh
+from pinwheel.packaging.repositories.git import Mirror, ask
 from pinwheel.packaging.work import Release
 
 MakeRepository = Callable[[str], Repository]

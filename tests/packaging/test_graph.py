@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pinwheel.packaging import graph
+from pinwheel.packaging.releasing import graph
 
 names = st.sampled_from("abcdefg")
 graphs = st.dictionaries(names, st.frozensets(st.sampled_from("abcdefgz"), max_size=3), max_size=7)

@@ -12,11 +12,12 @@ import pytest
 from packaging.version import Version
 from tests import zoo
 
-from pinwheel.packaging import elsewhere, linkage
+from pinwheel.packaging.building import linkage
 from pinwheel.packaging.inspection import findings, rules
 from pinwheel.packaging.inspection.examine import examine
 from pinwheel.packaging.inspection.findings import Allowance, Finding, NotFit
 from pinwheel.packaging.inspection.rules import Origin
+from pinwheel.packaging.repositories import elsewhere
 
 KEY = "-----BEGIN OPENSSH " + "PRIVATE KEY-----\n" + "AAAA" * 16 + "\n"
 

@@ -17,9 +17,10 @@ from tests.packaging.forge import Repository, Workshop, project_files, tiny_file
 from tests.packaging.running import RunningIndex
 
 from pinwheel import process
-from pinwheel.packaging import isolation, statement
-from pinwheel.packaging.assemble import BuildFailed
-from pinwheel.packaging.release import release
+from pinwheel.packaging import statement
+from pinwheel.packaging.building import isolation
+from pinwheel.packaging.building.assemble import BuildFailed
+from pinwheel.packaging.releasing.release import release
 from pinwheel.packaging.work import Failure, Release, Wanted
 
 MakeRepository = Callable[[str], Repository]

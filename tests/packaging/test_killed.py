@@ -17,9 +17,9 @@ from tests.packaging.running import RunningIndex
 from tests.packaging.signing import make_key, needs_ssh_keygen
 
 from pinwheel.index.client import IndexClient
-from pinwheel.packaging.proof import require
-from pinwheel.packaging.signatures import AllowedSigners
-from pinwheel.packaging.verify import prove_version
+from pinwheel.packaging.proving.proof import require
+from pinwheel.packaging.proving.signatures import AllowedSigners
+from pinwheel.packaging.proving.verify import prove_version
 
 pytestmark = [pytest.mark.slow, needs_ssh_keygen]
 

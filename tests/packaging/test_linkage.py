@@ -13,10 +13,10 @@ import pytest
 from tests.packaging.forge import Repository, Workshop, tiny_files
 
 from pinwheel.errors import PinwheelError, UsageError
-from pinwheel.packaging import linkage
+from pinwheel.packaging.building import linkage
+from pinwheel.packaging.building.linkage import Linkage, problems
 from pinwheel.packaging.inspection.findings import NotFit
-from pinwheel.packaging.linkage import Linkage, problems
-from pinwheel.packaging.release import release
+from pinwheel.packaging.releasing.release import release
 from pinwheel.packaging.work import Failure, Wanted
 
 WHEEL = "x-1.0-cp311-cp311-linux_x86_64.whl"

@@ -10,9 +10,9 @@ from tests.packaging.forge import Shelf, Workshop
 
 from pinwheel.errors import PinwheelError, UsageError
 from pinwheel.index.client import IndexFile
-from pinwheel.packaging import lock, lockfile
-from pinwheel.packaging.lock import LockContended
-from pinwheel.packaging.lockfile import CannotLock
+from pinwheel.packaging.locking import lock, lockfile
+from pinwheel.packaging.locking.lock import LockContended
+from pinwheel.packaging.locking.lockfile import CannotLock
 from pinwheel.packaging.resolver import Resolver
 from pinwheel.packaging.targets import targets
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.packaging.forge import Repository, git
 
-from pinwheel.packaging import normalise
+from pinwheel.packaging.building import normalise
 from pinwheel.packaging.inspection import examine
 
 EPOCH = 1_767_323_045

@@ -11,8 +11,8 @@ from packaging.version import Version
 
 from pinwheel.errors import PinwheelError
 from pinwheel.packaging import manifest
-from pinwheel.packaging.plan import judge, outdated, plan, wanting
 from pinwheel.packaging.refs import Resolved
+from pinwheel.packaging.releasing.plan import judge, outdated, plan, wanting
 from pinwheel.packaging.statement import Provenance
 from pinwheel.packaging.work import Conflict, Failure, Job, Listed, NoVersionTag, Release, Wanted
 

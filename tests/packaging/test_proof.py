@@ -18,12 +18,14 @@ from tests.packaging.forge import Shelf
 from tests.packaging.signing import Key, make_key, needs_ssh_keygen
 
 from pinwheel.errors import UsageError
-from pinwheel.packaging import papers, proof, statement
-from pinwheel.packaging.proof import NotProven, Proof, Trusted
-from pinwheel.packaging.publish import Artifact, publish, sha256_of
-from pinwheel.packaging.signatures import AllowedSigners, CannotSign, Signer, signer
+from pinwheel.packaging import statement
+from pinwheel.packaging.proving import proof
+from pinwheel.packaging.proving.proof import NotProven, Proof, Trusted
+from pinwheel.packaging.proving.signatures import AllowedSigners, CannotSign, Signer, signer
+from pinwheel.packaging.proving.verify import prove_bytes, prove_file, prove_version
+from pinwheel.packaging.publishing import papers
+from pinwheel.packaging.publishing.publish import Artifact, publish, sha256_of
 from pinwheel.packaging.statement import Paper, Provenance, Statement
-from pinwheel.packaging.verify import prove_bytes, prove_file, prove_version
 
 pytestmark = needs_ssh_keygen
 

@@ -14,11 +14,12 @@ from tests.packaging.forge import Notebook, Shelf
 
 from pinwheel.index.client import Identity, IndexUnreachable, WrongCredential
 from pinwheel.index.grants import Grant
-from pinwheel.packaging import papers, statement
-from pinwheel.packaging import publish as station
-from pinwheel.packaging.publish import Answer, Artifact, UploadRefused, publish
+from pinwheel.packaging import statement
+from pinwheel.packaging.publishing import papers
+from pinwheel.packaging.publishing import publish as station
+from pinwheel.packaging.publishing.publish import Answer, Artifact, UploadRefused, publish
+from pinwheel.packaging.publishing.upload import twine_to
 from pinwheel.packaging.statement import Paper, Provenance, Statement
-from pinwheel.packaging.upload import twine_to
 from pinwheel.packaging.work import Conflict, Published
 
 OURS = Provenance(repository="/srv/acme.git", ref="refs/tags/v1.0", commit="a" * 40, tag="v1.0")

@@ -12,11 +12,11 @@ from tests.packaging.build_zoo import NAME, PROJECTS
 from tests.packaging.forge import Repository, Workshop, tiny_files
 
 from pinwheel.errors import UsageError
-from pinwheel.packaging.assemble import Workplace, assemble
-from pinwheel.packaging.commit import build
-from pinwheel.packaging.pythons import Interpreter, oldest_first, serves
+from pinwheel.packaging.building.assemble import Workplace, assemble
+from pinwheel.packaging.building.commit import build
+from pinwheel.packaging.building.pythons import Interpreter, oldest_first, serves
+from pinwheel.packaging.releasing.survey import resolve
 from pinwheel.packaging.resolver import PythonMissing
-from pinwheel.packaging.survey import resolve
 from pinwheel.packaging.work import Wanted
 
 MakeRepository = Callable[[str], Repository]

@@ -19,15 +19,15 @@ from pinwheel.errors import PinwheelError, UsageError
 from pinwheel.index.client import IndexFile, IndexUnreachable, WrongCredential
 from pinwheel.index.grants import Grant
 from pinwheel.packaging import statement
-from pinwheel.packaging.assemble import BuildFailed
-from pinwheel.packaging.git import RepositoryUnreachable, TagMoved
+from pinwheel.packaging.building.assemble import BuildFailed
 from pinwheel.packaging.inspection.findings import Allowance, NotFit
-from pinwheel.packaging.publish import Answer
-from pinwheel.packaging.release import release
-from pinwheel.packaging.survey import survey
+from pinwheel.packaging.publishing.publish import Answer
+from pinwheel.packaging.releasing.release import release
+from pinwheel.packaging.releasing.survey import survey
+from pinwheel.packaging.repositories.git import RepositoryUnreachable, TagMoved
+from pinwheel.packaging.repositories.worktree import DirtyTree
 from pinwheel.packaging.work import Conflict, Failure, Release, Wanted
 from pinwheel.packaging.workspace import DiskFull
-from pinwheel.packaging.worktree import DirtyTree
 
 MakeRepository = Callable[[str], Repository]
 

@@ -10,10 +10,10 @@ import pytest
 from tests.packaging.forge import Repository, Workshop, tiny_files
 from tests.packaging.running import RunningIndex
 
-from pinwheel.packaging.commit import build
-from pinwheel.packaging.comparison import Difference
-from pinwheel.packaging.reproduction import reproduce
-from pinwheel.packaging.survey import resolve
+from pinwheel.packaging.building.commit import build
+from pinwheel.packaging.building.comparison import Difference
+from pinwheel.packaging.building.reproduction import reproduce
+from pinwheel.packaging.releasing.survey import resolve
 from pinwheel.packaging.work import Wanted
 from pinwheel.packaging.workspace import below, shuffle
 

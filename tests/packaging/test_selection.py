@@ -9,7 +9,7 @@ import pytest
 from pinwheel import config
 from pinwheel.errors import UsageError
 from pinwheel.packaging.inspection.findings import Allowance
-from pinwheel.packaging.selection import allowances, select
+from pinwheel.packaging.releasing.selection import allowances, select
 
 LOADED = config.Loaded(
     config.parse(

@@ -13,10 +13,10 @@ from tests.packaging.servers import key_pair
 
 from pinwheel.errors import UsageError
 from pinwheel.packaging import statement
-from pinwheel.packaging.git import Mirror
 from pinwheel.packaging.refs import Resolved
-from pinwheel.packaging.release import release
-from pinwheel.packaging.signed_tags import NotSigned, verified
+from pinwheel.packaging.releasing.release import release
+from pinwheel.packaging.repositories.git import Mirror
+from pinwheel.packaging.repositories.signed_tags import NotSigned, verified
 from pinwheel.packaging.work import Failure, Release, Wanted
 
 pytestmark = [

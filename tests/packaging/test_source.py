@@ -9,10 +9,10 @@ import pytest
 from tests.packaging.forge import Repository, git, offered, project_files
 
 from pinwheel.errors import PinwheelError
-from pinwheel.packaging import source
-from pinwheel.packaging.git import Mirror
 from pinwheel.packaging.refs import Resolved
-from pinwheel.packaging.source import NoProject, Source
+from pinwheel.packaging.repositories import source
+from pinwheel.packaging.repositories.git import Mirror
+from pinwheel.packaging.repositories.source import NoProject, Source
 
 MakeRepository = Callable[[str], Repository]
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"

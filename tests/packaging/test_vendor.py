@@ -19,12 +19,13 @@ from tests.packaging.running import RunningIndex
 
 from pinwheel.errors import UsageError
 from pinwheel.index.client import IndexClient, IndexFile
-from pinwheel.packaging import closure, lockfile, statement, vendored
-from pinwheel.packaging.publish import Answer
+from pinwheel.packaging import statement
+from pinwheel.packaging.locking import closure, lockfile, vendored
+from pinwheel.packaging.locking.vendor import CannotVendor, From, vendor
+from pinwheel.packaging.locking.vendored import BuiltHere, Vendored
+from pinwheel.packaging.publishing.publish import Answer
 from pinwheel.packaging.statement import Provenance
 from pinwheel.packaging.targets import targets
-from pinwheel.packaging.vendor import CannotVendor, From, vendor
-from pinwheel.packaging.vendored import BuiltHere, Vendored
 
 MakeRepository = Callable[[str], Repository]
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 import pytest
 from tests.packaging.forge import Repository, Workshop
 
-from pinwheel.packaging.commit import build
-from pinwheel.packaging.release import release
-from pinwheel.packaging.survey import resolve
+from pinwheel.packaging.building.commit import build
+from pinwheel.packaging.releasing.release import release
+from pinwheel.packaging.releasing.survey import resolve
 from pinwheel.packaging.work import Release, Wanted
 from pinwheel.packaging.workspace import workspace
 

@@ -18,7 +18,7 @@ from tests.packaging.running import PATIENCE_S, RunningIndex, children_of, event
 from tests.packaging.signing import make_key, needs_ssh_keygen
 
 from pinwheel.index.client import IndexClient
-from pinwheel.packaging.upload import twine_to
+from pinwheel.packaging.publishing.upload import twine_to
 
 MakeRepository = Callable[[str], Repository]
 

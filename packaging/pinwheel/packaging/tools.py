@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pinwheel.packaging.access import Keyring
-from pinwheel.packaging.git import Mirror
-from pinwheel.packaging.publish import EventLog, Index, Upload
+from pinwheel.packaging.proving.signatures import Signer
+from pinwheel.packaging.publishing.publish import EventLog, Index, Upload
+from pinwheel.packaging.repositories.access import Keyring
+from pinwheel.packaging.repositories.git import Mirror
 from pinwheel.packaging.resolver import Resolver
-from pinwheel.packaging.signatures import Signer
 from pinwheel.packaging.statement import Paper
 from pinwheel.packaging.work import Wanted
 

@@ -46,12 +46,12 @@ def build(
     from pathlib import Path
 
     from pinwheel import config, console
-    from pinwheel.packaging.commit import build as build_one
-    from pinwheel.packaging.comparison import Difference
-    from pinwheel.packaging.papers import documents
-    from pinwheel.packaging.reproduction import reproduce
-    from pinwheel.packaging.selection import select
-    from pinwheel.packaging.survey import resolve
+    from pinwheel.packaging.building.commit import build as build_one
+    from pinwheel.packaging.building.comparison import Difference
+    from pinwheel.packaging.building.reproduction import reproduce
+    from pinwheel.packaging.publishing.papers import documents
+    from pinwheel.packaging.releasing.selection import select
+    from pinwheel.packaging.releasing.survey import resolve
     from pinwheel.packaging.workspace import below, deliver, full_disk_explained, open_folder, workspace
 
     loaded = config.load()
@@ -109,7 +109,7 @@ def check(_context: Context, file: Sequence[str] | None = None, json: bool = Fal
     from pinwheel import archive, config, console
     from pinwheel.packaging.inspection.examine import examine
     from pinwheel.packaging.inspection.findings import Finding, allow, errors
-    from pinwheel.packaging.selection import allowances
+    from pinwheel.packaging.releasing.selection import allowances
 
     loaded = config.load()
     findings: list[Finding] = []

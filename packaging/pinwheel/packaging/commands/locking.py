@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from packaging.version import Version
 
     from pinwheel.config import Loaded
-    from pinwheel.packaging.lockfile import Lock
+    from pinwheel.packaging.locking.lockfile import Lock
 
 LOCK_HAS_CHANGES = 4
 DIFFERENCE = {
@@ -44,7 +44,7 @@ def lock(
       pinwheel packaging.lock --diff 1.1.0 acme-shop==1.2.0
     """
     from pinwheel import config
-    from pinwheel.packaging import lock as locking
+    from pinwheel.packaging.locking import lock as locking
 
     if check and diff:
         raise UsageError("--check and --diff are two questions", remedy="ask them one after the other")
@@ -66,7 +66,7 @@ def lock(
 
 def _make(loaded: Loaded, project: str, version: Version, json: bool) -> Lock:
     from pinwheel import console
-    from pinwheel.packaging import lock as locking
+    from pinwheel.packaging.locking import lock as locking
 
     tools, targets = tools_of(loaded), targets_of(loaded)
     with console.progress("lock") as progress:
@@ -91,8 +91,8 @@ def _make(loaded: Loaded, project: str, version: Version, json: bool) -> Lock:
 
 def _check(loaded: Loaded, project: str, version: Version, json: bool) -> Lock:
     from pinwheel import console
-    from pinwheel.packaging import lock as locking
-    from pinwheel.packaging.lockfile import CannotLock, changes
+    from pinwheel.packaging.locking import lock as locking
+    from pinwheel.packaging.locking.lockfile import CannotLock, changes
 
     client = client_of(loaded)
     kept = _stored(loaded, project, version)
@@ -124,8 +124,8 @@ def _check(loaded: Loaded, project: str, version: Version, json: bool) -> Lock:
 
 def _compare(loaded: Loaded, project: str, old: Version, new: Version, json: bool) -> None:
     from pinwheel import console
-    from pinwheel.packaging import lock as locking
-    from pinwheel.packaging.lockfile import changes
+    from pinwheel.packaging.locking import lock as locking
+    from pinwheel.packaging.locking.lockfile import changes
 
     client = client_of(loaded)
     found = []
@@ -148,7 +148,7 @@ def _compare(loaded: Loaded, project: str, old: Version, new: Version, json: boo
 
 
 def _stored(loaded: Loaded, project: str, version: Version) -> Lock:
-    from pinwheel.packaging import lock as locking
+    from pinwheel.packaging.locking import lock as locking
 
     client = client_of(loaded)
     locking.check_released(client, project, version)

@@ -14,8 +14,8 @@ from pinwheel.errors import PinwheelError, UsageError, describe
 if TYPE_CHECKING:
     from pinwheel import config
     from pinwheel.index.client import IndexClient
-    from pinwheel.packaging.proof import Judge
-    from pinwheel.packaging.signatures import Signer
+    from pinwheel.packaging.proving.proof import Judge
+    from pinwheel.packaging.proving.signatures import Signer
     from pinwheel.packaging.targets import Target
     from pinwheel.packaging.tools import Tools
     from pinwheel.packaging.work import Failure
@@ -51,11 +51,11 @@ def tools_of(loaded: config.Loaded, report: Any = None) -> Tools:
     from packaging.utils import canonicalize_name
 
     from pinwheel import config, console, ledger
-    from pinwheel.packaging import linkage
-    from pinwheel.packaging.access import keyring
+    from pinwheel.packaging.building import linkage
+    from pinwheel.packaging.publishing.upload import twine_to
+    from pinwheel.packaging.repositories.access import keyring
     from pinwheel.packaging.resolver import Resolver
     from pinwheel.packaging.tools import Tools
-    from pinwheel.packaging.upload import twine_to
 
     client = client_of(loaded)
     token = config.token(loaded)
@@ -90,7 +90,7 @@ def signer_of(loaded: config.Loaded) -> Signer | None:
     """Who signs statements, as the configuration says; None for nobody."""
     import os
 
-    from pinwheel.packaging.signatures import signer
+    from pinwheel.packaging.proving.signatures import signer
 
     key = os.environ.get("PINWHEEL_SIGNING_KEY") or loaded.config.packaging.signing_key
     return signer(str(loaded.path(key)) if key else "")
@@ -102,7 +102,7 @@ def judge_of(loaded: config.Loaded, allowed_signers: str = "") -> Judge | None:
     from pathlib import Path
 
     from pinwheel import console
-    from pinwheel.packaging.signatures import AllowedSigners
+    from pinwheel.packaging.proving.signatures import AllowedSigners
 
     if allowed_signers:
         return AllowedSigners(Path(allowed_signers))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pinwheel.config import Loaded
-    from pinwheel.packaging.proof import Judge, Proof
+    from pinwheel.packaging.proving.proof import Judge, Proof
 
 WHAT = {"what": "a version in the index, as in acme-shop==1.2.0, or the PATH of a file with its statement beside it"}
 SIGNERS = {"allowed-signers": "FILE of those who may sign, as ssh-keygen reads it (default: packaging.allowed_signers)"}
@@ -30,7 +30,7 @@ def explain(_context: Context, what: str, json: bool = False) -> None:
     import json as to_json
 
     from pinwheel import config, console
-    from pinwheel.packaging import explain as explaining
+    from pinwheel.packaging.proving import explain as explaining
 
     loaded = config.load()
     judge = judge_of(loaded)
@@ -79,7 +79,7 @@ def verify(_context: Context, what: str, allowed_signers: str = "", json: bool =
       pinwheel packaging.verify acme-shop==1.2.0 --allowed-signers allowed_signers
     """
     from pinwheel import config, console
-    from pinwheel.packaging.proof import require
+    from pinwheel.packaging.proving.proof import require
 
     loaded = config.load()
     judge = judge_of(loaded, allowed_signers)
@@ -104,7 +104,8 @@ def verify(_context: Context, what: str, allowed_signers: str = "", json: bool =
 
 def _facts(proof: Proof) -> Sequence[tuple[str, str]]:
     """What a file's statement says, whoever wrote it."""
-    from pinwheel.packaging import statement, vendored
+    from pinwheel.packaging import statement
+    from pinwheel.packaging.locking import vendored
 
     if proof.statement:
         return statement.facts(proof.statement)
@@ -118,7 +119,7 @@ def _is_file(what: str) -> bool:
 
 
 def _of_file(what: str, judge: Judge | None) -> Proof:
-    from pinwheel.packaging.verify import prove_file
+    from pinwheel.packaging.proving.verify import prove_file
 
     (path,) = paths_of([what])
     return prove_file(path, judge)
@@ -129,9 +130,9 @@ def _of_version(
 ) -> tuple[str, str, list[Proof]]:
     """The project's name, its version as the index spells it, and what can be proven of each file. Raises
     `PinwheelError` when the index has no such version."""
-    from pinwheel.packaging import lock as locking
-    from pinwheel.packaging.publish import standing
-    from pinwheel.packaging.verify import prove_bytes, prove_version
+    from pinwheel.packaging.locking import lock as locking
+    from pinwheel.packaging.proving.verify import prove_bytes, prove_version
+    from pinwheel.packaging.publishing.publish import standing
 
     client = client_of(loaded)
     project, version = locking.parse_pin(what)

@@ -51,9 +51,9 @@ def plan(
       pinwheel packaging.plan
     """
     from pinwheel import config, console
-    from pinwheel.packaging.normalise import VERSION
-    from pinwheel.packaging.selection import select
-    from pinwheel.packaging.survey import survey
+    from pinwheel.packaging.building.normalise import VERSION
+    from pinwheel.packaging.releasing.selection import select
+    from pinwheel.packaging.releasing.survey import survey
 
     with error_as_document("projects", json):
         loaded = config.load()
@@ -101,8 +101,8 @@ def release(
     from pinwheel import config, console
     from pinwheel.errors import UsageError
     from pinwheel.packaging import schedule
-    from pinwheel.packaging.release import release as release_all
-    from pinwheel.packaging.selection import select
+    from pinwheel.packaging.releasing.release import release as release_all
+    from pinwheel.packaging.releasing.selection import select
     from pinwheel.packaging.work import Failure, Release
 
     with error_as_document("releases", json):
@@ -190,12 +190,12 @@ def publish(_context: Context, file: Sequence[str] | None = None, json: bool = F
     from functools import partial
 
     from pinwheel import config, console
-    from pinwheel.packaging import publish as publishing
     from pinwheel.packaging.inspection.examine import examine
     from pinwheel.packaging.inspection.findings import Finding, NotFit, allow, errors
-    from pinwheel.packaging.proof import require
-    from pinwheel.packaging.selection import allowances
-    from pinwheel.packaging.verify import prove_file
+    from pinwheel.packaging.proving.proof import require
+    from pinwheel.packaging.proving.verify import prove_file
+    from pinwheel.packaging.publishing import publish as publishing
+    from pinwheel.packaging.releasing.selection import allowances
 
     loaded = config.load()
     tools = tools_of(loaded)

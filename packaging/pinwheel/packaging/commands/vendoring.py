@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
     from pinwheel.config import Loaded
-    from pinwheel.packaging.lockfile import Lock
+    from pinwheel.packaging.locking.lockfile import Lock
+    from pinwheel.packaging.locking.vendor import From
     from pinwheel.packaging.tools import Tools
-    from pinwheel.packaging.vendor import From
 
 VENDOR = {
     "what": "an application's version, as in acme-shop==1.2.0, or a FILE with requirements, one a line",
@@ -44,7 +44,7 @@ def vendor(
       pinwheel packaging.vendor third-party.txt --from https://pypi.org/
     """
     from pinwheel import config, console
-    from pinwheel.packaging.vendor import vendor as vendor_all
+    from pinwheel.packaging.locking.vendor import vendor as vendor_all
 
     loaded = config.load()
     tools = tools_of(loaded)
@@ -67,8 +67,8 @@ def vendor(
 def _wanted(loaded: Loaded, what: str, source: str) -> Sequence[Requirement] | Lock:
     from pathlib import Path
 
-    from pinwheel.packaging import closure
-    from pinwheel.packaging import lock as locking
+    from pinwheel.packaging.locking import closure
+    from pinwheel.packaging.locking import lock as locking
 
     if "==" not in what:
         file = Path(what)
@@ -91,7 +91,7 @@ def _from(loaded: Loaded, address: str, tools: Tools) -> From:
     from dataclasses import replace
 
     from pinwheel.index.client import IndexClient, matching
-    from pinwheel.packaging.vendor import From, own_names
+    from pinwheel.packaging.locking.vendor import From, own_names
 
     client = client_of(loaded)
     if not address:

@@ -20,9 +20,9 @@ from pathlib import Path, PurePosixPath
 from pinwheel import process
 from pinwheel.errors import PinwheelError
 from pinwheel.packaging import refs as naming
-from pinwheel.packaging.access import Own, Way
-from pinwheel.packaging.addresses import beside
 from pinwheel.packaging.refs import Refs, Resolved
+from pinwheel.packaging.repositories.access import Own, Way
+from pinwheel.packaging.repositories.addresses import beside
 from pinwheel.packaging.schedule import each
 from pinwheel.packaging.workspace import put, unless_full
 

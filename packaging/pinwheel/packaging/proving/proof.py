@@ -43,7 +43,7 @@ class Untrusted:
 
 
 class Judge(Protocol):
-    """Who tells whether a signature counts; `pinwheel.packaging.signatures.AllowedSigners` is the real one."""
+    """Who tells whether a signature counts; `pinwheel.packaging.proving.signatures.AllowedSigners` is the real one."""
 
     def judge(self, paper: Paper, at: datetime) -> Trusted | Untrusted: ...
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pinwheel.packaging.assemble import OTHER
-from pinwheel.packaging.commit import Build, build
-from pinwheel.packaging.comparison import Difference, compare
+from pinwheel.packaging.building.assemble import OTHER
+from pinwheel.packaging.building.commit import Build, build
+from pinwheel.packaging.building.comparison import Difference, compare
 from pinwheel.packaging.tools import Tools
 from pinwheel.packaging.work import Job
 

@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 
 from pinwheel import config
 from pinwheel.errors import UsageError
-from pinwheel.packaging.addresses import address as address_of
+from pinwheel.packaging.repositories.addresses import address as address_of
 from pinwheel.packaging.workspace import put
 
 OTHERS = stat.S_IRWXG | stat.S_IRWXO

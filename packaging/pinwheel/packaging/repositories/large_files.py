@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from pinwheel import process
 from pinwheel.errors import PinwheelError
-from pinwheel.packaging.git import FETCH_S, LOCAL_S, Mirror
+from pinwheel.packaging.repositories.git import FETCH_S, LOCAL_S, Mirror
 from pinwheel.packaging.workspace import unless_full
 
 PUSH = "`git lfs push --all origin` in a clone that has them; who may read the repository may read them too"

@@ -10,8 +10,8 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from pinwheel.packaging import graph
-from pinwheel.packaging.pythons import serves
+from pinwheel.packaging.building.pythons import serves
+from pinwheel.packaging.releasing import graph
 from pinwheel.packaging.statement import Provenance
 from pinwheel.packaging.work import Blocked, Conflict, Failure, Job, Listed, Published, Release
 

@@ -14,16 +14,17 @@ from packaging.version import InvalidVersion, Version
 
 from pinwheel.errors import PinwheelError, UsageError
 from pinwheel.index.client import IndexUnreachable
-from pinwheel.packaging import refs, schedule, source
-from pinwheel.packaging.git import Mirror, ask
-from pinwheel.packaging.plan import Plan, fits, judge, plan, wanting
-from pinwheel.packaging.publish import Index, origins
+from pinwheel.packaging import refs, schedule
+from pinwheel.packaging.publishing.publish import Index, origins
 from pinwheel.packaging.refs import Refs, Resolved
-from pinwheel.packaging.signed_tags import with_signer
+from pinwheel.packaging.releasing.plan import Plan, fits, judge, plan, wanting
+from pinwheel.packaging.repositories import source
+from pinwheel.packaging.repositories.git import Mirror, ask
+from pinwheel.packaging.repositories.signed_tags import with_signer
+from pinwheel.packaging.repositories.worktree import check_clean
 from pinwheel.packaging.tools import Tools
 from pinwheel.packaging.work import Blocked, Failure, Job, NoVersionTag, Release, Wanted
 from pinwheel.packaging.workspace import full_disk_explained
-from pinwheel.packaging.worktree import check_clean
 
 ASKED_AT_ONCE = 8
 FETCHED_AT_ONCE = 8  # an SSH server turns away more than ten that have not said yet who they are

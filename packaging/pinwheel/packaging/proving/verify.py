@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Protocol
 
 from pinwheel.index.client import Attachment, Damaged, IndexFile
-from pinwheel.packaging.papers import Papers, paper_beside, paper_of
-from pinwheel.packaging.proof import Evidence, Judge, Proof, prove
-from pinwheel.packaging.publish import sha256_of
+from pinwheel.packaging.proving.proof import Evidence, Judge, Proof, prove
+from pinwheel.packaging.publishing.papers import Papers, paper_beside, paper_of
+from pinwheel.packaging.publishing.publish import sha256_of
 from pinwheel.packaging.statement import attachment_name, signature_name
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 
 from pinwheel.errors import PinwheelError, UsageError
-from pinwheel.packaging.git import Mirror, said
 from pinwheel.packaging.refs import Resolved
+from pinwheel.packaging.repositories.git import Mirror, said
 from pinwheel.packaging.work import Job
 
 SIGNATURE = "-----BEGIN SSH SIGNATURE-----"

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from pinwheel.errors import PinwheelError
 from pinwheel.index.client import IndexUnreachable
 from pinwheel.packaging import schedule
-from pinwheel.packaging.commit import build
-from pinwheel.packaging.plan import unmet
-from pinwheel.packaging.publish import check_project, publish, record, uploader
-from pinwheel.packaging.survey import judged, survey
+from pinwheel.packaging.building.commit import build
+from pinwheel.packaging.publishing.publish import check_project, publish, record, uploader
+from pinwheel.packaging.releasing.plan import unmet
+from pinwheel.packaging.releasing.survey import judged, survey
 from pinwheel.packaging.tools import Tools
 from pinwheel.packaging.work import Blocked, Failure, Job, Release, Wanted
 from pinwheel.packaging.workspace import alone, full_disk_explained, workspace

@@ -11,12 +11,12 @@ from packaging.version import Version
 
 from pinwheel.errors import PinwheelError
 from pinwheel.packaging import manifest, refs
-from pinwheel.packaging.elsewhere import Submodules, bring_in
-from pinwheel.packaging.git import CommitFacts, Mirror, TreeFile
 from pinwheel.packaging.inspection.findings import Finding
 from pinwheel.packaging.inspection.rules import problems_of_source
 from pinwheel.packaging.manifest import Manifest
 from pinwheel.packaging.refs import Resolved
+from pinwheel.packaging.repositories.elsewhere import Submodules, bring_in
+from pinwheel.packaging.repositories.git import CommitFacts, Mirror, TreeFile
 from pinwheel.packaging.work import Elsewhere
 
 NOWHERE_ELSE = Elsewhere()

@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 
 from pinwheel.index.client import IndexUnreachable
-from pinwheel.packaging.publish import Answer, Upload, UploadRefused
+from pinwheel.packaging.publishing.publish import Answer, Upload, UploadRefused
 
 TRIES = 5  # when the index is busy for a moment
 BUSY = 503

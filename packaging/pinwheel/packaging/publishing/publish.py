@@ -19,8 +19,9 @@ from packaging.version import Version
 
 from pinwheel.errors import PinwheelError
 from pinwheel.index.client import Identity, IndexFile, WrongCredential
-from pinwheel.packaging import papers, statement
-from pinwheel.packaging.papers import Cabinet
+from pinwheel.packaging import statement
+from pinwheel.packaging.publishing import papers
+from pinwheel.packaging.publishing.papers import Cabinet
 from pinwheel.packaging.statement import Paper, Provenance
 from pinwheel.packaging.work import Conflict, Listed, Outcome, Published
 

@@ -26,16 +26,17 @@ from packaging.version import Version
 from pinwheel import archive
 from pinwheel.errors import PinwheelError
 from pinwheel.index.client import IndexFile
-from pinwheel.packaging import isolation, normalise, vendored
-from pinwheel.packaging.closure import Source, build_missing
-from pinwheel.packaging.lock import resolve
-from pinwheel.packaging.lockfile import Lock, Pinned, gaps, needed
-from pinwheel.packaging.publish import Artifact, Index, check_project, publish, sha256_of, uploader
+from pinwheel.packaging.building import isolation, normalise
+from pinwheel.packaging.locking import vendored
+from pinwheel.packaging.locking.closure import Source, build_missing
+from pinwheel.packaging.locking.lock import resolve
+from pinwheel.packaging.locking.lockfile import Lock, Pinned, gaps, needed
+from pinwheel.packaging.locking.vendored import BuiltHere, Vendored
+from pinwheel.packaging.publishing.publish import Artifact, Index, check_project, publish, sha256_of, uploader
 from pinwheel.packaging.resolver import Resolver
 from pinwheel.packaging.statement import attachment_name
 from pinwheel.packaging.targets import Target
 from pinwheel.packaging.tools import Tools
-from pinwheel.packaging.vendored import BuiltHere, Vendored
 from pinwheel.packaging.work import Outcome, Published
 from pinwheel.packaging.workspace import alone, full_disk_explained, logs, workspace
 
@@ -81,7 +82,7 @@ class Workbench:
 
     def build(self, name: str, sdist: IndexFile) -> Path:
         """Make a wheel of the sdist. Raises `BuildFailed`, `BadArchive`."""
-        from pinwheel.packaging.assemble import Workplace, wheel_from
+        from pinwheel.packaging.building.assemble import Workplace, wheel_from
 
         self.tools.report(name, f"building {sdist.filename}, which has no wheel for every target")
         output = logs(self.tools.cache / "logs", f"{name}-{sdist.version}")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pinwheel import process
 from pinwheel.errors import PinwheelError, UsageError
-from pinwheel.packaging.proof import NAMESPACE, Trusted, Untrusted, fingerprint, key_of
+from pinwheel.packaging.proving.proof import NAMESPACE, Trusted, Untrusted, fingerprint, key_of
 from pinwheel.packaging.statement import Paper
 
 SSH_KEYGEN_S = 60.0  # a key on a token may wait for a touch

@@ -18,9 +18,9 @@ from packaging.version import Version
 from pinwheel import pin, process
 from pinwheel.errors import PinwheelError, Refused
 from pinwheel.index.client import IndexFile
-from pinwheel.packaging import lockfile
-from pinwheel.packaging.lockfile import CannotLock, Lock, Pinned, from_pylock, gaps
-from pinwheel.packaging.publish import Index, origins
+from pinwheel.packaging.locking import lockfile
+from pinwheel.packaging.locking.lockfile import CannotLock, Lock, Pinned, from_pylock, gaps
+from pinwheel.packaging.publishing.publish import Index, origins
 from pinwheel.packaging.resolver import Resolver
 from pinwheel.packaging.statement import Provenance
 from pinwheel.packaging.targets import Target

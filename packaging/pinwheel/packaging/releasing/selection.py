@@ -11,8 +11,8 @@ from packaging.utils import canonicalize_name
 
 from pinwheel import config
 from pinwheel.errors import UsageError
-from pinwheel.packaging.addresses import address
 from pinwheel.packaging.inspection.findings import RULES, Allowance
+from pinwheel.packaging.repositories.addresses import address
 from pinwheel.packaging.work import Elsewhere, Wanted
 
 

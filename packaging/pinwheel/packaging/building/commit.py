@@ -17,21 +17,23 @@ from packaging.version import Version
 
 from pinwheel.archive import Distribution
 from pinwheel.errors import PinwheelError
-from pinwheel.packaging import isolation, linkage, normalise, pythons, source, statement
+from pinwheel.packaging import statement
+from pinwheel.packaging.building import isolation, linkage, normalise, pythons
+from pinwheel.packaging.building.pythons import Interpreter
 from pinwheel.packaging.inspection.examine import examine
 from pinwheel.packaging.inspection.findings import Allowance, Finding, NotFit, allow, errors, unused
 from pinwheel.packaging.inspection.rules import Origin
-from pinwheel.packaging.publish import Artifact, sha256_of
-from pinwheel.packaging.pythons import Interpreter
-from pinwheel.packaging.signed_tags import with_signer
-from pinwheel.packaging.source import Source
+from pinwheel.packaging.publishing.publish import Artifact, sha256_of
+from pinwheel.packaging.repositories import source
+from pinwheel.packaging.repositories.signed_tags import with_signer
+from pinwheel.packaging.repositories.source import Source
 from pinwheel.packaging.statement import Provenance, Statement
 from pinwheel.packaging.tools import Tools
 from pinwheel.packaging.work import Job
 from pinwheel.packaging.workspace import logs, shuffle, unless_full
 
 if TYPE_CHECKING:  # `build` is heavy, and most releases have nothing to build
-    from pinwheel.packaging.assemble import Built, Surroundings, Workplace
+    from pinwheel.packaging.building.assemble import Built, Surroundings, Workplace
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ def build(job: Job, tools: Tools, folder: Path, surroundings: Surroundings | Non
 
     Raises `NotFit` with every finding, `BuildFailed`, `NoProject`, `PythonMissing`.
     """
-    from pinwheel.packaging.assemble import USUAL, assemble
+    from pinwheel.packaging.building.assemble import USUAL, assemble
 
     started = _now()
     job, laid = _laid_out(job, tools, folder / "source")
@@ -101,7 +103,7 @@ def _laid_out(job: Job, tools: Tools, into: Path) -> tuple[Job, Source]:
 
 def _workplace(job: Job, laid: Source, tools: Tools, folder: Path, surroundings: Surroundings) -> Workplace:
     """Where it is built and by which Pythons: all of them are looked for before anything is built."""
-    from pinwheel.packaging.assemble import THIS_PYTHON, Workplace
+    from pinwheel.packaging.building.assemble import THIS_PYTHON, Workplace
 
     called = laid.manifest.name or job.wanted.called
     wanted = pythons.oldest_first(job.wanted.pythons, f"the pythons of {called} in pinwheel.toml")

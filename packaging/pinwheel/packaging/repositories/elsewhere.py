@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pinwheel.errors import PinwheelError
-from pinwheel.packaging.addresses import address
-from pinwheel.packaging.git import Mirror, TreeFile
 from pinwheel.packaging.inspection.findings import Finding
-from pinwheel.packaging.large_files import fill_in, pointer_in
+from pinwheel.packaging.repositories.addresses import address
+from pinwheel.packaging.repositories.git import Mirror, TreeFile
+from pinwheel.packaging.repositories.large_files import fill_in, pointer_in
 from pinwheel.packaging.work import Elsewhere
 
 Submodules = Callable[[str, str], Mirror | None]

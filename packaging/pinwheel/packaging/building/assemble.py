@@ -25,8 +25,8 @@ from packaging.utils import canonicalize_name
 
 from pinwheel import process
 from pinwheel.errors import PinwheelError
+from pinwheel.packaging.building.pythons import Interpreter, serves
 from pinwheel.packaging.manifest import direct_urls
-from pinwheel.packaging.pythons import Interpreter, serves
 from pinwheel.packaging.resolver import Resolver
 from pinwheel.packaging.workspace import unless_full
 

@@ -1,0 +1,1 @@
+"""From a folder to archives: hermetic, normalised, the same bytes wherever they are built."""

@@ -1,0 +1,1 @@
+"""What an application needs to run: pinned by hashes, and brought into the index."""

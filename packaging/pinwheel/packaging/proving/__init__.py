@@ -1,0 +1,1 @@
+"""Whether a file is what a statement by somebody trusted says."""

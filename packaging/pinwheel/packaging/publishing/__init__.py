@@ -1,0 +1,1 @@
+"""Archives and their statements on their way into the index."""

@@ -1,0 +1,1 @@
+"""Many projects: what there is to do, in which order, and doing it."""
