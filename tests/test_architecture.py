@@ -83,7 +83,7 @@ NOUNS = {
     *(f"packaging.inspection.{name}" for name in ("findings", "leaks", "rules")),
     *("packaging.proving.proof", "packaging.releasing.graph", "packaging.releasing.plan"),
     *("packaging.locking.lockfile", "packaging.locking.vendored"),
-    *("packaging.building.pythons", "packaging.building.comparison"),
+    *("packaging.building.pythons", "packaging.building.comparison", "packaging.building.ingredients"),
     *(
         f"deploy.{name}"
         for name in ("fleet", "facts", "plan", "steps", "gate", "wish", "template", "present", "supervisor_file")

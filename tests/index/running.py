@@ -317,6 +317,12 @@ def upstream() -> Iterator[Upstream]:
             self.end_headers()
             self.wfile.write(body)
 
+        def do_HEAD(self) -> None:
+            """uv asks whether it can have a part of a wheel. It cannot."""
+            self.send_response(405)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
         def log_message(self, *_: object) -> None:
             pass
 

@@ -25,15 +25,19 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def workshop(tmp_path: Path, index: RunningIndex, uv_cache: Path) -> Workshop:
+def client(index: RunningIndex) -> IndexClient:
+    return IndexClient(index.url, index.token)
+
+
+@pytest.fixture
+def workshop(tmp_path: Path, index: RunningIndex, client: IndexClient, uv_cache: Path) -> Workshop:
     """Tools that build with what the index has."""
-    simple_url = IndexClient(index.url, index.token).simple_url()
-    return Workshop(tmp_path / "workshop", simple_url, uv_cache, token=index.token)
+    return Workshop(tmp_path / "workshop", client.simple_url(), uv_cache, token=index.token)
 
 
 @pytest.mark.parametrize("backend", PROJECTS)
 def test_a_backend_is_built_without_a_network_and_twice_to_the_same_bytes(
-    backend: str, workshop: Workshop, make_repository: Callable[[str], Repository], tmp_path: Path
+    backend: str, workshop: Workshop, client: IndexClient, make_repository: Callable[[str], Repository], tmp_path: Path
 ) -> None:
     project = PROJECTS[backend]
     if project.native and not shutil.which("cc"):
@@ -52,5 +56,7 @@ def test_a_backend_is_built_without_a_network_and_twice_to_the_same_bytes(
         assert artifact.provenance
         assert artifact.provenance.commit == commit
         assert artifact.provenance.network == ("none" if isolation.cut_off() else "open")
+        for each in artifact.provenance.dependencies:
+            assert each.sha256 in {file.sha256 for file in client.files(each.name) if file.version == each.version}
     differences = reproduce(job, workshop.tools, first, below(tmp_path, "a second/time"))
     assert not differences, "\n".join(map(str, differences))

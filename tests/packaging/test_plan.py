@@ -13,7 +13,7 @@ from pinwheel.errors import PinwheelError
 from pinwheel.packaging import manifest
 from pinwheel.packaging.refs import Resolved
 from pinwheel.packaging.releasing.plan import judge, outdated, plan, wanting
-from pinwheel.packaging.statement import Provenance
+from pinwheel.packaging.statement import Dependency, Provenance
 from pinwheel.packaging.work import Conflict, Failure, Job, Listed, NoVersionTag, Release, Wanted
 
 COMMIT, OTHER = "a" * 40, "b" * 40
@@ -110,7 +110,9 @@ def test_of_what_changed_a_version_that_somebody_else_published_is_no_part() -> 
 
 
 def test_what_was_built_with_something_older_than_there_is_now_is_told() -> None:
-    about = replace(PROVENANCE, dependencies=(("acme-build", "1.0"), ("hatchling", "1.27")), normaliser="1")
+    about = replace(
+        PROVENANCE, dependencies=(Dependency("acme-build", "1.0"), Dependency("hatchling", "1.27")), normaliser="1"
+    )
     newer = {"acme-build": Version("1.1"), "acme-other": Version("9")}
     assert outdated(about, newer) == ("changed dependency: built with acme-build 1.0, now there is 1.1",)
     assert outdated(about, {"acme-build": Version("1.0")}, "1") == ()
@@ -128,7 +130,7 @@ def test_what_nothing_supplies_is_found() -> None:
 
 
 def test_a_plan_is_told_in_order_with_what_each_comes_after() -> None:
-    about = replace(PROVENANCE, dependencies=(("greet", "0.9"),))
+    about = replace(PROVENANCE, dependencies=(Dependency("greet", "0.9"),))
     done = Release("tool", "1.0", COMMIT, "v1.0", (), provenance=about, notes=("2 commits since v1.0, untagged",))
     jobs = [replace(job(name, needs), why="first release") for name, needs in (("shop", {"greet"}), ("greet", set()))]
     untagged = Failure("young", NoVersionTag("no tag names a version"))

@@ -9,7 +9,7 @@ import pytest
 
 from pinwheel.packaging import statement
 from pinwheel.packaging.inspection.findings import Allowance
-from pinwheel.packaging.statement import Provenance, Statement
+from pinwheel.packaging.statement import Dependency, Provenance, Statement
 
 GREET = Statement(
     "acme_greet-1.0.0-py3-none-any.whl",
@@ -26,7 +26,7 @@ GREET = Statement(
         python="3.11.2",
         builder="0.1.0",
         normaliser="1",
-        dependencies=(("hatchling", "1.27.0"),),
+        dependencies=(Dependency("hatchling", "1.27.0", "f0" * 32), Dependency("by-the-backend", "1")),
         started="2026-01-02T03:04:05+00:00",
         finished="2026-01-02T03:04:06+00:00",
     ),
@@ -47,6 +47,10 @@ def test_it_is_an_in_toto_statement_with_slsa_provenance() -> None:
     definition = document["predicate"]["buildDefinition"]
     assert {"buildType", "externalParameters", "resolvedDependencies"} <= definition.keys()
     assert definition["resolvedDependencies"][0]["digest"]["gitCommit"] == "c" * 40
+    assert definition["resolvedDependencies"][1:] == [
+        {"uri": "pkg:pypi/hatchling@1.27.0", "digest": {"sha256": "f0" * 32}},
+        {"uri": "pkg:pypi/by-the-backend@1"},
+    ]
     assert document["predicate"]["runDetails"]["builder"]["id"]
 
 
@@ -55,6 +59,10 @@ def test_what_the_project_allows_itself_is_told() -> None:
     allowed = replace(GREET, provenance=replace(GREET.provenance, allowed=(leave,)))
     assert statement.read(statement.write(allowed)) == allowed
     assert dict(statement.facts(allowed))["allowed"] == "secret in tests/key.pem: made for the tests"
+
+
+def test_of_the_build_environment_a_person_is_told_names_and_versions() -> None:
+    assert dict(statement.facts(GREET))["build environment"] == "hatchling 1.27.0, by-the-backend 1"
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b"\xff", b'{"subject": []}', b'{"subject": [{"name": "a"}]}'])

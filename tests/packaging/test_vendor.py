@@ -24,7 +24,7 @@ from pinwheel.packaging.locking import closure, lockfile, vendored
 from pinwheel.packaging.locking.vendor import CannotVendor, From, vendor
 from pinwheel.packaging.locking.vendored import BuiltHere, Vendored
 from pinwheel.packaging.publishing.publish import Answer
-from pinwheel.packaging.statement import Provenance
+from pinwheel.packaging.statement import Dependency, Provenance
 from pinwheel.packaging.targets import targets
 
 MakeRepository = Callable[[str], Repository]
@@ -33,7 +33,7 @@ TAKEN = Vendored(
     "third-wheel", "1.0.0", "third_wheel-1.0.0-py3-none-any.whl", "aa", "https://i.invalid/",
     "third_wheel-1.0.0-py3-none-any.whl", "aa", "0.1.0", "2026-01-02T03:04:05+00:00",
 )  # fmt: skip
-MADE_HERE = BuiltHere(7, "3.12.1", "1", "none", (("wheel", "1"),))
+MADE_HERE = BuiltHere(7, "3.12.1", "1", "none", (Dependency("wheel", "1", "cc"), Dependency("pip", "2")))
 BUILT = replace(TAKEN, source="third_wheel-1.0.0.tar.gz", source_sha256="bb", built=MADE_HERE)
 
 

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pinwheel.packaging.inspection.findings import Allowance
 
@@ -21,9 +22,27 @@ BUILDER = "urn:pinwheel:builder:local"
 
 
 @dataclass(frozen=True, slots=True)
+class Dependency:
+    """A distribution in a build environment. `sha256` is that of the wheel it was installed from; empty when that
+    is not known, as in statements from before it was kept."""
+
+    name: str
+    version: str
+    sha256: str = ""
+
+    def document(self) -> dict[str, Any]:
+        """The form in a list of `resolvedDependencies`."""
+        uri = f"pkg:pypi/{self.name}@{self.version}"
+        return {"uri": uri, "digest": {"sha256": self.sha256}} if self.sha256 else {"uri": uri}
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+@dataclass(frozen=True, slots=True)
 class Provenance:
     """What a statement says. `epoch` is the commit's time in seconds since 1970; `dependencies` are the build
-    environment's distributions as (name, version); `network` is "none" when the backend had none, else "open";
+    environment's distributions; `network` is "none" when the backend had none, else "open";
     `allowed` is what the inspection found and the project allows itself; `started` and `finished` are RFC 3339 in UTC.
     `tag_signer` is who signed the tag, when that was asked for and verified."""
 
@@ -39,7 +58,7 @@ class Provenance:
     builder: str = ""
     normaliser: str = ""
     network: str = "open"
-    dependencies: tuple[tuple[str, str], ...] = ()
+    dependencies: tuple[Dependency, ...] = ()
     allowed: tuple[Allowance, ...] = ()
     started: str = ""
     finished: str = ""
@@ -120,7 +139,7 @@ def write(statement: Statement) -> bytes:
                         "digest": {"gitCommit": about.commit, "gitTree": about.tree}
                         | ({"gitTag": about.tag_object} if about.tag_object else {}),
                     },
-                    *({"uri": f"pkg:pypi/{name}@{version}"} for name, version in about.dependencies),
+                    *(each.document() for each in about.dependencies),
                 ],
             },
             "runDetails": {
@@ -157,7 +176,7 @@ def read(body: bytes) -> Statement:
                 builder=run["builder"]["version"]["pinwheel"],
                 normaliser=inside["normaliser"],
                 network=inside["network"],
-                dependencies=tuple(_package(each["uri"]) for each in packages),
+                dependencies=tuple(map(dependency, packages)),
                 allowed=tuple(Allowance(**each) for each in inside.get("allowed", ())),
                 started=run["metadata"]["startedOn"],
                 finished=run["metadata"]["finishedOn"],
@@ -189,6 +208,12 @@ def claim(body: bytes) -> Claim:
         raise ValueError(f"this is not a statement about a file: {error!r}") from error
 
 
+def dependency(document: dict[str, Any]) -> Dependency:
+    """Read `Dependency.document()` back. Raises `KeyError`, or what comes of a document of another shape."""
+    name, _, version = document["uri"].removeprefix("pkg:pypi/").partition("@")
+    return Dependency(name, version, document.get("digest", {}).get("sha256", ""))
+
+
 def facts(statement: Statement) -> Sequence[tuple[str, str]]:
     """What a person wants to know, as pairs of label and text."""
     about = statement.provenance
@@ -205,15 +230,10 @@ def facts(statement: Statement) -> Sequence[tuple[str, str]]:
         ("python", about.python),
         ("builder", f"pinwheel {about.builder}, normaliser {about.normaliser}"),
         ("network", about.network),
-        ("build environment", ", ".join(f"{name} {version}" for name, version in about.dependencies)),
+        ("build environment", ", ".join(map(str, about.dependencies))),
         *(("allowed", f"{each.rule} in {each.file}: {each.reason}") for each in about.allowed),
     ]
     return [(label, text) for label, text in rows if text]
-
-
-def _package(uri: str) -> tuple[str, str]:
-    name, _, version = uri.removeprefix("pkg:pypi/").partition("@")
-    return name, version
 
 
 def _uri(repository: str) -> str:

@@ -18,16 +18,19 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import distributions
+from operator import attrgetter
 from pathlib import Path
 
 from build import BuildBackendException, BuildException, ProjectBuilder
-from packaging.utils import canonicalize_name
 
 from pinwheel import process
 from pinwheel.errors import PinwheelError
+from pinwheel.packaging.building import ingredients
+from pinwheel.packaging.building.ingredients import BuildLock
 from pinwheel.packaging.building.pythons import Interpreter, serves
 from pinwheel.packaging.manifest import direct_urls
 from pinwheel.packaging.resolver import Resolver
+from pinwheel.packaging.statement import Dependency
 from pinwheel.packaging.workspace import unless_full
 
 BUILD_S = 3600.0
@@ -46,12 +49,12 @@ class BuildFailed(PinwheelError):
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """An archive as the backend made it, the version of the Python that ran the backend, and the distributions (name,
-    version) in the environment of both."""
+    """An archive as the backend made it, the version of the Python that ran the backend, and the distributions in
+    the environment of both."""
 
     path: Path
     python: str
-    dependencies: tuple[tuple[str, str], ...]
+    dependencies: tuple[Dependency, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +163,7 @@ class BuildEnvironment:
         self._place = place
         self._folder = place.folder / f"environment-{place.steps}"
         self._installed: set[str] = set()
+        self._lock = BuildLock({})
         self._home = place.folder / "home"
         self._home.mkdir(exist_ok=True)
         self._uv("create", "venv", "--python", python.path, str(self._folder))
@@ -195,20 +199,27 @@ class BuildEnvironment:
             )
         if not missing:
             return
-        asked = self._place.folder / f"requirements-{self._place.steps}.txt"
-        asked.write_text("\n".join(missing) + "\n")
-        # wheels only: an sdist's backend would run with the installer's variables, which hold the credential
-        self._uv(
-            "install", "pip", "install", "--only-binary", ":all:", "--python", self.python_executable, "-r", str(asked)
-        )
         self._installed |= requirements
+        asked = self._place.folder / f"requirements-{self._place.steps}.txt"
+        asked.write_text("\n".join(sorted(self._installed)) + "\n")
+        # wheels only: an sdist's backend would run with the installer's variables, which hold the credential
+        options = ("--quiet", "--only-binary", ":all:", "--python", self.python_executable)
+        # locked first, so that uv installs the bytes that the statement names. uv reads the lock that it replaces: what
+        # is installed stays at its version if the new requirements let it
+        locked = self._folder / "pylock.toml"
+        self._uv("lock", "pip", "compile", *options, "--output-file", str(locked), str(asked))
+        self._lock = ingredients.read(locked.read_text())
+        self._uv("install", "pip", "sync", *options, "--allow-empty-requirements", str(locked))
 
     def built(self, path: str) -> Built:
         """An archive that was made just now, with what there is to know of this environment."""
         folders = [str(each) for each in self._folder.glob("lib/python*/site-packages")]
-        there = sorted((canonicalize_name(each.name), each.version) for each in distributions(path=folders))
+        there = [
+            self._lock.dependency(each.name, each.version, each.read_text("WHEEL") or "")
+            for each in distributions(path=folders)
+        ]
         about = dict(VENV_LINE.findall((self._folder / "pyvenv.cfg").read_text()))
-        return Built(Path(path), about["version_info"], tuple(there))
+        return Built(Path(path), about["version_info"], tuple(sorted(there, key=attrgetter("name", "version"))))
 
     def _uv(self, step: str, *words: str) -> None:
         log = self._place.log(f"{step}-environment")

@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote
 
 from packaging.utils import canonicalize_name
 
-from pinwheel.packaging.statement import BUILDER, PREDICATE_TYPE, STATEMENT_TYPE
+from pinwheel.packaging.statement import BUILDER, PREDICATE_TYPE, STATEMENT_TYPE, Dependency, dependency
 
 VENDOR_TYPE = "urn:pinwheel:vendor:v1"
 
@@ -22,14 +22,14 @@ VENDOR_TYPE = "urn:pinwheel:vendor:v1"
 @dataclass(frozen=True, slots=True)
 class BuiltHere:
     """How a wheel was made of an sdist: `epoch` is that of the sdist's newest file, in seconds since 1970;
-    `network` is "none" when the backend had none, else "open"; `dependencies` are the build environment's distributions
-    as (name, version)."""
+    `network` is "none" when the backend had none, else "open"; `dependencies` are the build environment's
+    distributions."""
 
     epoch: int
     python: str
     normaliser: str
     network: str
-    dependencies: tuple[tuple[str, str], ...]
+    dependencies: tuple[Dependency, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def write(about: Vendored) -> bytes:
                 "internalParameters": inside,
                 "resolvedDependencies": [
                     {"uri": source, "digest": {"sha256": about.source_sha256}},
-                    *({"uri": f"pkg:pypi/{name}@{of}"} for name, of in (built.dependencies if built else ())),
+                    *(each.document() for each in (built.dependencies if built else ())),
                 ],
             },
             "runDetails": {
@@ -97,7 +97,7 @@ def read(body: bytes) -> Vendored:
         name, version = _package(what)
         built = None
         if outside["built"]:
-            dependencies = tuple(_package(each["uri"]) for each in packages)
+            dependencies = tuple(map(dependency, packages))
             epoch, python = inside["sourceDateEpoch"], inside["python"]
             built = BuiltHere(epoch, python, inside["normaliser"], inside["network"], dependencies)
         return Vendored(
@@ -140,7 +140,7 @@ def facts(about: Vendored) -> Sequence[tuple[str, str]]:
             ("python", about.built.python),
             ("builder", f"pinwheel {about.builder}, normaliser {about.built.normaliser}"),
             ("network", about.built.network),
-            ("build environment", ", ".join(f"{name} {version}" for name, version in about.built.dependencies)),
+            ("build environment", ", ".join(map(str, about.built.dependencies))),
         ]
     return rows
 

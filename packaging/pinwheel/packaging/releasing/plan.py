@@ -151,7 +151,7 @@ def outdated(about: Provenance | None, versions: Mapping[str, Version], normalis
     """
     if about is None:
         return ()
-    used = {each[0]: each[1] for each in about.dependencies}
+    used = {each.name: each.version for each in about.dependencies}
     notes = [
         f"changed dependency: built with {name} {used[name]}, now there is {versions[name]}"
         for name in sorted(used.keys() & versions.keys())
