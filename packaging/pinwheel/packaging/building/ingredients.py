@@ -17,7 +17,7 @@ from pinwheel.packaging.statement import Dependency
 
 @dataclass(frozen=True, slots=True)
 class BuildLock:
-    """What a build environment was installed from: by name and version, the wheels that its Python can install."""
+    """What a build environment was installed from: the wheels of each name and version, of which uv chose one."""
 
     wheels: dict[tuple[str, Version], tuple[PackageWheel, ...]]
 
