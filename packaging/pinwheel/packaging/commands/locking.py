@@ -48,6 +48,8 @@ def lock(
 
     if check and diff:
         raise UsageError("--check and --diff are two questions", remedy="ask them one after the other")
+    if diff and out is not None:
+        raise UsageError("--diff makes no documents for --out", remedy="lock the version, or --check it, with --out")
     loaded = config.load()
     project, version = locking.parse_pin(pin)
     if diff:

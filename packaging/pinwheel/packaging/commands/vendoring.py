@@ -61,7 +61,7 @@ def vendor(
             for each in done
         ]
         console.table(("package", "version", "file", "outcome", ""), rows)
-    console.say(f"{published} files vendored, {len(done) - published} were there already")
+    console.say(f"vendored: {published}, already there: {len(done) - published}")
 
 
 def _wanted(loaded: Loaded, what: str, source: str) -> Sequence[Requirement] | Lock:
