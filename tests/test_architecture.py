@@ -17,9 +17,9 @@ PORTIONS = {name: ROOT / name / "pinwheel" for name in ("src", "index", "packagi
 
 CORE = {
     *("errors", "events", "pin", "ledger", "config", "console", "process", "archive", "tarball", "scaffold"),
-    *("ci_log", "ci_template"),
+    "ci_log",
 }
-TOP = {"cli", "__main__", "demo", "stage", "doctor"}
+TOP = {"cli", "__main__", "ci_template", "demo", "stage", "doctor"}
 
 STORES = {
     *(

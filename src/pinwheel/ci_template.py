@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
 from pinwheel.config import Loaded
 from pinwheel.errors import UsageError
+from pinwheel.packaging.targets import oldest_first
 
 SYSTEMS = {
     "github": ("github-actions.yml", ".github/workflows/pinwheel.yml"),
@@ -21,7 +21,7 @@ SYSTEMS = {
 }
 """Each CI system's template, and where its configuration lies in a repository."""
 
-RENDERED = re.compile(r"^(?P<above> *# rendered: (?P<what>\w+)\n)(?P<key> *(?:- )?\w+:) .*$", re.MULTILINE)
+RENDERED = re.compile(r"^(?P<above> *# rendered: (?P<what>\w+)\n)(?P<key> *(?:- )?[\w-]+:) .*$", re.MULTILINE)
 
 
 def render(system: str, loaded: Loaded, name: str = "") -> str:
@@ -72,12 +72,12 @@ def _values(loaded: Loaded, name: str) -> Mapping[str, object]:
             where=loaded.place("projects"),
             remedy=f"one of {', '.join(sorted(loaded.config.projects)) or 'none yet'}",
         )
-    given = {*packaging.pythons, *([packaging.python] if packaging.python else [])}
-    pythons = sorted(given or {"{}.{}".format(*sys.version_info)}, key=lambda each: [int(n) for n in each.split(".")])
+    own = project.pythons if project else ()
+    pythons = oldest_first(own or packaging.served, loaded.place("packaging.pythons"))
     subdirectory = project.subdirectory if project else ""
     values: dict[str, object] = {
         "pythons": pythons,
-        "newest": pythons[-1],
+        "every": "\n".join(pythons),  # as actions/setup-python takes several; the last is the one called `python`
         "image": f"python:{pythons[-1]}",
         "subdirectory": subdirectory,
     }

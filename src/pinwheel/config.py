@@ -9,8 +9,9 @@ import dataclasses
 import difflib
 import json
 import os
+import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -94,6 +95,11 @@ class Packaging:
     platforms: tuple[str, ...] = ()
     signing_key: str = ""
     allowed_signers: str = ""
+
+    @property
+    def served(self) -> Set[str]:
+        """The Pythons that locks serve and that CI tries: all that are named, else the one that runs pinwheel."""
+        return {*self.pythons, *filter(None, [self.python])} or {"{}.{}".format(*sys.version_info)}
 
 
 @section

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 import shutil
 import stat
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 from pinwheel import config, console, process
 from pinwheel.errors import PinwheelError, UsageError
 from pinwheel.ledger import REFUSED, spools
-from pinwheel.packaging.targets import targets
+from pinwheel.packaging.targets import oldest_first, targets
 
 KNOWN_HOSTS = ("~/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts")
 """Where OpenSSH, and so we, look for host keys unless the configuration says otherwise."""
@@ -97,8 +96,6 @@ def _configuration(loaded: config.Loaded) -> Iterator[Finding]:
         return
     yield Finding("good", "configuration", str(loaded.file))
     packaging = loaded.config.packaging
-    if packaging.python and not re.fullmatch(r"\d+\.\d+", packaging.python):
-        yield Finding("fault", "packaging.python", f"{packaging.python} is no version of Python", "as in 3.12")
     yield from _native(loaded)
     try:
         targets((), packaging.platforms)
@@ -246,7 +243,7 @@ def _private(file: Path, subject: str) -> Iterator[Finding]:
 
 def _native(loaded: config.Loaded) -> Iterator[Finding]:
     """What the configuration says of Pythons and of glibc."""
-    from pinwheel.packaging.building import linkage, pythons
+    from pinwheel.packaging.building import linkage
 
     packaging = loaded.config.packaging
     try:
@@ -254,9 +251,10 @@ def _native(loaded: config.Loaded) -> Iterator[Finding]:
     except PinwheelError as error:
         yield Finding("fault", "packaging.oldest_glibc", error.problem, error.remedy)
     projects = {f"projects.{name}.pythons": project.pythons for name, project in loaded.config.projects.items()}
-    for key, versions in {"packaging.pythons": packaging.pythons, **projects}.items():
+    named = {"packaging.python": filter(None, [packaging.python]), "packaging.pythons": packaging.pythons, **projects}
+    for key, versions in named.items():
         try:
-            pythons.oldest_first(versions, "")
+            oldest_first(versions, "")
         except PinwheelError as error:
             yield Finding("fault", key, error.problem, error.remedy)
 

@@ -66,7 +66,7 @@ def test_the_configuration_fills_in_pythons_index_and_folder() -> None:
     gitlab = parsed(ci_template.render("gitlab", loaded(CONFIGURED), "acme-shop"))
     assert github["jobs"]["check"]["strategy"]["matrix"]["python"] == ["3.9", "3.11", "3.12"]
     assert gitlab["check"]["parallel"]["matrix"] == [{"PYTHON": ["3.9", "3.11", "3.12"]}]
-    assert github["jobs"]["release"]["steps"][2]["with"]["python-version"] == "3.12"
+    assert github["jobs"]["release"]["steps"][2]["with"]["python-version"] == "3.9\n3.11\n3.12"
     assert gitlab["release"]["image"] == "python:3.12"
     for variables in (github["env"], gitlab["variables"]):
         assert variables["PINWHEEL_INDEX_URL"] == "https://pypi.acme.example/"
@@ -82,6 +82,13 @@ def test_a_template_is_what_is_rendered_of_its_own_values(system: str) -> None:
     shipped = (ROOT / "ci" / ci_template.SYSTEMS[system][0]).read_text()
     usual = '[packaging]\npython = "3.12"\n'
     assert parsed(ci_template.render(system, loaded(usual))) == parsed(shipped)
+    assert "3.12" not in ci_template.render(system, loaded(usual.replace("3.12", "3.13")))
+
+
+def test_the_pythons_of_a_project_of_its_own_come_before_those_of_all() -> None:
+    of_project = CONFIGURED + 'pythons = ["3.13"]\n'
+    assert parsed(ci_template.render("gitlab", loaded(of_project), "acme-shop"))["release"]["image"] == "python:3.13"
+    assert parsed(ci_template.render("gitlab", loaded(of_project)))["release"]["image"] == "python:3.12"
 
 
 def test_a_file_that_says_something_else_is_written_over_only_by_force(tmp_path: Path) -> None:
@@ -99,6 +106,8 @@ def test_a_file_that_says_something_else_is_written_over_only_by_force(tmp_path:
 def test_what_cannot_be_rendered_is_said() -> None:
     with pytest.raises(UsageError, match="no template"):
         ci_template.render("jenkins", loaded(""))
+    with pytest.raises(UsageError, match="no version of Python"):
+        ci_template.render("github", loaded('[packaging]\npythons = ["abc"]\n'))
     with pytest.raises(UsageError, match="no project"):
         ci_template.render("github", loaded(CONFIGURED), "acme-other")
 
@@ -126,11 +135,18 @@ def steps(system: str, job: str) -> list[str]:
 def variables(system: str, tmp_path: Path, commit: str) -> dict[str, str]:
     """What the system itself sets, as far as the scripts and pinwheel look at it."""
     document = parsed(ci_template.render(system, loaded("")))
+    python = "{}.{}".format(*sys.version_info)
     if system == "gitlab":
-        return {**document["variables"], "GITLAB_CI": "true", "CI_COMMIT_TAG": "v1.0.0", "CI_COMMIT_SHA": commit}
+        return {
+            **document["variables"],
+            "PYTHON": python,
+            "GITLAB_CI": "true",
+            "CI_COMMIT_TAG": "v1.0.0",
+            "CI_COMMIT_SHA": commit,
+        }
     (tmp_path / "temp").mkdir(exist_ok=True)
     runner = {"GITHUB_ACTIONS": "true", "GITHUB_REF_NAME": "v1.0.0", "RUNNER_TEMP": str(tmp_path / "temp")}
-    return {**document["env"], **runner, "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md")}
+    return {**document["env"], **runner, "PYTHON": python, "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md")}
 
 
 def run(system: str, job: str, commit: str, index: RunningIndex, tmp_path: Path, clone: Path) -> str:
@@ -158,7 +174,10 @@ def run(system: str, job: str, commit: str, index: RunningIndex, tmp_path: Path,
 def test_the_steps_check_and_release_a_tagged_repository(
     system: str, index: RunningIndex, tmp_path: Path, clone: Path
 ) -> None:
-    git(clone, "commit", "--quiet", "--allow-empty", "-m", "what a merge would be")
+    # the runner of a job has one Python of those that the project is for
+    (clone / "pinwheel.toml").write_text('[packaging]\npythons = ["3.99", "{}.{}"]\n'.format(*sys.version_info))
+    git(clone, "add", "pinwheel.toml")
+    git(clone, "commit", "--quiet", "-m", "what a merge would be")
     said = run(system, "check", git(clone, "rev-parse", "HEAD"), index, tmp_path, clone)
     git(clone, "checkout", "--quiet", "--detach", "v1.0.0")
     said += run(system, "release", git(clone, "rev-parse", "HEAD"), index, tmp_path, clone)

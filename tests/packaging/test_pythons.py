@@ -11,10 +11,9 @@ import pytest
 from tests.packaging.build_zoo import NAME, PROJECTS
 from tests.packaging.forge import Repository, Workshop, tiny_files
 
-from pinwheel.errors import UsageError
 from pinwheel.packaging.building.assemble import Workplace, assemble
 from pinwheel.packaging.building.commit import build
-from pinwheel.packaging.building.pythons import Interpreter, oldest_first, serves
+from pinwheel.packaging.building.pythons import Interpreter, serves
 from pinwheel.packaging.releasing.survey import resolve
 from pinwheel.packaging.resolver import PythonMissing
 from pinwheel.packaging.work import Wanted
@@ -46,13 +45,6 @@ def build_wheel(folder, config_settings=None, metadata_directory=None):
 )
 def test_a_tag_says_which_pythons_a_wheel_serves(tag: str, serving: list[str]) -> None:
     assert [version for version in ("3.9", "3.11", "3.12") if serves(f"x-1.0-{tag}.whl", version)] == serving
-
-
-def test_the_oldest_python_comes_first_and_each_once() -> None:
-    assert oldest_first(["3.12", "3.9", "3.10", "3.12"], "") == ("3.9", "3.10", "3.12")
-    for wrong in ("3", "3.12.1", "python3.12", "2.7", "3.13t"):
-        with pytest.raises(UsageError, match="no version of Python"):
-            oldest_first([wrong], "")
 
 
 @pytest.mark.parametrize(("backend", "wheels"), [("", ["py3-none-any"]), (NATIVE, ["cp311-cp311", "cp312-cp312"])])

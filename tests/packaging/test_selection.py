@@ -8,8 +8,13 @@ import pytest
 
 from pinwheel import config
 from pinwheel.errors import UsageError
+from pinwheel.packaging import manifest
 from pinwheel.packaging.inspection.findings import Allowance
+from pinwheel.packaging.refs import Resolved
+from pinwheel.packaging.releasing.plan import judge
 from pinwheel.packaging.releasing.selection import allowances, select
+from pinwheel.packaging.statement import Provenance
+from pinwheel.packaging.work import Job, Listed
 
 LOADED = config.Loaded(
     config.parse(
@@ -106,3 +111,23 @@ def test_a_rule_that_there_is_not_cannot_be_allowed() -> None:
         select(configured("secrets"), ["acme-greet"], None, None, "")
     assert "secrets" in caught.value.problem
     assert caught.value.remedy == "did you mean secret?"
+
+
+def test_the_pythons_of_the_file_get_into_the_plan() -> None:
+    text = '[packaging]\npythons = ["3.11", "3.12"]\n[projects.acme-greet]\nrepository = "/srv/greet.git"\n'
+    own = 'pythons = ["3.11"]\n'
+    resolved = Resolved("tag", "refs/tags/v1.0", "a" * 40, "v1.0")
+    about = Provenance(repository="/srv/greet.git", ref="v1.0", commit="a" * 40, tag="v1.0")
+    files = ("acme_greet-1.0.tar.gz", "acme_greet-1.0-cp311-cp311-linux_x86_64.whl")
+    there = {filename: Listed("0" * 64, about) for filename in files}
+
+    def why(text: str, names: list[str], repo: str | None) -> str:
+        (wanted,) = select(config.Loaded(config.parse(text, "pinwheel.toml"), None), names, repo, None, "")
+        judged = judge(Job(wanted, resolved, manifest.parse('[project]\nname = "acme-greet"\n', "here")), there)
+        return judged.why if isinstance(judged, Job) else ""
+
+    new = "new Python: the index lacks its wheel for 3.12"
+    assert why(text, ["acme-greet"], None) == new
+    assert why(text, [], "/srv/greet.git") == new
+    assert why(text, [], "/srv/other.git") == new
+    assert why(text + own, ["acme-greet"], None) == ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pinwheel.errors import UsageError
-from pinwheel.packaging.targets import Target, applies, fits, targets
+from pinwheel.packaging.targets import Target, applies, fits, oldest_first, targets
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,10 @@ def test_targets_are_every_python_on_every_platform_the_oldest_first() -> None:
     for pythons, platforms in ((["eleven"], []), (["3.12"], ["linux"])):
         with pytest.raises(UsageError):
             targets(pythons, platforms)
+
+
+def test_the_oldest_python_comes_first_and_each_once() -> None:
+    assert oldest_first(["3.12", "3.9", "3.10", "3.12"], "") == ("3.9", "3.10", "3.12")
+    for wrong in ("3", "3.12.1", "python3.12", "2.7", "3.13t"):
+        with pytest.raises(UsageError, match="no version of Python"):
+            oldest_first([wrong], "")

@@ -14,7 +14,7 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from pinwheel.errors import UsageError
 
-PYTHON = re.compile(r"3\.(\d+)")
+PYTHON = re.compile(r"3\.\d{1,2}")
 LINUX = re.compile(r"(manylinux|musllinux)_(\d+)_(\d+)_(\w+)")
 MACOS = re.compile(r"macosx_(\d+)_(\d+)_(\w+)")
 WINDOWS = {"win_amd64": "AMD64", "win_arm64": "ARM64", "win32": "x86"}
@@ -35,9 +35,7 @@ class Target:
 
 def targets(pythons: Iterable[str], platforms: Sequence[str]) -> tuple[Target, ...]:
     """Every Python on every platform, the oldest Python first. Raises `UsageError` for what is neither."""
-    for python in (pythons := tuple(pythons)):
-        if not PYTHON.fullmatch(python):
-            raise UsageError(f"{python!r} is no version of Python", where="packaging.pythons", remedy="as in 3.12")
+    ordered = oldest_first(pythons, "packaging.python and packaging.pythons")
     for platform in platforms:
         if not (LINUX.fullmatch(platform) or MACOS.fullmatch(platform) or platform in WINDOWS):
             raise UsageError(
@@ -45,13 +43,15 @@ def targets(pythons: Iterable[str], platforms: Sequence[str]) -> tuple[Target, .
                 where="packaging.platforms",
                 remedy="as in manylinux_2_28_x86_64, musllinux_1_2_aarch64, macosx_13_0_arm64 or win_amd64",
             )
-    ordered = sorted(set(pythons), key=minor)
     return tuple(Target(python, platform) for python, platform in product(ordered, platforms or ("",)))
 
 
-def minor(python: str) -> int:
-    """The 12 of "3.12"."""
-    return int(python.partition(".")[2])
+def oldest_first(versions: Iterable[str], where: str) -> tuple[str, ...]:
+    """The versions, each once. Raises `UsageError` for what is no version such as 3.12."""
+    for version in (once := set(versions)):
+        if not PYTHON.fullmatch(version):
+            raise UsageError(f"{version!r} is no version of Python", where=where, remedy='write it as in "3.12"')
+    return tuple(sorted(once, key=_minor))
 
 
 def fits(filename: str, target: Target) -> bool:
@@ -104,8 +104,13 @@ def environment(python: str, platform: str) -> dict[str, str]:
     }
 
 
+def _minor(python: str) -> int:
+    """The 12 of "3.12"."""
+    return int(python.partition(".")[2])
+
+
 def _accepted(target: Target, platforms: Iterable[str]) -> frozenset[Tag]:
-    version, interpreter = (3, minor(target.python)), f"cp3{minor(target.python)}"
+    version, interpreter = (3, _minor(target.python)), f"cp3{_minor(target.python)}"
     platforms = list(platforms)
     native = tags.cpython_tags(version, [interpreter], platforms)
     return frozenset([*native, *tags.compatible_tags(version, interpreter, platforms)])

@@ -18,7 +18,7 @@ from packaging.version import Version
 from pinwheel.archive import Distribution
 from pinwheel.errors import PinwheelError
 from pinwheel.packaging import statement
-from pinwheel.packaging.building import isolation, linkage, normalise, pythons
+from pinwheel.packaging.building import isolation, linkage, normalise
 from pinwheel.packaging.building.pythons import Interpreter
 from pinwheel.packaging.inspection.examine import examine
 from pinwheel.packaging.inspection.findings import Allowance, Finding, NotFit, allow, errors, unused
@@ -28,6 +28,7 @@ from pinwheel.packaging.repositories import source
 from pinwheel.packaging.repositories.signed_tags import with_signer
 from pinwheel.packaging.repositories.source import Source
 from pinwheel.packaging.statement import Provenance, Statement
+from pinwheel.packaging.targets import oldest_first
 from pinwheel.packaging.tools import Tools
 from pinwheel.packaging.work import Job
 from pinwheel.packaging.workspace import logs, shuffle, unless_full
@@ -106,7 +107,8 @@ def _workplace(job: Job, laid: Source, tools: Tools, folder: Path, surroundings:
     from pinwheel.packaging.building.assemble import THIS_PYTHON, Workplace
 
     called = laid.manifest.name or job.wanted.called
-    wanted = pythons.oldest_first(job.wanted.pythons, f"the pythons of {called} in pinwheel.toml")
+    # a wheel for the stable ABI that the oldest makes serves those after it
+    wanted = oldest_first(job.wanted.pythons, f"the pythons of {called} in pinwheel.toml")
     return Workplace(
         tools.resolver,
         folder,

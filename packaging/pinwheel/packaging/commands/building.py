@@ -11,6 +11,7 @@ from pinwheel.packaging.commands.options import (
     FILES,
     JSON,
     OUT,
+    PYTHON,
     REF_TO_BUILD,
     SELECTION,
     VERIFY,
@@ -21,13 +22,14 @@ from pinwheel.packaging.commands.options import (
 )
 
 
-@task(iterable=["name"], auto_shortflags=False, help=SELECTION | REF_TO_BUILD | OUT | VERIFY | JSON)
+@task(iterable=["name"], auto_shortflags=False, help=SELECTION | REF_TO_BUILD | PYTHON | OUT | VERIFY | JSON)
 def build(
     _context: Context,
     name: Sequence[str] | None = None,
     repo: str | None = None,
     ref: str | None = None,
     subdirectory: str = "",
+    python: str | None = None,
     out: str = "dist",
     verify: bool = False,
     json: bool = False,
@@ -40,9 +42,9 @@ def build(
 
     Example:
       pinwheel packaging.build --repo . --ref main --out dist
-      pinwheel packaging.build --name acme-shop --verify --json
+      pinwheel packaging.build --name acme-shop --python 3.12 --verify --json
     """
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
     from pathlib import Path
 
     from pinwheel import config, console
@@ -52,12 +54,16 @@ def build(
     from pinwheel.packaging.publishing.papers import documents
     from pinwheel.packaging.releasing.selection import select
     from pinwheel.packaging.releasing.survey import resolve
+    from pinwheel.packaging.targets import oldest_first
     from pinwheel.packaging.workspace import below, deliver, full_disk_explained, open_folder, workspace
 
     loaded = config.load()
     tools = tools_of(loaded)
     into = open_folder(out)
-    jobs, failures = resolve(select(loaded, name, repo, ref, subdirectory), tools, publishable=False)
+    wanted = select(loaded, name, repo, ref, subdirectory)
+    if python is not None:
+        wanted = [replace(each, pythons=oldest_first([python], "--python")) for each in wanted]
+    jobs, failures = resolve(wanted, tools, publishable=False)
     for failure in failures:
         raise failure.error
     if tools.signer:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import sys
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from invoke import Exit
 
 from pinwheel.errors import PinwheelError, UsageError, describe
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from pinwheel import config
     from pinwheel.index.client import IndexClient
+    from pinwheel.packaging.inspection.findings import Finding
     from pinwheel.packaging.proving.proof import Judge
     from pinwheel.packaging.proving.signatures import Signer
     from pinwheel.packaging.targets import Target
@@ -29,6 +32,7 @@ SELECTION = {
 FILES = {"file": "PATH of a wheel or an sdist (may be repeated; at least one is needed)"}
 REF_TO_BUILD = {"ref": "a tag, a branch, or a full commit id (default: the tag of the newest version)"}
 OUT = {"out": "the folder for the files; made when it is not there (default: dist)"}
+PYTHON = {"python": "make wheels with this Python alone, as in 3.12 (default: the pythons of pinwheel.toml)"}
 VERIFY = {"verify": "build a second time in other surroundings and compare (default: build once)"}
 ALL = {"all": "every project of pinwheel.toml (default: only those selected)"}
 ALL_OF_PLAN = {"all": "every project of pinwheel.toml (default, unless --name or --repo selects)"}
@@ -43,7 +47,7 @@ def client_of(loaded: config.Loaded) -> IndexClient:
     return from_config(loaded)
 
 
-def tools_of(loaded: config.Loaded, report: Any = None) -> Tools:
+def tools_of(loaded: config.Loaded, report: Callable[[str, str], None] | None = None) -> Tools:
     """Everything that releasing works with, for the index of the configuration."""
     import os
     from pathlib import Path
@@ -77,13 +81,11 @@ def tools_of(loaded: config.Loaded, report: Any = None) -> Tools:
     )
 
 
-def targets_of(loaded: config.Loaded, *, platforms: Sequence[str] = ()) -> tuple[Target, ...]:
-    """The machines that locks must serve, the oldest Python first; `platforms` unless the configuration has some."""
+def targets_of(loaded: config.Loaded) -> tuple[Target, ...]:
+    """The machines that locks must serve, the oldest Python first."""
     from pinwheel.packaging.targets import targets
 
-    about = loaded.config.packaging
-    pythons = {*about.pythons, *([about.python] if about.python else [])}
-    return targets(pythons or {"{}.{}".format(*sys.version_info)}, about.platforms or platforms)
+    return targets(loaded.config.packaging.served, loaded.config.packaging.platforms)
 
 
 def signer_of(loaded: config.Loaded) -> Signer | None:
@@ -124,7 +126,7 @@ def say_unsigned(loaded: config.Loaded) -> None:
         console.say("the statements are not signed: packaging.signing_key names no key")
 
 
-def paths_of(files: Sequence[str] | None) -> list[Any]:
+def paths_of(files: Sequence[str] | None) -> list[Path]:
     """The files named by --file. Raises `UsageError` for none, and for one that is not there."""
     from pathlib import Path
 
@@ -137,7 +139,8 @@ def paths_of(files: Sequence[str] | None) -> list[Any]:
     return paths
 
 
-def show(findings: Any) -> None:
+def show(findings: Iterable[Finding]) -> None:
+    """Every finding on a line of its own, and where the CI system shows it beside the change."""
     from pinwheel import console
 
     for each in findings:
