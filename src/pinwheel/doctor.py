@@ -200,7 +200,7 @@ def _clients(loaded: config.Loaded, start: Path, environ: Mapping[str, str]) -> 
             found += faults.project_faults(file, base, pdm_default=default)
     for fault in found:
         yield Finding("fault" if fault.grave else "advice", "clients", f"{fault.where}: {fault.problem}", fault.remedy)
-    if not any(fault.grave for fault in found):
+    if not found:
         yield Finding("good", "clients", "no client here asks anybody else's index beside the configured one")
 
 

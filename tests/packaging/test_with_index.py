@@ -302,6 +302,8 @@ def test_mistakes_end_with_one_clear_error_and_the_right_exit_code(
         (2, ("packaging.plan", "--repo", ""), {}, "--repo is empty"),
         (2, ("packaging.build", "--name="), {}, "--name is empty"),
         (2, (*release, "--ref=-x"), {}, "is no ref"),
+        (2, ("packaging.build", "--repo", remote.address, "--python", ""), {}, "no version of Python"),
+        (2, ("packaging.lock", "acme-wrong==2", "--diff", "1", "--out", "locks"), {}, "makes no documents"),
     ):
         done = index.run(home, *words, **env)
         assert done.returncode == code, done.stderr

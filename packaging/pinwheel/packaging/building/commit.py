@@ -60,7 +60,8 @@ def build(job: Job, tools: Tools, folder: Path, surroundings: Surroundings | Non
     found = allow(laid.findings, job.wanted.allowed)
     if errors(found):
         raise NotFit(f"{called} at {job.resolved.tag or job.resolved.commit[:12]}", found)
-    tools.report(called, f"building {laid.version or job.resolved.commit[:12]}")
+    again = " once more, to compare" if surroundings else ""
+    tools.report(called, f"building {laid.version or job.resolved.commit[:12]}{again}")
     place = _workplace(job, laid, tools, folder, surroundings or USUAL)
     if place.surroundings.shuffled:
         shuffle(laid.root, place.surroundings.umask, laid.commit.epoch)
