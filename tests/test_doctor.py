@@ -101,6 +101,11 @@ def test_what_packaging_cannot_work_with_is_a_fault(tmp_path: Path) -> None:
     assert found == {*packaging, "projects.a", "projects.a.pythons"}
 
 
+def test_a_python_that_builds_need_and_that_is_not_here_is_advice(tmp_path: Path) -> None:
+    told = [one.problem for one in look(tmp_path, '[packaging]\npythons = ["3.99"]\n') if one.subject == "pythons"]
+    assert [one.partition(":")[0] for one in told] == ["Python 3.99 is not on this machine"]
+
+
 INDEX = '[index]\nurl = "http://127.0.0.1:9/"\n'
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import shutil
 import stat
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -252,11 +253,28 @@ def _native(loaded: config.Loaded) -> Iterator[Finding]:
         yield Finding("fault", "packaging.oldest_glibc", error.problem, error.remedy)
     projects = {f"projects.{name}.pythons": project.pythons for name, project in loaded.config.projects.items()}
     named = {"packaging.python": filter(None, [packaging.python]), "packaging.pythons": packaging.pythons, **projects}
+    build: set[str] = set()
     for key, versions in named.items():
         try:
-            oldest_first(versions, "")
+            ordered = oldest_first(versions, "")
         except PinwheelError as error:
             yield Finding("fault", key, error.problem, error.remedy)
+        else:
+            build.update(ordered if key != "packaging.python" else ())  # which is for locks alone
+    yield from _pythons(oldest_first(build, ""))
+
+
+def _pythons(versions: Iterable[str]) -> Iterator[Finding]:
+    """Those that wheels are made by and that are not here; another machine may be the one that builds."""
+    from pinwheel.packaging.resolver import PythonMissing, Resolver
+
+    with tempfile.TemporaryDirectory() as folder:
+        uv = Resolver("", "", "", Path(folder))  # no index is asked
+        for version in versions:
+            try:
+                uv.python(version, cwd=Path(folder))
+            except PythonMissing as error:
+                yield Finding("advice", "pythons", error.problem, error.remedy)
 
 
 def _writable(folder: Path, subject: str) -> Iterator[Finding]:
