@@ -277,6 +277,21 @@ def test_the_frames_that_call_the_backend_are_not_shown(workshop: Workshop, make
     assert not any("pyproject_hooks" in line for line in shown)
 
 
+@pytest.mark.filterwarnings("error")
+def test_what_a_backend_warns_of_is_not_said_across_the_progress_display(
+    workshop: Workshop, make_repository: MakeRepository
+) -> None:
+    remote = make_repository("tiny")
+    warns = """
+import warnings
+def get_requires_for_build_sdist(config_settings=None):
+    warnings.warn("this is old")
+    return []
+"""
+    remote.commit(tiny_files("acme-tiny", backend=warns), "v1.0.0")
+    one(workshop, remote)
+
+
 def test_a_backend_outside_the_project_is_one_clear_error(workshop: Workshop, make_repository: MakeRepository) -> None:
     remote = make_repository("tiny")
     files = tiny_files("acme-tiny")

@@ -145,8 +145,6 @@ def wheel_from(sdist: Path, out: Path, place: Workplace) -> Built:
     """Build the wheel of somebody else's sdist into the folder `out`, as `assemble` does it of an own one, by the first
     of the interpreters. Raises `BuildFailed`."""
     out.mkdir(parents=True, exist_ok=True)
-    # what its backend would tell the sdist's author; nobody here can act on it
-    warnings.simplefilter("ignore", UserWarning)
     try:
         return _wheel(_unpack(sdist, place.folder / "sdist"), out, BuildEnvironment(place, place.interpreters[0]))
     except (BuildException, BuildBackendException) as error:
@@ -180,6 +178,8 @@ class BuildEnvironment:
 
         Raises `BuildFailed` for a `backend-path` that leaves the project, as PEP 517 asks.
         """
+        # pyproject_hooks gives each warning of the backend once more, across what shows the progress of other builds
+        warnings.simplefilter("ignore", UserWarning)
         try:
             return ProjectBuilder.from_isolated_env(self, root, runner=self._run_backend)
         except ValueError as error:
