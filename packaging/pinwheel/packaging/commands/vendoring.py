@@ -98,7 +98,10 @@ def _from(loaded: Loaded, address: str, tools: Tools) -> From:
         return From(client, tools.resolver)
     ca_file = tools.resolver.ca_file
     # without our token: it is for our own index
-    other = IndexClient(address.rstrip("/").removesuffix("/simple") + "/", ca_file=ca_file)
+    try:
+        other = IndexClient(address.rstrip("/").removesuffix("/simple") + "/", ca_file=ca_file)
+    except UsageError as error:  # which takes it for the address of our own
+        raise UsageError(error.problem, where=error.where, remedy="write it as in --from https://pypi.org/") from error
     own, globs = own_names(client), loaded.config.index.private
     resolver = replace(tools.resolver, simple_url=other.simple_url(), token="")
     return From(other, resolver, foreign=True, private=lambda name: name in own or bool(matching(name, globs)))
