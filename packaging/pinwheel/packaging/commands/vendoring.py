@@ -41,7 +41,7 @@ def vendor(
 
     Example:
       pinwheel packaging.vendor acme-shop==1.2.0
-      pinwheel packaging.vendor third-party.txt --from https://pypi.org/
+      pinwheel packaging.vendor third-party.txt --from https://index.example/
     """
     from pinwheel import config, console
     from pinwheel.packaging.locking.vendor import vendor as vendor_all
@@ -101,7 +101,9 @@ def _from(loaded: Loaded, address: str, tools: Tools) -> From:
     try:
         other = IndexClient(address.rstrip("/").removesuffix("/simple") + "/", ca_file=ca_file)
     except UsageError as error:  # which takes it for the address of our own
-        raise UsageError(error.problem, where=error.where, remedy="write it as in --from https://pypi.org/") from error
+        raise UsageError(
+            error.problem, where=error.where, remedy="write it as in --from https://index.example/"
+        ) from error
     own, globs = own_names(client), loaded.config.index.private
     resolver = replace(tools.resolver, simple_url=other.simple_url(), token="")
     return From(other, resolver, foreign=True, private=lambda name: name in own or bool(matching(name, globs)))
