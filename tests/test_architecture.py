@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from pinwheel.deploy.host.bundle import ERRANDS, TRANSACTION
+
 ROOT = Path(__file__).resolve().parent.parent
 PORTIONS = {name: ROOT / name / "pinwheel" for name in ("src", "index", "packaging", "deploy")}
 
@@ -46,6 +48,7 @@ FLOORS = {
         *("inspection", "statement", "work", "repositories", "publishing", "proving", "tools", "building", "releasing"),
         *("locking", "commands"),
     ),
+    "deploy": ("host", "inventory", "reaching", "planning", "rolling", "showing", "commands"),
 }
 """The rooms of a station, from the lowest: each imports only those before it. Beneath them is what stands in none."""
 
@@ -61,10 +64,11 @@ HOMES = {
     "twine": {"packaging.publishing.upload"},
     "requests": {"packaging.publishing.upload"},
     "readme_renderer": {"packaging.inspection.readme"},
-    "fabric": {"deploy.ssh"},
-    "paramiko": {"deploy.ssh", "deploy.known_hosts", "deploy.lab", "deploy.lab_host"},
+    "fabric": {"deploy.reaching.ssh"},
+    "paramiko": {"deploy.reaching.ssh", "deploy.reaching.known_hosts", "deploy.lab", "deploy.lab_host"},
     "invoke": {
         *("cli", "packaging.commands", "deploy.commands", "index.commands"),
+        *(f"deploy.commands.{name}" for name in ("options", "hosts", "rollouts", "looking")),
         *(f"index.commands.{name}" for name in ("serving", "tokens", "projects", "clients")),
         *(f"index.commands.{name}" for name in ("folder", "takeover", "verification", "releases")),
         *(
@@ -84,10 +88,8 @@ NOUNS = {
     *("packaging.proving.proof", "packaging.releasing.graph", "packaging.releasing.plan"),
     *("packaging.locking.lockfile", "packaging.locking.vendored"),
     *("packaging.building.pythons", "packaging.building.comparison", "packaging.building.ingredients"),
-    *(
-        f"deploy.{name}"
-        for name in ("fleet", "facts", "plan", "steps", "gate", "wish", "template", "present", "supervisor_file")
-    ),
+    *(f"deploy.planning.{name}" for name in ("facts", "plan", "steps", "gate", "wish", "supervisor_file")),
+    *("deploy.inventory.fleet", "deploy.inventory.template", "deploy.showing.present"),
     *(
         f"index.{name}"
         for name in ("entries", "channels", "globs", "policy", "routes", "grants", "answers", "forwarded", "observer")
@@ -149,7 +151,7 @@ def test_imports_flow_one_way() -> None:
         "core": {"core"},
         "index": {"core", "index"},
         "packaging": {"core", "packaging"},
-        "deploy": {"core", "deploy"},
+        "deploy": {"core", "deploy", "packaging"},
         "top": {"core", "index", "packaging", "deploy", "top"},
     }
     wrong = [
@@ -224,11 +226,22 @@ def test_the_demo_is_a_user() -> None:
         assert foreign <= {"rich", "pinwheel"}
 
 
-def test_the_runner_needs_only_the_standard_library() -> None:
-    roots = {target.partition(".")[0] for target in imports(MODULES["deploy.runner"])}
-    assert roots <= set(sys.stdlib_module_names)
-    # one file that a person can read before trusting it with root; docs/decisions/0012 says why not fewer
-    assert len(MODULES["deploy.runner"].read_text().splitlines()) < 1000
+@pytest.mark.parametrize("module", ["gate", "runner", "look", "prepare", "bootstrap"])
+def test_what_is_sent_to_a_host_needs_only_the_standard_library_and_what_was_sent_before_it(module: str) -> None:
+    together = next(errand for errand in ERRANDS.values() if module in (*TRANSACTION, *errand))
+    sent = (*TRANSACTION, *together)
+    before = {f"pinwheel.deploy.host.{name}" for name in sent[: sent.index(module)]}
+    foreign = {
+        target
+        for target in imports(MODULES[f"deploy.host.{module}"])
+        if target.partition(".")[0] not in sys.stdlib_module_names and target.rpartition(".")[0] not in before
+    }
+    assert foreign <= before
+
+
+def test_a_person_can_read_what_is_trusted_with_root_before_trusting_it() -> None:
+    """docs/decisions/0012: the transaction is one file of fewer than 700 lines."""
+    assert len(MODULES["deploy.host.runner"].read_text().splitlines()) < 700
 
 
 def test_the_namespace_has_no_init() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -15,11 +16,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 
-from pinwheel.deploy import runner
+from pinwheel.deploy.host import bootstrap, bundle, gate, look, prepare, runner
 from pinwheel.deploy.lab_host import MARK, end_marked
-from pinwheel.deploy.wire import LOADER, framed
+from pinwheel.deploy.reaching.wire import framed
 
 DEADLINE_S = 20.0
 
@@ -75,16 +77,16 @@ def oldest_python() -> str | None:
 class Running:
     """One runner at work."""
 
-    def __init__(self, source: bytes, request: bytes, python: str) -> None:
+    def __init__(self, sent: bytes, request: bytes, python: str) -> None:
         self._child = subprocess.Popen(
-            (python, "-I", "-c", LOADER),
+            (python, "-I", "-c", bundle.LOADER),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
         assert self._child.stdin
-        self._child.stdin.write(framed(source) + framed(request))
+        self._child.stdin.write(framed(sent) + framed(request))
         self._child.stdin.flush()
         self.said: list[dict[str, Any]] = []
         self.pid = self._child.pid
@@ -146,7 +148,10 @@ class BareHost:
         self.conf_file = self.conf_dir / "pinwheel-shop.conf"
         self.fence = 1
         self.python = sys.executable  # which runs the runner
-        self.source = Path(runner.__file__).read_bytes()
+        self.sources = {
+            name: Path(runner.__file__).with_name(f"{name}.py").read_text()
+            for name in {*bundle.TRANSACTION, *itertools.chain(*bundle.ERRANDS.values())}
+        }
         self._started: list[Running] = []
         for each in ("state", "tmp", "bin", "cache", "apps/shop/log"):
             (self.root / each).mkdir(parents=True)
@@ -156,7 +161,7 @@ class BareHost:
     def start_supervisor(self) -> None:
         about = runner.Job(self.request("facts", {}), runner.Wire(-1), threading.Event())
         conf = self._short / "supervisord.conf"
-        conf.write_text(runner.supervisor_conf(about))
+        conf.write_text(bootstrap.supervisor_conf(about))
         supervisord = Path(sys.executable).with_name("supervisord")
         self._supervisord = subprocess.Popen(
             (supervisord, "-n", "-s", "-c", conf),
@@ -195,15 +200,17 @@ class BareHost:
         about = {"protocol": 1, "action": action, "host": "h1", "environment": "live", "rollout": "r1"}
         return {**about, "fence": self.fence, "layout": layout, "body": body}
 
-    def hasten(self, constant: str, value: float) -> None:
-        """Send the runner with another number of seconds."""
-        before, after = (f"\n{constant} = {number}\n".encode() for number in (getattr(runner, constant), value))
-        assert before in self.source
-        self.source = self.source.replace(before, after)
+    def hasten(self, module: ModuleType, constant: str, value: float) -> None:
+        """Send `module` with another number of seconds."""
+        before, after = (f"\n{constant} = {number}\n" for number in (getattr(module, constant), value))
+        name = module.__name__.rpartition(".")[2]
+        assert before in self.sources[name]
+        self.sources[name] = self.sources[name].replace(before, after)
 
     def start(self, action: str, body: dict[str, Any], **more: Any) -> Running:
         document = json.dumps(self.request(action, body, **more)).encode()
-        self._started.append(Running(self.source, document, self.python))
+        sent = {name: self.sources[name] for name in (*bundle.TRANSACTION, *bundle.ERRANDS.get(action, ()))}
+        self._started.append(Running(bundle.packed(sent), document, self.python))
         return self._started[-1]
 
     def ask(self, action: str, body: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -211,7 +218,8 @@ class BareHost:
 
     def do(self, action: str, body: dict[str, Any], aborted: threading.Event | None = None) -> dict[str, Any]:
         """In this process, which is quicker. Raises `runner.Refusal`."""
-        return runner.perform(runner.Job(self.request(action, body), runner.Wire(-1), aborted or threading.Event()))
+        job = runner.Job(self.request(action, body), runner.Wire(-1), aborted or threading.Event())
+        return runner.perform(job, {**look.ACTIONS, **prepare.ACTIONS, **bootstrap.ACTIONS})
 
     def facts(self) -> dict[str, Any]:
         """About the application."""
@@ -277,7 +285,7 @@ stdout_logfile={self.log}
 
     def answer(self) -> str:
         """What the service says to a visitor."""
-        return runner.probe_http(f"http://127.0.0.1:{self.port}/", 2.0)[1]
+        return gate.probe_http(f"http://127.0.0.1:{self.port}/", 2.0)[1]
 
 
 @contextlib.contextmanager

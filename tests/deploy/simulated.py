@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pinwheel.config import Layout
-from pinwheel.deploy.fleet import Target
-from pinwheel.deploy.gate import Outcome
-from pinwheel.deploy.hosts import HostLost, HostUnreachable, StepRefused
+from pinwheel.deploy.inventory.fleet import Target
+from pinwheel.deploy.planning.gate import Outcome
+from pinwheel.deploy.reaching.hosts import HostLost, HostUnreachable, StepRefused
 
 Body = Mapping[str, Any]
 

@@ -12,17 +12,21 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import TextIO
 
 import pytest
-from invoke import Collection
+from invoke import Collection, Task
 from tests.deploy.test_operate import CONFIG, World
 
 from pinwheel import cli
 from pinwheel.config import Host
-from pinwheel.deploy import commands, fleet, operate
-from pinwheel.deploy.execute import Watcher
-from pinwheel.deploy.operate import Session
+from pinwheel.deploy import commands
+from pinwheel.deploy.inventory import fleet
+from pinwheel.deploy.rolling import operate
+from pinwheel.deploy.rolling import session as sessions
+from pinwheel.deploy.rolling.execute import Watcher
+from pinwheel.deploy.rolling.session import Session
 from pinwheel.index.client import Holder
 from pinwheel.ledger import Ledger
 
@@ -44,7 +48,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
         session.ledger = Ledger(made.index, made.spool)
         yield session
 
-    monkeypatch.setattr(operate, "open_session", open_session)
+    monkeypatch.setattr(sessions, "open_session", open_session)
     return made
 
 
@@ -206,16 +210,22 @@ def test_history_shows_what_the_index_recorded(
 
 
 def test_every_flag_says_its_default() -> None:
-    # a copy of the module: Invoke takes the texts out of a task when it first parses a command line
-    spec = importlib.util.spec_from_file_location("fresh", commands.__file__)
-    assert spec is not None
-    assert spec.loader is not None
-    spec.loader.exec_module(fresh := importlib.util.module_from_spec(spec))
-    for task in fresh.collection().tasks.values():
+    # copies of the modules: Invoke takes the texts out of a task when it first parses a command line
+    folder = Path(commands.__file__).parent
+    fresh = [_copy(file) for file in folder.glob("*.py") if file.name != "__init__.py"]
+    for task in [each for module in fresh for each in vars(module).values() if isinstance(each, Task)]:
         for name, parameter in list(inspect.signature(task.body).parameters.items())[1:]:
             default = parameter.default
             told = default if isinstance(default, int) and not isinstance(default, bool) else ""
             assert f"(default: {told}" in task.help[name], f"{task.name} --{name}"
+
+
+def _copy(file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("fresh", file)
+    assert spec is not None
+    assert spec.loader is not None
+    spec.loader.exec_module(fresh := importlib.util.module_from_spec(spec))
+    return fresh
 
 
 @contextlib.contextmanager

@@ -13,11 +13,13 @@ from tests.deploy.deployment import Site, standing
 from tests.deploy.simulated import SimulatedHosts, target
 
 from pinwheel import config
-from pinwheel.deploy import facts, fetch, fleet, steps, supervisor_file
-from pinwheel.deploy.facts import Installed
-from pinwheel.deploy.fleet import Target
-from pinwheel.deploy.hosts import Hosts, StepRefused
-from pinwheel.deploy.ssh import SshHosts
+from pinwheel.deploy.inventory import fleet
+from pinwheel.deploy.inventory.fleet import Target
+from pinwheel.deploy.planning import facts, steps, supervisor_file
+from pinwheel.deploy.planning.facts import Installed
+from pinwheel.deploy.reaching.hosts import Hosts, StepRefused
+from pinwheel.deploy.reaching.ssh import SshHosts
+from pinwheel.deploy.rolling import fetch
 
 VERSIONS = ("1.0.0", "1.1.0", "1.2.0")
 

@@ -9,14 +9,14 @@ import pytest
 from tests.deploy.simulated import Diary, Lease, Onlooker, SimulatedHosts, target
 
 from pinwheel.config import Rollout
-from pinwheel.deploy import execute
-from pinwheel.deploy.execute import Conclusion, Context, HostPool, Report, Stop
-from pinwheel.deploy.gate import Ending
-from pinwheel.deploy.hosts import StepRefused
-from pinwheel.deploy.plan import plan
-from pinwheel.deploy.present import outcome_lines
-from pinwheel.deploy.steps import Bootstrap
-from pinwheel.deploy.wish import Delivery, Setup, Wish
+from pinwheel.deploy.planning.gate import Ending
+from pinwheel.deploy.planning.plan import plan
+from pinwheel.deploy.planning.steps import Bootstrap
+from pinwheel.deploy.planning.wish import Delivery, Setup, Wish
+from pinwheel.deploy.reaching.hosts import StepRefused
+from pinwheel.deploy.rolling import execute
+from pinwheel.deploy.rolling.execute import Conclusion, Context, HostPool, Report, Stop
+from pinwheel.deploy.showing.present import outcome_lines
 
 ONE, TWO, THREE = "1.0.0-aaaaaaaa", "1.1.0-bbbbbbbb", "1.2.0-cccccccc"
 WAIT_S = 20

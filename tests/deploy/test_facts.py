@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from tests.deploy.simulated import SimulatedHost
 
-from pinwheel.deploy import facts
-from pinwheel.deploy.facts import Nonsense
+from pinwheel.deploy.planning import facts
+from pinwheel.deploy.planning.facts import Nonsense
 
 BARE: dict[str, Any] = {
     "python": "3.11.2",

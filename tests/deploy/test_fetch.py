@@ -7,8 +7,8 @@ import json
 import pytest
 from tests.deploy import wheels
 
-from pinwheel.deploy import fetch
-from pinwheel.deploy.fetch import NotInTheIndex
+from pinwheel.deploy.rolling import fetch
+from pinwheel.deploy.rolling.fetch import NotInTheIndex
 from pinwheel.index.client import Attachment, IndexFile
 
 SHA = "a" * 64

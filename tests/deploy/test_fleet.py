@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pinwheel.config import Application, Config, Environment, Host, Layout, Program
-from pinwheel.deploy import fleet
-from pinwheel.deploy.template import fill
+from pinwheel.deploy.inventory import fleet
+from pinwheel.deploy.inventory.template import fill
 from pinwheel.errors import UsageError
 
 

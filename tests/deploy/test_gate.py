@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from pinwheel.deploy.gate import GOOD, Continue, Ending, Halt, Outcome, verdict
+from pinwheel.deploy.planning.gate import GOOD, Continue, Ending, Halt, Outcome, verdict
 
 outcomes = some.lists(some.builds(Outcome, host=some.uuids().map(str), ending=some.sampled_from(Ending)), max_size=12)
 

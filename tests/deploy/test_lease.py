@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from pinwheel.deploy.lease import Held, hold, seconds
+from pinwheel.deploy.rolling.lease import Held, hold, seconds
 from pinwheel.errors import PinwheelError, Refused
 from pinwheel.ledger import SinkUnreachable
 

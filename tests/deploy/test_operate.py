@@ -14,12 +14,13 @@ from tests.deploy.memory_index import MemoryIndex
 from tests.deploy.simulated import Onlooker, SimulatedHosts
 
 from pinwheel import config
-from pinwheel.deploy import fleet, operate
-from pinwheel.deploy.execute import Conclusion, Stop
-from pinwheel.deploy.fetch import NotInTheIndex
-from pinwheel.deploy.gate import Outcome
-from pinwheel.deploy.operate import Interrupted, Patient, Session
-from pinwheel.deploy.plan import NothingToGoBackTo
+from pinwheel.deploy.inventory import fleet
+from pinwheel.deploy.planning.gate import Outcome
+from pinwheel.deploy.planning.plan import NothingToGoBackTo
+from pinwheel.deploy.rolling import operate
+from pinwheel.deploy.rolling.execute import Conclusion, Stop
+from pinwheel.deploy.rolling.fetch import NotInTheIndex
+from pinwheel.deploy.rolling.session import HOSTS_TOKEN_S, Interrupted, Patient, Session, open_session
 from pinwheel.errors import PinwheelError, Refused, UsageError
 from pinwheel.index.client import Holder, IndexUnreachable
 from pinwheel.ledger import Ledger, SinkUnreachable
@@ -102,7 +103,7 @@ def test_each_host_is_asked_at_most_three_times(world: World) -> None:
 def test_the_hosts_get_a_token_of_their_own_and_only_where_they_install(world: World) -> None:
     operate.rolled_out(world.session(), "shop==1.0.0")
     ((name, scopes, ttl_s),) = world.index.minted
-    assert (scopes, ttl_s) == (("read",), operate.HOSTS_TOKEN_S)
+    assert (scopes, ttl_s) == (("read",), HOSTS_TOKEN_S)
     assert "live" in name
     for request in world.requests:
         assert ("short-lived" in repr(request)) == (request["action"] == "prepare")
@@ -298,7 +299,7 @@ def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("configured")
 def test_a_signal_stops_what_is_under_way_and_the_old_handler_comes_back() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with operate.open_session("live", Onlooker()) as session:
+    with open_session("live", Onlooker()) as session:
         aborted = threading.Event()
         session.hosts.abort = aborted.set  # type: ignore[method-assign]
         os.kill(os.getpid(), signal.SIGTERM)
@@ -309,5 +310,5 @@ def test_a_signal_stops_what_is_under_way_and_the_old_handler_comes_back() -> No
 
 @pytest.mark.usefixtures("configured")
 def test_an_unknown_environment_is_wrong_usage() -> None:
-    with pytest.raises(UsageError), operate.open_session("alive", Onlooker()):
+    with pytest.raises(UsageError), open_session("alive", Onlooker()):
         pytest.fail("it must not come here")

@@ -1,4 +1,4 @@
-"""Plans are safe whatever the fleet looks like: the promises of `pinwheel.deploy.plan`."""
+"""Plans are safe whatever the fleet looks like: the promises of `pinwheel.deploy.planning.plan`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from pinwheel.config import Rollout
-from pinwheel.deploy import plan as plans
-from pinwheel.deploy import runner
-from pinwheel.deploy.facts import HostFacts, Installed, Process, Release
-from pinwheel.deploy.gate import Ending, Outcome
-from pinwheel.deploy.plan import NothingToGoBackTo, Plan, batch_size, earlier, plan, waves
-from pinwheel.deploy.wish import Delivery, Setup, Wish
+from pinwheel.deploy.host import prepare
+from pinwheel.deploy.planning import plan as plans
+from pinwheel.deploy.planning.facts import HostFacts, Installed, Process, Release
+from pinwheel.deploy.planning.gate import Ending, Outcome
+from pinwheel.deploy.planning.plan import NothingToGoBackTo, Plan, batch_size, earlier, plan, waves
+from pinwheel.deploy.planning.wish import Delivery, Setup, Wish
 from pinwheel.errors import UsageError
 
 NEW, OLD = "1.1.0-bbbbbbbb", "1.0.0-aaaaaaaa"
@@ -150,7 +150,7 @@ def test_the_plan_says_what_it_does_and_why(facts: HostFacts, does: str, because
 
 def test_a_host_without_space_for_the_release_is_blocked_with_both_numbers() -> None:
     """Promise D2: before anything is fetched. The host itself refuses by the same numbers."""
-    assert plans.RESERVE_BYTES == runner.RESERVE_BYTES
+    assert plans.RESERVE_BYTES == prepare.RESERVE_BYTES
     needed = 1000 + plans.RESERVE_BYTES
     has = (release(OLD), release(NEW, "prepared"))
     fleet: dict[str, HostFacts | Outcome] = {

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from pinwheel.config import Rollout
-from pinwheel.deploy import present
-from pinwheel.deploy.execute import Conclusion, Report
-from pinwheel.deploy.facts import HostFacts, Installed, Process, Release
-from pinwheel.deploy.gate import GOOD, Ending, Outcome
-from pinwheel.deploy.plan import Plan, plan
-from pinwheel.deploy.wish import Delivery, Setup, Wish
+from pinwheel.deploy.planning.facts import HostFacts, Installed, Process, Release
+from pinwheel.deploy.planning.gate import GOOD, Ending, Outcome
+from pinwheel.deploy.planning.plan import Plan, plan
+from pinwheel.deploy.planning.wish import Delivery, Setup, Wish
+from pinwheel.deploy.rolling.execute import Conclusion, Report
+from pinwheel.deploy.showing import present
 
 NEW, OLD = "1.1.0-bbbbbbbb", "1.0.0-aaaaaaaa"
 

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from tests.deploy.bare import BareHost, bare_host, oldest_python, wait_until
 
-from pinwheel.deploy import runner
+from pinwheel.deploy.host import runner
 
 OLD, NEW = "1.0.0-aaaaaaaa", "1.1.0-bbbbbbbb"
 
@@ -540,7 +540,7 @@ def holding_the_lock(host: BareHost) -> Iterator[None]:
 
 
 def test_one_action_at_a_time(running: BareHost) -> None:
-    running.hasten("LOCK_S", 0.1)
+    running.hasten(runner, "LOCK_S", 0.1)
     with holding_the_lock(running):
         error = running.activate(NEW, OLD)
         assert running.facts()["current"] == OLD, "facts need no lock"
@@ -568,7 +568,7 @@ def test_a_host_that_nobody_has_made_ready_tells_what_it_lacks(tmp_path: Path) -
 
 @pytest.mark.slow
 def test_it_beats_while_it_works(running: BareHost) -> None:
-    running.hasten("HEARTBEAT_S", 0.05)
+    running.hasten(runner, "HEARTBEAT_S", 0.05)
     work = running.start("activate", running.activation(NEW, OLD, "sick", deadline_s=0.5))
     assert work.hear("heartbeat")
     assert work.end()["outcome"] == "reverted"

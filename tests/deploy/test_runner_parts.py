@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
+import functools
 import json
 import os
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -17,20 +16,7 @@ from typing import Any
 import pytest
 
 from pinwheel import config
-from pinwheel.deploy import runner
-
-SOURCE = Path(runner.__file__)
-
-
-def test_it_imports_only_the_standard_library() -> None:
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(SOURCE.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names.add(str(node.module))
-    assert {name.partition(".")[0] for name in names} <= set(sys.stdlib_module_names)
-
+from pinwheel.deploy.host import bootstrap, gate, runner
 
 # --- the judge
 
@@ -39,10 +25,8 @@ def process(state: str = "RUNNING", pid: int = 10, age_s: int = 0, name: str = "
     return {"name": name, "pid": pid, "statename": state, "start": 100, "now": 100 + age_s, "spawnerr": why}
 
 
-def judge(**health: Any) -> runner.Judge:
-    return runner.Judge(
-        {"name": "web", "health": {"passes": 2, "min_healthy_s": 1.0, "deadline_s": 5.0, **health}}, 0.0
-    )
+def judge(**health: Any) -> gate.Judge:
+    return gate.Judge({"name": "web", "health": {"passes": 2, "min_healthy_s": 1.0, "deadline_s": 5.0, **health}}, 0.0)
 
 
 def seen(*processes: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,7 +44,7 @@ def test_healthy_is_enough_passes_in_a_row_by_the_same_process_that_is_old_enoug
 
 def test_what_a_health_check_leaves_open_is_the_same_on_both_sides() -> None:
     """A controller sends every value; the runner's own are for a process of which nobody has kept the health check."""
-    assert dataclasses.asdict(config.Health()) == runner.HEALTH
+    assert dataclasses.asdict(config.Health()) == gate.HEALTH
 
 
 def test_a_failed_probe_starts_the_count_again() -> None:
@@ -91,7 +75,7 @@ def test_a_process_that_is_older_than_the_gate_is_old_at_once() -> None:
 
 
 def test_one_of_several_processes_that_is_not_up_keeps_the_program_from_being_healthy() -> None:
-    one = runner.Judge({"name": "web", "processes": ["web_00", "web_01"], "health": {"min_healthy_s": 0}}, 0.0)
+    one = gate.Judge({"name": "web", "processes": ["web_00", "web_01"], "health": {"min_healthy_s": 0}}, 0.0)
     assert not one.look(0.0, seen(process(name="web_00")))
     assert not one.look(0.0, seen(process(name="web_00"), process("BACKOFF", name="web_01", why="Exited too quickly")))
     assert one.look(0.0, seen(process(name="web_00"), process(name="web_01")))
@@ -145,27 +129,27 @@ def server() -> Iterator[dict[str, Any]]:
 @pytest.mark.parametrize(("status", "passes"), [(200, True), (204, True), (302, True), (404, False), (500, False)])
 def test_http_passes_from_200_to_399(server: dict[str, Any], status: int, passes: bool) -> None:
     server["bytes"] = f"HTTP/1.0 {status} Word\r\nLocation: http://127.0.0.1:1/\r\n\r\nbody".encode()
-    passed, saw = runner.probe_http(f"http://{server['address']}/health?deep=1", 2.0)
+    passed, saw = gate.probe_http(f"http://{server['address']}/health?deep=1", 2.0)
     assert passed is passes
     assert saw.startswith(f"GET http://{server['address']}/health?deep=1: {status} Word")
 
 
 def test_http_shows_two_kilobytes_of_the_body(server: dict[str, Any]) -> None:
     server["bytes"] = b"HTTP/1.0 500 Oh\r\n\r\n" + b"x" * 100_000
-    assert 2048 <= len(runner.probe_http(f"http://{server['address']}/", 2.0)[1]) < 2200
+    assert 2048 <= len(gate.probe_http(f"http://{server['address']}/", 2.0)[1]) < 2200
 
 
 def test_an_answer_that_drips_fails_in_time(server: dict[str, Any]) -> None:
     """Each byte comes before the socket's timeout; all of them never do."""
     server.update(bytes=b"HTTP/1.0 200 OK\r\nX: " + b"y" * 10_000, pause=0.05)
-    passed, saw = runner.probe_http(f"http://{server['address']}/", 0.4)
+    passed, saw = gate.probe_http(f"http://{server['address']}/", 0.4)
     assert not passed
     assert "no whole answer within 0.4 s" in saw
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "http://127.0.0.1:x/", "nonsense", "http://[/"])
 def test_what_cannot_be_asked_is_a_failed_probe(url: str) -> None:
-    passed, saw = runner.probe_http(url, 1.0)
+    passed, saw = gate.probe_http(url, 1.0)
     assert not passed
     assert url in saw
 
@@ -173,15 +157,15 @@ def test_what_cannot_be_asked_is_a_failed_probe(url: str) -> None:
 @pytest.mark.parametrize("answer", [b"", b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.0 abc\r\n\r\n"])
 def test_what_is_not_http_is_a_failed_probe(server: dict[str, Any], answer: bytes) -> None:
     server["bytes"] = answer
-    assert not runner.probe_http(f"http://{server['address']}/", 1.0)[0]
+    assert not gate.probe_http(f"http://{server['address']}/", 1.0)[0]
 
 
 def test_tcp_asks_whether_somebody_listens(server: dict[str, Any]) -> None:
-    assert runner.probe_tcp(server["address"], 1.0)[0]
-    assert runner.probe_tcp(server["address"].removeprefix("127.0.0.1"), 1.0)[0]
-    assert not runner.probe_tcp("127.0.0.1:1", 1.0)[0]
-    assert not runner.probe_tcp("nonsense", 1.0)[0]
-    assert runner.probe_tcp("127.0.0.1:1", 1.0)[1] == "connect to 127.0.0.1:1: Connection refused"
+    assert gate.probe_tcp(server["address"], 1.0)[0]
+    assert gate.probe_tcp(server["address"].removeprefix("127.0.0.1"), 1.0)[0]
+    assert not gate.probe_tcp("127.0.0.1:1", 1.0)[0]
+    assert not gate.probe_tcp("nonsense", 1.0)[0]
+    assert gate.probe_tcp("127.0.0.1:1", 1.0)[1] == "connect to 127.0.0.1:1: Connection refused"
 
 
 @pytest.fixture
@@ -199,15 +183,20 @@ def request(root: Path, **body: Any) -> dict[str, Any]:
 
 
 def test_a_command_passes_with_exit_code_0(job: runner.Job) -> None:
-    assert runner.probe_command(job, ("sh", "-c", "echo fine"), 5.0) == (True, "sh -c echo fine: exit code 0\nfine")
-    passed, saw = runner.probe_command(job, ("sh", "-c", "echo wrong >&2; exit 3"), 5.0)
+    run = functools.partial(runner.run, job)
+    assert gate.probe_command(run, ("sh", "-c", "echo fine"), 5.0) == (
+        True,
+        "sh -c echo fine: exit code 0\nfine",
+    )
+    passed, saw = gate.probe_command(run, ("sh", "-c", "echo wrong >&2; exit 3"), 5.0)
     assert not passed
     assert "exit code 3\nwrong" in saw
-    assert not runner.probe_command(job, ("/does/not/exist",), 5.0)[0]
+    assert not gate.probe_command(run, ("/does/not/exist",), 5.0)[0]
 
 
 def test_a_command_that_hangs_is_ended_with_its_children(job: runner.Job) -> None:
-    passed, saw = runner.probe_command(job, ("sh", "-c", "sleep 300 & echo $!; wait"), 0.3)
+    run = functools.partial(runner.run, job)
+    passed, saw = gate.probe_command(run, ("sh", "-c", "sleep 300 & echo $!; wait"), 0.3)
     assert not passed
     assert "did not end within 0.3 s" in saw
     pid = int(saw.split()[-1])
@@ -237,7 +226,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
 
 def test_supervisors_own_configuration_doubles_percent_signs(tmp_path: Path) -> None:
     root = tmp_path / "100%"
-    text = runner.supervisor_conf(runner.Job(request(root), runner.Wire(-1), threading.Event()))
+    text = bootstrap.supervisor_conf(runner.Job(request(root), runner.Wire(-1), threading.Event()))
     parser = runner.parse_conf(text)
     assert parser["include"]["files"] == f"{tmp_path}/100%%/etc/conf.d/*.conf"
     assert set(parser["supervisord"]) == {"directory", "childlogdir", "logfile", "pidfile"}

@@ -18,7 +18,7 @@ import pytest
 from tests.deploy import wheels
 from tests.deploy.bare import BareHost, wait_until
 
-from pinwheel.deploy import runner
+from pinwheel.deploy.host import look, runner
 from pinwheel.deploy.lab_host import MARK, end_marked, marked
 
 SECRET = "pwt-very-secret"
@@ -226,7 +226,7 @@ def test_a_tool_that_outlives_a_killed_runner_keeps_the_lock(host: BareHost, ind
     work = host.start("prepare", body(index))
     wait_until(lambda: any(path.startswith("/files/") for path in index.asked), "the download")
     work.kill()
-    host.hasten("LOCK_S", 0.1)
+    host.hasten(runner, "LOCK_S", 0.1)
     assert host.ask("prepare", body(index))["code"] == "locked"
     index.holds.set()
     deadline = time.monotonic() + 20
@@ -283,4 +283,4 @@ def test_a_hosts_own_supervisor_must_answer(host: BareHost, index: Index) -> Non
 
 
 def uv_here(host: BareHost) -> str | None:
-    return runner.uv_version(runner.Job(host.request("facts", {}), runner.Wire(-1), threading.Event()))
+    return look.uv_version(runner.Job(host.request("facts", {}), runner.Wire(-1), threading.Event()))

@@ -15,9 +15,12 @@ from typing import Any
 import pytest
 
 from pinwheel.config import Layout
-from pinwheel.deploy.diagnosis import unreachable
-from pinwheel.deploy.fleet import Target
-from pinwheel.deploy.hosts import (
+from pinwheel.deploy.host import bundle
+from pinwheel.deploy.inventory.fleet import Target
+from pinwheel.deploy.lab import Lab
+from pinwheel.deploy.lab_host import key_in
+from pinwheel.deploy.reaching.diagnosis import unreachable
+from pinwheel.deploy.reaching.hosts import (
     HostKeyRejected,
     HostLost,
     HostUnreachable,
@@ -26,9 +29,7 @@ from pinwheel.deploy.hosts import (
     RunnerFailed,
     StepRefused,
 )
-from pinwheel.deploy.lab import Lab
-from pinwheel.deploy.lab_host import key_in
-from pinwheel.deploy.ssh import SshHosts
+from pinwheel.deploy.reaching.ssh import SshHosts
 from pinwheel.errors import UsageError
 
 PRELUDE = b"""
@@ -48,6 +49,8 @@ REFUSES = PRELUDE + b'say(type="error", code="moved", problem="another runs", wh
 STOPS = PRELUDE + b"sys.exit(7)\n"
 LOUD = PRELUDE + b'print("x" * 3_000_000)\nsys.stderr.write("y" * 500_000)\nsay(type="result", ok=True)\n'
 
+LOOK = {"action": "facts"}
+
 Ask = Callable[..., Mapping[str, Any]]
 
 
@@ -66,7 +69,8 @@ class Way:
     def open(self, runner: bytes = ECHO, target: Target | None = None, **changes: Any) -> SshHosts:
         given: dict[str, Any] = {"known_hosts": self.lab.known_hosts, "identity_file": self.lab.identity_file}
         targets = [target] if target else [self.target(name) for name in self.lab.hosts]
-        return SshHosts(targets, runner=runner, **(given | changes))
+        sent = bundle.packed({"runner": f"{runner.decode()}\ndef main(errands): ...\n"})
+        return SshHosts(targets, sent=lambda _: sent, **(given | changes))
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +102,7 @@ def test_a_request_goes_in_and_the_result_comes_out(way: Way) -> None:
 
 def test_one_connection_carries_every_phase(way: Way) -> None:
     with way.open() as hosts:
-        pids = {hosts.ask("h1", {}, nothing)["pid"] for _ in range(3)}
+        pids = {hosts.ask("h1", LOOK, nothing)["pid"] for _ in range(3)}
         (connection,) = hosts._open.values()
         assert connection.is_connected
     assert len(pids) == 3
@@ -107,12 +111,12 @@ def test_one_connection_carries_every_phase(way: Way) -> None:
 
 def test_much_noise_does_not_hide_the_result(way: Way) -> None:
     with way.open(LOUD) as hosts:
-        assert hosts.ask("h1", {}, nothing)["ok"] is True
+        assert hosts.ask("h1", LOOK, nothing)["ok"] is True
 
 
 def test_an_error_of_the_runner_has_its_code_and_says_on_which_host(way: Way) -> None:
     with way.open(REFUSES) as hosts, pytest.raises(StepRefused) as caught:
-        hosts.ask("h1", {}, nothing)
+        hosts.ask("h1", LOOK, nothing)
     assert (caught.value.code, caught.value.problem, caught.value.remedy) == ("moved", "another runs", "plan again")
     assert caught.value.where == f"{way.target().where}: /srv"
 
@@ -120,33 +124,33 @@ def test_an_error_of_the_runner_has_its_code_and_says_on_which_host(way: Way) ->
 @pytest.mark.parametrize("place", ["", "h1"])
 def test_an_error_of_the_runner_about_the_host_itself_has_its_address(way: Way, place: str) -> None:
     with way.open(REFUSES.replace(b"/srv", place.encode())) as hosts, pytest.raises(StepRefused) as caught:
-        hosts.ask("h1", {}, nothing)
+        hosts.ask("h1", LOOK, nothing)
     assert caught.value.where == way.target().where
 
 
 def test_abort_ends_the_runners_stdin_and_its_answer_still_counts(way: Way) -> None:
     with way.open(WAITS) as hosts:
-        result = hosts.ask("h1", {}, lambda text: hosts.abort())
+        result = hosts.ask("h1", LOOK, lambda text: hosts.abort())
         assert result["ended"] == "by the end of stdin"
         # and of a runner that only starts now
-        assert hosts.ask("h2", {}, nothing)["ended"] == "by the end of stdin"
+        assert hosts.ask("h2", LOOK, nothing)["ended"] == "by the end of stdin"
 
 
 @pytest.mark.slow
 def test_silence_is_an_unknown_outcome(way: Way) -> None:
     with way.open(SILENT, silence_s=1) as hosts, pytest.raises(HostLost) as caught:
-        hosts.ask("h1", {}, nothing)
+        hosts.ask("h1", LOOK, nothing)
     one_line(caught.value)
     assert "silent" in caught.value.problem
 
 
 def test_a_server_that_dies_meanwhile_is_an_unknown_outcome_and_the_next_asking_connects_anew(way: Way) -> None:
     with way.open(SILENT) as hosts, pytest.raises(HostLost) as caught:
-        hosts.ask("h2", {}, lambda text: way.lab.hosts["h2"].kill_ssh())
+        hosts.ask("h2", LOOK, lambda text: way.lab.hosts["h2"].kill_ssh())
     one_line(caught.value)
     way.lab.hosts["h2"].start_ssh()
     with way.open() as hosts:
-        assert hosts.ask("h2", {}, nothing)["type"] == "result"
+        assert hosts.ask("h2", LOOK, nothing)["type"] == "result"
 
 
 def test_a_channel_on_which_nothing_starts_is_closed(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,21 +166,21 @@ def test_a_channel_on_which_nothing_starts_is_closed(way: Way, monkeypatch: pyte
     monkeypatch.setattr(paramiko.Channel, "exec_command", refuse)
     with way.open() as hosts:
         with pytest.raises(HostUnreachable, match="opens no channel"):
-            hosts.ask("h1", {}, nothing)
+            hosts.ask("h1", LOOK, nothing)
         assert [channel.closed for channel in refused] == [True]
         assert not hosts._working
 
 
 def test_a_runner_that_stops_in_the_middle_is_an_unknown_outcome(way: Way) -> None:
     with way.open(STOPS) as hosts, pytest.raises(HostLost, match="exit 7"):
-        hosts.ask("h1", {}, nothing)
+        hosts.ask("h1", LOOK, nothing)
 
 
 def test_an_unknown_host_key_is_rejected_with_its_fingerprint(way: Way, tmp_path: Path) -> None:
     nobody = tmp_path / "known_hosts"
     nobody.touch()
     with way.open(known_hosts=nobody) as hosts, pytest.raises(HostKeyRejected, match="SHA256:") as caught:
-        hosts.ask("h1", {}, nothing)
+        hosts.ask("h1", LOOK, nothing)
     one_line(caught.value)
     assert str(nobody) in caught.value.remedy
     assert nobody.read_text() == ""
@@ -189,7 +193,7 @@ def test_a_changed_host_key_is_rejected(way: Way, tmp_path: Path) -> None:
     names = [line.partition(" ")[0] for line in lines]
     swapped.write_text("".join(f"{name} {key}\n" for name, key in zip(names, reversed(keys), strict=True)))
     with way.open(known_hosts=swapped) as hosts, pytest.raises(HostKeyRejected, match="changed") as caught:
-        hosts.ask("h1", {}, nothing)
+        hosts.ask("h1", LOOK, nothing)
     one_line(caught.value)
 
 
@@ -197,7 +201,7 @@ def test_a_key_that_the_host_does_not_know_is_refused(way: Way, tmp_path: Path) 
     stranger = tmp_path / "id_stranger"
     key_in(stranger)
     with way.open(identity_file=stranger) as hosts, pytest.raises(LoginRefused) as caught:
-        hosts.ask("h1", {}, nothing)
+        hosts.ask("h1", LOOK, nothing)
     one_line(caught.value)
 
 
@@ -208,7 +212,7 @@ def test_where_nobody_listens_the_host_is_unreachable(way: Way) -> None:
         way.open(target=way.target(port=port)) as hosts,
         pytest.raises(HostUnreachable, match="nobody listens") as caught,
     ):
-        hosts.ask("h1", {}, nothing)
+        hosts.ask("h1", LOOK, nothing)
     one_line(caught.value)
 
 
@@ -238,7 +242,7 @@ def test_a_port_behind_which_no_ssh_server_works_is_unreachable(way: Way, says: 
             threading.Thread(target=answer, daemon=True).start()
         target = way.target(port=listener.getsockname()[1])
         with way.open(target=target, connect_s=1) as hosts, pytest.raises(HostUnreachable) as caught:
-            hosts.ask("h1", {}, nothing)
+            hosts.ask("h1", LOOK, nothing)
     one_line(caught.value)
     assert told in caught.value.problem
 
@@ -246,7 +250,7 @@ def test_a_port_behind_which_no_ssh_server_works_is_unreachable(way: Way, says: 
 @pytest.mark.parametrize("address", ["no-such-host.invalid", "a..b"])
 def test_a_name_that_does_not_exist_is_unreachable(way: Way, address: str) -> None:
     with way.open(target=way.target(address=address)) as hosts, pytest.raises(HostUnreachable, match="name") as caught:
-        hosts.ask("h1", {}, nothing)
+        hosts.ask("h1", LOOK, nothing)
     one_line(caught.value)
 
 
@@ -274,7 +278,7 @@ def test_who_has_no_key_is_told_so(way: Way, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     with way.open(identity_file=None) as hosts, pytest.raises(LoginRefused, match="no key to log in with") as caught:
-        hosts.ask("h1", {}, nothing)
+        hosts.ask("h1", LOOK, nothing)
     one_line(caught.value)
     assert "ssh-add" in caught.value.remedy
 
@@ -286,7 +290,7 @@ def test_a_jump_host_that_cannot_be_reached_is_named(way: Way, tmp_path: Path, m
         port = taken.getsockname()[1]
     (tmp_path / ".ssh" / "config").write_text(f"Host inner\n ProxyJump 127.0.0.1:{port}\n")
     with way.open(target=way.target(address="inner")) as hosts, pytest.raises(HostUnreachable) as caught:
-        hosts.ask("h1", {}, nothing)
+        hosts.ask("h1", LOOK, nothing)
     one_line(caught.value)
     assert caught.value.problem == "the jump host 127.0.0.1: nobody listens"
 
@@ -306,7 +310,7 @@ def test_an_ssh_configuration_that_cannot_be_read_is_wrong_usage(
 def test_a_missing_python_is_named(way: Way) -> None:
     layout = dataclasses.replace(way.target().layout, python="/nowhere/python3")
     with way.open(target=way.target(layout=layout)) as hosts, pytest.raises(RunnerFailed) as caught:
-        hosts.ask("h1", {}, nothing)
+        hosts.ask("h1", LOOK, nothing)
     one_line(caught.value)
     assert "there is no /nowhere/python3" in caught.value.problem
 
@@ -317,7 +321,7 @@ def test_a_python_that_is_too_old_is_named(way: Way, tmp_path: Path) -> None:
     old.chmod(0o755)
     layout = dataclasses.replace(way.target().layout, python=str(old))
     with way.open(target=way.target(layout=layout)) as hosts, pytest.raises(RunnerFailed, match="older than") as caught:
-        hosts.ask("h1", {}, nothing)
+        hosts.ask("h1", LOOK, nothing)
     one_line(caught.value)
 
 
@@ -327,7 +331,7 @@ def test_a_way_to_root_that_asks_for_a_password_is_named(way: Way, tmp_path: Pat
     sudo.chmod(0o755)
     target = way.target(become=(str(sudo), "-n"))
     with way.open(target=target) as hosts, pytest.raises(RunnerFailed, match="without a password") as caught:
-        hosts.ask("h1", {}, nothing)
+        hosts.ask("h1", LOOK, nothing)
     one_line(caught.value)
     assert "NOPASSWD" in caught.value.remedy
 
@@ -338,13 +342,13 @@ def test_the_way_to_root_stands_before_the_command(way: Way, tmp_path: Path) -> 
     sudo.write_text(f'#!/bin/sh\ntouch "{mark}"\nexec "$@"\n')
     sudo.chmod(0o755)
     with way.open(target=way.target(become=(str(sudo),))) as hosts:
-        assert hosts.ask("h1", {}, nothing)["type"] == "result"
+        assert hosts.ask("h1", LOOK, nothing)["type"] == "result"
     assert mark.exists()
 
 
 def test_a_runner_that_cannot_start_is_a_fault_of_ours(way: Way) -> None:
     with way.open(b"def") as hosts, pytest.raises(RunnerFailed, match="SyntaxError"):
-        hosts.ask("h1", {}, nothing)
+        hosts.ask("h1", LOOK, nothing)
 
 
 def test_a_named_file_that_is_not_there_is_wrong_usage(way: Way, tmp_path: Path) -> None:
@@ -384,12 +388,12 @@ def test_the_users_ssh_configuration_applies(way: Way, tmp_path: Path, monkeypat
         f"Host web-*\n HostName {host.address}\n Port {host.port}\n User someone\n StrictHostKeyChecking no\n"
     )
     with way.open(target=way.target(address="web-1", port=22, user="")) as hosts:
-        assert hosts.ask("h1", {}, nothing)["type"] == "result"
+        assert hosts.ask("h1", LOOK, nothing)["type"] == "result"
     nobody = tmp_path / "nobody"
     nobody.touch()
     target = way.target(address="web-1", port=22, user="")
     with way.open(target=target, known_hosts=nobody) as hosts, pytest.raises(HostKeyRejected):
-        hosts.ask("h1", {}, nothing)
+        hosts.ask("h1", LOOK, nothing)
 
 
 def test_without_a_named_file_the_users_own_known_hosts_counts(
@@ -399,7 +403,7 @@ def test_without_a_named_file_the_users_own_known_hosts_counts(
     (tmp_path / ".ssh").mkdir()
     (tmp_path / ".ssh" / "known_hosts").write_text(way.lab.known_hosts.read_text())
     with way.open(known_hosts=None) as hosts:
-        assert hosts.ask("h1", {}, nothing)["type"] == "result"
+        assert hosts.ask("h1", LOOK, nothing)["type"] == "result"
 
 
 def test_jump_hosts_are_as_strict_as_hosts(way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -427,7 +431,9 @@ def test_many_threads_ask_each_another_host(way: Way) -> None:
     results: dict[str, Mapping[str, Any]] = {}
     with way.open() as hosts:
         threads = [
-            threading.Thread(target=lambda name=name: results.update({name: hosts.ask(name, {"to": name}, nothing)}))
+            threading.Thread(
+                target=lambda name=name: results.update({name: hosts.ask(name, LOOK | {"to": name}, nothing)})
+            )
             for name in ("h1", "h2")
         ]
         for thread in threads:

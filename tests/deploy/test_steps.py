@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.deploy.simulated import target
 
-from pinwheel.deploy import steps
+from pinwheel.deploy.planning import steps
 
 RELEASE = "1.0.0-aaaaaaaa"
 

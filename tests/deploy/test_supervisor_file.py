@@ -12,7 +12,7 @@ from supervisor.options import UnhosedConfigParser
 from tests.deploy.simulated import target
 
 from pinwheel.config import Application, Health, Program
-from pinwheel.deploy import supervisor_file
+from pinwheel.deploy.planning import supervisor_file
 from pinwheel.errors import UsageError
 
 ROOT = "/srv/pinwheel/apps/shop"

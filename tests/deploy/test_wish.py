@@ -8,8 +8,8 @@ import json
 import pytest
 from packaging.version import Version
 
-from pinwheel.deploy import wish
-from pinwheel.deploy.wish import BadLock
+from pinwheel.deploy.planning import wish
+from pinwheel.deploy.planning.wish import BadLock
 
 OURS, THEIRS = "a" * 64, "b" * 64
 MORE = "c" * 64

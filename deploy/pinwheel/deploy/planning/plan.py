@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from packaging.version import InvalidVersion, Version
 
 from pinwheel.config import Rollout
-from pinwheel.deploy.facts import HostFacts, Installed, Release
-from pinwheel.deploy.gate import Ending, Outcome
-from pinwheel.deploy.steps import Activate, Prepare
-from pinwheel.deploy.wish import Wish
+from pinwheel.deploy.planning.facts import HostFacts, Installed, Release
+from pinwheel.deploy.planning.gate import Ending, Outcome
+from pinwheel.deploy.planning.steps import Activate, Prepare
+from pinwheel.deploy.planning.wish import Wish
 from pinwheel.errors import PinwheelError, UsageError
 
 MIB = 1 << 20

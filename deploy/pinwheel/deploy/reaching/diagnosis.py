@@ -7,8 +7,8 @@ import shlex
 import socket
 from collections.abc import Callable, Sequence
 
-from pinwheel.deploy.fleet import Target
-from pinwheel.deploy.hosts import RunnerFailed
+from pinwheel.deploy.inventory.fleet import Target
+from pinwheel.deploy.reaching.hosts import RunnerFailed
 
 OLDEST_PYTHON = (3, 10)
 

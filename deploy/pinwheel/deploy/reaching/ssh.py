@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pinwheel.deploy.diagnosis import HUNG_UP, diagnosed, last_line, unreachable
-from pinwheel.deploy.fleet import Target
-from pinwheel.deploy.hosts import (
+from pinwheel.deploy.host.bundle import LOADER, bundle
+from pinwheel.deploy.inventory.fleet import Target
+from pinwheel.deploy.reaching.diagnosis import HUNG_UP, diagnosed, last_line, unreachable
+from pinwheel.deploy.reaching.hosts import (
     HostKeyRejected,
     HostLost,
     HostUnreachable,
@@ -25,8 +26,8 @@ from pinwheel.deploy.hosts import (
     NotTouched,
     StepRefused,
 )
-from pinwheel.deploy.known_hosts import KnownHosts, UnknownKey
-from pinwheel.deploy.wire import LOADER, Answers, framed, runner_source
+from pinwheel.deploy.reaching.known_hosts import KnownHosts, UnknownKey
+from pinwheel.deploy.reaching.wire import Answers, framed
 from pinwheel.errors import UsageError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class SshHosts:
         *,
         known_hosts: Path | None = None,
         identity_file: Path | None = None,
-        runner: bytes | None = None,
+        sent: Callable[[str], bytes] = bundle,
         silence_s: float = SILENCE_S,
         connect_s: int = CONNECT_S,
     ) -> None:
@@ -64,7 +65,7 @@ class SshHosts:
         self._key = _private_key(identity_file) if identity_file else None
         self._silence_s = silence_s
         self._connect_s = connect_s
-        self._runner = framed(runner if runner is not None else runner_source())
+        self._bundle = sent
         self._known = KnownHosts(known_hosts)
         self._open: dict[str, Any] = {}
         self._working: set[paramiko.Channel] = set()
@@ -114,7 +115,7 @@ class SshHosts:
             answers = Answers(channel, self._silence_s)
             started = False
             try:
-                channel.sendall(self._runner + framed(json.dumps(request).encode()))
+                channel.sendall(framed(self._bundle(request["action"])) + framed(json.dumps(request).encode()))
                 if self._aborted:
                     _end_input(channel)
                 for answer in answers:

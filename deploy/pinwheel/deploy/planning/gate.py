@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pinwheel.deploy.facts import Process
+from pinwheel.deploy.planning.facts import Process
 
 
 class Ending(StrEnum):

@@ -6,12 +6,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, Protocol
-
-LOADER = "import sys;r=sys.stdin.buffer.read;exec(compile(r(int.from_bytes(r(8),'big')),'runner.py','exec'))"
-"""What runs as `python -I -c LOADER`: it reads eight bytes of length and the runner's source from stdin. The runner
-reads on from the same buffered stdin."""
 
 
 class Channel(Protocol):
@@ -62,11 +57,6 @@ class Answers:
             self.exit_status = self._channel.exit_status
         while self._channel.recv_stderr_ready() and (chunk := self._channel.recv_stderr(65536)):
             self.errors += chunk.decode(errors="replace")
-
-
-def runner_source() -> bytes:
-    """The runner is sent as it lies beside this module."""
-    return Path(__file__).with_name("runner.py").read_bytes()
 
 
 def framed(data: bytes) -> bytes:

@@ -9,7 +9,7 @@ from typing import Protocol
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import Version
 
-from pinwheel.deploy import wish
+from pinwheel.deploy.planning import wish
 from pinwheel.errors import PinwheelError
 from pinwheel.index.client import Attachment, IndexFile
 

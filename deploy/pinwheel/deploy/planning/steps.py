@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pinwheel.deploy.fleet import Target
+from pinwheel.deploy.inventory.fleet import Target
 
 PROTOCOL = 1
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pinwheel.deploy.execute import Conclusion, Report
-from pinwheel.deploy.facts import HostFacts, Installed
-from pinwheel.deploy.gate import Ending, Outcome
-from pinwheel.deploy.plan import HostPlan, Plan
+from pinwheel.deploy.planning.facts import HostFacts, Installed
+from pinwheel.deploy.planning.gate import Ending, Outcome
+from pinwheel.deploy.planning.plan import HostPlan, Plan
+from pinwheel.deploy.rolling.execute import Conclusion, Report
 
 Known = Mapping[str, HostFacts | Outcome]
 

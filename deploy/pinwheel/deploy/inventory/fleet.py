@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pinwheel.config import Application, Config, Environment, Host, Layout
-from pinwheel.deploy.template import fill
+from pinwheel.deploy.inventory.template import fill
 from pinwheel.errors import UsageError
 
 T = TypeVar("T")

@@ -1,21 +1,21 @@
 """The host's half of a deployment: one request on stdin, answers as JSON lines on stdout; docs/runner.md has them all.
 
-It is sent to the host as source and run by the Python that is there: standard library only, 3.10 or newer, one file.
+It is sent to the host as source and run by the Python that is there: standard library only, 3.10 or newer. This file is
+the transaction, `gate` beside it says what counts as healthy; what else there is to do on a host is an errand, a file
+that is sent only with the actions that need it.
 The host's folders hold the truth: a release exists once its COMPLETE does, and an application runs what the last
 record of its journal says. What is not committed there goes back to what ran before, with or without a controller.
-`activate` is the transaction, `revert` and `replay` undo it, `Judge` says what counts as healthy.
+`activate` is the transaction, `revert` and `replay` undo it.
 """
 
 from __future__ import annotations
 
-import base64
 import configparser
 import contextlib
 import errno
 import fcntl
-import hashlib
+import functools
 import http.client
-import io
 import json
 import os
 import platform
@@ -29,28 +29,28 @@ import threading
 import time
 import traceback
 import urllib.parse
-import urllib.request
 import xmlrpc.client
-import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+from pinwheel.deploy.host.gate import Document, Judge, Verdict, gate, said, tail
 
 PROTOCOL = 1
 HEARTBEAT_S = 2.0
 LOCK_S = 2.0
 CALL_S = 20.0  # until supervisor, or a small tool, has answered
-TOOL_S = 900.0
 SHOWN_BYTES = 2048
 MIB = 1 << 20
-RESERVE_BYTES = 16 * MIB  # stays free beside a release, so that journals and logs can be written
 SAME_VERSION = "use the same version of pinwheel on both sides"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+!-]{0,199}")
-HEALTH = {"http": "", "tcp": "", "command": (), "passes": 2, "interval_s": 0.25, "timeout_s": 2.0}
-HEALTH |= {"min_healthy_s": 1.0, "deadline_s": 30.0}
 STOPPED = ("STOPPED", "EXITED", "FATAL", "UNKNOWN")  # supervisor's states in which a group can be removed
 
-Document = dict[str, Any]
+READING = frozenset({"facts"})
+"""Actions that change nothing: they need no fence and no lock, and nothing has to be here."""
+
+Actions = Mapping[str, "Callable[[Job, int], Document]"]
+"""What there is to do, by name: called with the job and the descriptor of the host's lock, -1 without one."""
 
 
 class Refusal(Exception):
@@ -107,10 +107,10 @@ class Job:
         self.root, self.conf_dir = Path(layout["root"]), Path(layout["supervisor_conf_dir"])
         self.python, self.socket = layout["python"], layout["supervisor_socket"]
         self.own_supervisor = layout["supervisor_from"] == "index"
-        if asked["protocol"] != PROTOCOL or self.action not in ACTIONS:
-            problem = f"this runner has no action {self.action} in protocol {asked['protocol']}"
+        if asked["protocol"] != PROTOCOL:
+            problem = f"this runner does not speak protocol {asked['protocol']}"
             raise Refusal("unsupported", problem, self.host, SAME_VERSION)
-        if self.action != "facts" and type(self.fence) is not int:
+        if self.action not in READING and type(self.fence) is not int:
             raise Refusal("bad-request", "an action that changes the host needs a fence", self.host, SAME_VERSION)
         if not (self.root.is_absolute() and self.conf_dir.is_absolute()) or " " in str(self.conf_dir):
             raise Refusal("bad-request", "paths must be absolute, without spaces", self.root, "correct the layout")
@@ -173,16 +173,6 @@ def free_bytes(folder: Path) -> int:
 def time_text(seconds: float | None = None) -> str:
     """RFC 3339, UTC; now by default."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
-
-
-def said(error: BaseException) -> str:
-    """What an error says, without the number that Python puts before the system's words."""
-    cause = getattr(error, "reason", error)  # of a URLError
-    return getattr(cause, "strerror", None) or str(error)
-
-
-def tail(text: str) -> str:
-    return text if len(text) <= SHOWN_BYTES else f"…{text[-SHOWN_BYTES:]}"
 
 
 class Virtualenv:
@@ -325,39 +315,6 @@ def run(
         return code, out.read().decode(errors="replace").strip()
 
 
-def run_tool(job: Job, held: int, *argv: str) -> None:
-    """Run a tool that must succeed. Raises `Refusal` prepare-failed with the end of its output, or aborted.
-
-    The credential is in its environment, in no argv and no file. It inherits the host's lock `held`: should we be
-    killed, nobody starts beside it.
-    """
-    extra = {"UV_NO_CONFIG": "1", "UV_PYTHON_DOWNLOADS": "never", "UV_DEFAULT_INDEX": job.body["index_url"]}
-    # the authorities that the host trusts: uv's own list knows no private one. The second is its old name for that
-    extra |= {"UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1"}
-    extra |= {"UV_CACHE_DIR": str(job.root / "cache"), "TMPDIR": str(job.root / "tmp")}
-    code, output = run(job, argv, TOOL_S, extra, (held,))
-    job.check()
-    if f"(os error {errno.ENOSPC})" in output and code != 0:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(job.root))
-    if code != 0:
-        ending = f"did not end within {TOOL_S:g} s" if code is None else f"failed with exit code {code}"
-        problem = f"{' '.join((Path(argv[0]).name, *argv[1:3]))} … {ending}:\n{tail(output)}"
-        raise Refusal("prepare-failed", problem, job.host, "correct it and run again")
-
-
-def make_virtualenv(job: Job, held: int, folder: Path, requirements: str) -> None:
-    """A virtualenv with `requirements`; with hashes in them, exactly those files and nothing else."""
-    uv, listed = str(job.root / "bin/uv"), job.root / "tmp/requirements.txt"
-    if not Path(uv).exists():
-        raise Refusal("not-ready", "there is no uv yet", job.host, "run pinwheel deploy.bootstrap")
-    replace_file(listed, requirements)
-    run_tool(job, held, uv, "venv", "--no-project", "--python", job.python, str(folder))
-    strict = ("--require-hashes", "--no-deps") if "--hash=" in requirements else ()
-    into = ("--python", str(folder / "bin/python"), "--only-binary", ":all:")
-    run_tool(job, held, uv, "pip", "install", *into, *strict, "-r", str(listed))
-    listed.unlink()
-
-
 # --- supervisor
 
 
@@ -449,27 +406,6 @@ def running_supervisor(job: Job) -> tuple[Supervisor, bool]:
     return supervisor, True
 
 
-def supervisor_conf(job: Job) -> str:
-    """The configuration of our own supervisord, in which % is doubled."""
-    root, conf_dir, path = (str(each).replace("%", "%%") for each in (job.root, job.conf_dir, job.socket))
-    return f"""; written by pinwheel
-[unix_http_server]
-file={path}
-chmod=0700
-[supervisord]
-directory={root}
-childlogdir={root}/state
-logfile={root}/state/supervisord.log
-pidfile={root}/state/supervisord.pid
-[rpcinterface:supervisor]
-supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
-[supervisorctl]
-serverurl=unix://{path}
-[include]
-files={conf_dir}/*.conf
-"""
-
-
 def parse_conf(text: str) -> configparser.RawConfigParser:
     """Read a file as supervisor does. Raises `configparser.Error`."""
     parser = configparser.RawConfigParser(inline_comment_prefixes=(";", "#"), strict=False)
@@ -509,143 +445,6 @@ def check_foreign(app: Application, conf: str, supervisor: Supervisor) -> None:
 # --- the gate
 
 
-class Judge:
-    """Whether one program is healthy: `passes` probes in a row passed by the same processes, all RUNNING and at least
-    `min_healthy_s` old. Knows no clock: `now` is in seconds, of any monotonic one."""
-
-    def __init__(self, program: Document, now: float) -> None:
-        self.name, self.health = Given(program)["name"], {**HEALTH, **Given(program)["health"]}
-        self.saw = ""  # by the last probe, if it failed
-        self._processes = program.get("processes") or [self.name]
-        self._doubt, self._fatal, self._passed, self._age_s = "", False, 0, 0.0
-        self._started = self._since = now
-        self._same: list[tuple[int, int]] = []
-
-    def look(self, now: float, seen: Mapping[str, Document]) -> bool:
-        """Take in supervisor's view of its processes; is there something to probe?"""
-        nothing = {"statename": "not there", "spawnerr": ""}
-        for name, each in ((name, seen.get(name, nothing)) for name in self._processes):
-            if each["statename"] != "RUNNING":
-                self._doubt = f"{name} is {each['statename']}" + (f" ({each['spawnerr']})" if each["spawnerr"] else "")
-                self._fatal = each["statename"] == "FATAL"  # supervisor has given up; nothing else is final
-                self._same, self._passed = [], 0
-                return False
-        processes = [seen[name] for name in self._processes]
-        same = [(each["pid"], each["start"]) for each in processes]
-        if same != self._same:
-            self._same, self._since, self._passed = same, now, 0
-        # supervisor's clock counts whole seconds; ours began when we first saw them
-        self._age_s = max(now - self._since, min(each["now"] - each["start"] for each in processes) - 1)
-        return True
-
-    def take(self, passed: bool, saw: str) -> None:
-        """Take in what a probe of these processes saw."""
-        self.saw, self._passed = ("", self._passed + 1) if passed else (saw, 0)
-        self._doubt = f"{self._passed} probes passed in a row" if passed else "its probe fails"
-
-    @property
-    def healthy(self) -> bool:
-        return bool(self._passed >= self.health["passes"] and self._age_s >= self.health["min_healthy_s"])
-
-    def failure(self, now: float) -> str:
-        """Why it will not become healthy; empty while it may."""
-        if self._fatal or (not self.healthy and not now - self._started <= self.health["deadline_s"]):  # so nan ends
-            late = "" if self._fatal else f"{self.name} is not healthy after {self.health['deadline_s']:g} s: "
-            return late + self._doubt
-        return ""
-
-
-def probe_http(url: str, timeout_s: float) -> tuple[bool, str]:
-    """GET, without following redirects: 200 to 399 passes. `timeout_s` is for all of it, however slowly it drips."""
-    try:
-        parts = urllib.parse.urlsplit(url)
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        connection = kind(parts.netloc or "127.0.0.1", timeout=timeout_s)
-    except (ValueError, http.client.HTTPException) as error:
-        return False, f"GET {url}: {error}"
-    late = threading.Event()
-
-    def cut() -> None:
-        late.set()  # first: the read may fail before this thread has ended
-        with contextlib.suppress(OSError, AttributeError):
-            connection.sock.shutdown(socket.SHUT_RDWR)
-
-    timer = threading.Timer(timeout_s, cut)
-    timer.daemon = True
-    timer.start()
-    try:
-        connection.request("GET", urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, "")))
-        answer = connection.getresponse()
-        body = answer.read(SHOWN_BYTES).decode(errors="replace")
-        if late.is_set():
-            return False, f"GET {url}: no whole answer within {timeout_s:g} s"
-        return 200 <= answer.status < 400, f"GET {url}: {answer.status} {answer.reason}\n{body}".strip()
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        return False, f"GET {url}: {f'no whole answer within {timeout_s:g} s' if late.is_set() else said(error)}"
-    finally:
-        timer.cancel()
-        connection.close()
-
-
-def probe_tcp(address: str, timeout_s: float) -> tuple[bool, str]:
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]") or "127.0.0.1", int(port)), timeout_s).close()
-    except (OSError, ValueError) as error:
-        return False, f"connect to {address}: {said(error)}"
-    return True, f"connect to {address}: accepted"
-
-
-def probe_command(job: Job, argv: Sequence[str], timeout_s: float) -> tuple[bool, str]:
-    try:
-        code, output = run(job, argv, timeout_s)
-    except OSError as error:
-        return False, f"{' '.join(argv)}: {said(error)}"
-    ending = f"did not end within {timeout_s:g} s" if code is None else f"exit code {code}"
-    return code == 0, f"{' '.join(argv)}: {ending}\n{tail(output)}".strip()
-
-
-def probe(job: Job, health: Document) -> tuple[bool, str]:
-    """The one health check of a program; without any, to run is enough."""
-    if health["http"]:
-        return probe_http(health["http"], health["timeout_s"])
-    if health["tcp"]:
-        return probe_tcp(health["tcp"], health["timeout_s"])
-    return probe_command(job, health["command"], health["timeout_s"]) if health["command"] else (True, "")
-
-
-class Verdict(NamedTuple):
-    """How a gate or an attempt ended. `fault` is whether the release is to blame, `program` the one that failed the
-    gate, and `saw` what its probe saw."""
-
-    healthy: bool
-    reason: str = ""
-    program: str = ""
-    saw: str = ""
-    fault: bool = True
-
-
-ABORTED = Verdict(False, "the controller went away before the commit", fault=False)
-
-
-def gate(job: Job, group: str, programs: Sequence[Document], supervisor: Supervisor, heed: bool) -> Verdict:
-    """Watch until all programs are healthy at the same time, or one will not become so. `heed`: an abort ends it."""
-    judges = [Judge(each, time.monotonic()) for each in programs]
-    while True:
-        seen = {each["name"]: each for each in supervisor.processes(group)}
-        for judge in judges:
-            if judge.look(time.monotonic(), seen):
-                judge.take(*probe(job, judge.health))
-        if heed and job.aborted.is_set():
-            return ABORTED
-        if all(each.healthy for each in judges):
-            return Verdict(True)
-        for judge in judges:
-            if failure := judge.failure(time.monotonic()):
-                return Verdict(False, failure, judge.name, judge.saw)
-        time.sleep(min((each.health["interval_s"] for each in judges), default=0.25))
-
-
 # --- activation
 
 
@@ -661,7 +460,7 @@ def activate(job: Job, held: int) -> Document:
     if previous != expected:
         problem = f"{app.name} is at {previous or 'no release'} here, not at {expected or 'no release'}"
         raise Refusal("moved", problem, job.host, "somebody else was here; plan again")
-    for each in programs:
+    for each in map(Given, programs):
         deadline = Judge(each, 0.0).health["deadline_s"]  # what it cannot read is refused before anything stops
         if not 0 < deadline < float("inf"):
             raise Refusal("bad-request", f"deadline_s is {deadline}", each["name"], "write a number of seconds above 0")
@@ -669,7 +468,7 @@ def activate(job: Job, held: int) -> Document:
     check_foreign(app, conf, supervisor)
     same, outcome = previous == release.name and read_text(app.conf_file) == conf, "unchanged"
     running = all(each["statename"] == "RUNNING" for each in supervisor.processes(app.name))
-    verdict = gate(job, app.name, programs, supervisor, heed=True) if same and running else Verdict(False)
+    verdict = watch(job, app, programs, supervisor, job.aborted) if same and running else Verdict(False)
     log_tail = ""
     if not verdict.healthy:
         job.check()
@@ -702,7 +501,7 @@ def switch(
         replace_file(app.conf_file, conf)
         try:
             supervisor.apply(app.name, True, restart, stop_patience_s(before))
-            verdict = gate(job, app.name, programs, supervisor, heed=True)
+            verdict = watch(job, app, programs, supervisor, job.aborted)
         except Misconfigured as error:
             verdict = Verdict(False, str(error))
         if verdict.healthy:
@@ -715,6 +514,17 @@ def switch(
             outcome = revert(job, app, begin, verdict)
     settle(app)
     return verdict, outcome, log_tail
+
+
+def watch(
+    job: Job,
+    app: Application,
+    programs: Sequence[Document],
+    supervisor: Supervisor,
+    aborted: threading.Event | None = None,
+) -> Verdict:
+    """The gate, on this host."""
+    return gate(programs, lambda: supervisor.processes(app.name), functools.partial(run, job), aborted)
 
 
 def read_logs(processes: Sequence[Document], sizes: Mapping[str, int]) -> Iterator[str]:
@@ -744,7 +554,7 @@ def revert(job: Job, app: Application, begin: Document, why: Verdict) -> str:
             former = app.release(begin["previous"]).about() if begin["previous"] else {}
             names = [each["name"] for each in supervisor.processes(app.name)]
             programs = former.get("programs") or [{"name": name, "health": {}} for name in names]
-            healthy = gate(job, app.name, programs, supervisor, heed=False).healthy
+            healthy = watch(job, app, programs, supervisor).healthy
             outcome = "reverted" if healthy else "revert-unhealthy"
     except (Misconfigured, Refusal) as error:
         problem = f"{app.name} could not go back to {begin['previous'] or 'nothing'}: {error}"
@@ -782,153 +592,16 @@ def replay(job: Job) -> None:
         settle(app)
 
 
-# --- the other actions
-
-
-def prepare(job: Job, held: int) -> Document:
-    """Build a release beside what runs. Either it is COMPLETE at the end, or nothing is left of it."""
-    began, app = time.monotonic(), Application(job, job.body["application"])
-    release, needed = app.release(job.body["release"]), job.body["space_bytes"] + RESERVE_BYTES
-    created = not release.complete
-    if created:
-        for each in app.releases():
-            if not each.complete:
-                shutil.rmtree(each.folder)
-        if (free := free_bytes(job.root)) < needed:
-            problem = f"{-(-needed // MIB)} MiB are needed and {free // MIB} MiB are free"  # the one up, the other down
-            raise Refusal("no-space", problem, job.root, "free some space")
-        (app.folder / "log").mkdir(parents=True, exist_ok=True)
-        release.folder.parent.mkdir(exist_ok=True)
-        try:
-            job.progress(f"install {release.name}")
-            make_virtualenv(job, held, release.folder, job.body["requirements"])
-            run_tool(job, held, str(release.folder / "bin/python"), "-I", "-c", f"import {module(release, job.body)}")
-            about = {key: job.body[key] for key in ("application", "version", "release", "lock_sha256", "commit")}
-            release.note(**about, verdict="prepared", prepared_at=time_text(), conf=None, programs=None)
-            os.sync()  # all of it is on the disk before it counts
-            replace_file(release.folder / "COMPLETE", "")
-            sync_folder(release.folder.parent)
-        finally:
-            if not release.complete:
-                shutil.rmtree(release.folder, ignore_errors=True)
-    size = sum(each.lstat().st_size for each in release.folder.rglob("*"))
-    return {"created": created, "how": "uv", "seconds": round(time.monotonic() - began, 3), "bytes": size}
-
-
-def module(release: Virtualenv, body: Given) -> str:
-    """The module that must be importable: the one that is called as the project is, if there is one."""
-    name = re.sub(r"[-.]+", "_", str(body["project"])).lower()
-    found = [*release.folder.glob(f"lib/*/site-packages/{name}"), *release.folder.glob(f"lib/*/*/{name}.py")]
-    return name if found else "sys"
-
-
-def folders(job: Job) -> list[Path]:
-    ours = [job.root / "etc", job.conf_dir, Path(job.socket).parent] if job.own_supervisor else []
-    return [*(job.root / name for name in ("state", "tmp", "bin", "cache", "apps")), *ours]
-
-
-def uv_version(job: Job) -> str | None:
-    with contextlib.suppress(OSError, IndexError):
-        return run(job, (str(job.root / "bin/uv"), "--version"), CALL_S)[1].split()[1]
-    return None
-
-
-def bootstrap(job: Job, held: int) -> Document:
-    """Make the host ready. What is as it should be is left alone."""
-    changes = [f"made {folder}" for folder in folders(job) if not folder.is_dir()]
-    for folder in folders(job):
-        folder.mkdir(parents=True, exist_ok=True)
-    if uv_version(job) != (wanted := job.body["uv"]["filename"].split("-")[1]):
-        job.progress(f"fetch uv {wanted}")
-        with zipfile.ZipFile(io.BytesIO(fetch(job, Given(job.body["uv"])))) as wheel:
-            member = next(each for each in wheel.namelist() if each.endswith(".data/scripts/uv"))
-            replace_file(job.root / "bin/uv", wheel.read(member), 0o755)
-        changes.append(f"installed uv {wanted}")
-    if job.own_supervisor:
-        complete, conf_file = job.root / "supervisor/COMPLETE", job.root / "etc/supervisord.conf"
-        if not complete.exists():
-            job.progress("install supervisor")
-            shutil.rmtree(complete.parent, ignore_errors=True)
-            make_virtualenv(job, held, complete.parent, job.body["supervisor_requirements"])
-            replace_file(complete, "")
-            changes.append("installed supervisor")
-        if read_text(conf_file) != supervisor_conf(job):
-            replace_file(conf_file, supervisor_conf(job))
-            changes.append(f"wrote {conf_file}")
-    if running_supervisor(job)[1]:
-        changes.append("started supervisor")
-    return {"changes": changes}
-
-
-def fetch(job: Job, file: Given) -> bytes:
-    """Download a file of the index. The credential goes to the index's own address only. Raises `Refusal`."""
-    index, wanted = urllib.parse.urlsplit(job.body["index_url"]), urllib.parse.urlsplit(file["url"])
-    clean = wanted._replace(netloc=wanted.netloc.rpartition("@")[2])
-    request = urllib.request.Request(clean.geturl())  # noqa: S310 (the scheme is checked below)
-    if index.username and (index.scheme, index.hostname, index.port) == (wanted.scheme, wanted.hostname, wanted.port):
-        words = f"{urllib.parse.unquote(index.username)}:{urllib.parse.unquote(index.password or '')}"
-        request.add_unredirected_header("Authorization", f"Basic {base64.b64encode(words.encode()).decode()}")
-    if wanted.scheme not in ("http", "https"):
-        raise Refusal("bad-request", f"{file['filename']} is not offered over HTTP", clean.geturl(), SAME_VERSION)
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 (likewise)
-            data: bytes = answer.read()
-    except (OSError, http.client.HTTPException) as error:
-        problem = f"{file['filename']} cannot be fetched from the index: {said(error)}"
-        raise Refusal("prepare-failed", problem, job.host, "see whether this host reaches the index") from error
-    if (found := hashlib.sha256(data).hexdigest()) != file["sha256"]:
-        problem = f"{file['filename']} is not what the index promised: sha256 {found}, not {file['sha256']}"
-        raise Refusal("bad-digest", problem, job.host, "find out who changed it")
-    return data
-
-
-def facts(job: Job, held: int = -1) -> Document:
-    """What is here. Changes nothing, needs nothing to be here, and asks for no lock."""
-    supervisor = Supervisor(job.socket)
-    state = supervisor.state()
-    uv = uv_version(job)
-    there = {**{str(each): each.is_dir() for each in folders(job)}, "uv": bool(uv), "supervisor": bool(state)}
-    musl = next((each.name for each in Path("/lib").glob("ld-musl-*")), "")
-    return {
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "libc": ["musl", ""] if musl else list(platform.libc_ver()),
-        "free_bytes": free_bytes(job.root),
-        "ready": all(there.values()),
-        "missing": [name for name, found in there.items() if not found],
-        "uv": uv,
-        "supervisor": state,
-        "fence": read_json(job.root / "state/fence.json"),
-        "applications": {app.name: application_facts(app, supervisor if state else None) for app in applications(job)},
-    }
-
-
-def application_facts(app: Application, supervisor: Supervisor | None) -> Document:
-    known = [each.about() for each in app.releases() if each.complete]
-    current, conf = app.current, read_text(app.conf_file)
-    stored = next((each["conf"] for each in known if each["release"] == current), None)
-    shown = ("release", "version", "lock_sha256", "verdict", "activated_at")
-    return {
-        "current": current,
-        "in_doubt": app.in_doubt,
-        "releases": [{key: each.get(key) for key in shown} for each in known],
-        "conf": conf,
-        "conf_sha256": conf and hashlib.sha256(conf.encode()).hexdigest(),
-        "drift": not app.in_doubt and conf != stored,
-        "processes": [process_document(each) for each in (supervisor.processes(app.name) if supervisor else ())],
-    }
-
-
-ACTIONS = {"facts": facts, "bootstrap": bootstrap, "prepare": prepare, "activate": activate}
-
-
 # --- the process
 
 
-def perform(job: Job) -> Document:
+def perform(job: Job, errands: Actions) -> Document:
     """Do what is asked; what changes the host, one at a time and by the newest token only. Raises `Refusal`."""
-    if job.action == "facts":
-        return facts(job)
+    act = {"activate": activate, **errands}.get(job.action)
+    if act is None:
+        raise Refusal("unsupported", f"this runner has no action {job.action}", job.host, SAME_VERSION)
+    if job.action in READING:
+        return act(job, -1)
     for folder in (job.root / "state", job.root / "tmp"):
         if job.action == "bootstrap":
             folder.mkdir(parents=True, exist_ok=True)
@@ -937,16 +610,16 @@ def perform(job: Job) -> Document:
     with locked(job) as held:
         check_fence(job)
         replay(job)
-        return ACTIONS[job.action](job, held)
+        return act(job, held)
 
 
-def answer(wire: Wire, aborted: threading.Event) -> int:
+def answer(wire: Wire, aborted: threading.Event, errands: Actions) -> int:
     """Read the request, do it, and say how it ended. The exit code. No traceback gets out of here."""
     try:
         read = sys.stdin.buffer.read
         request = read(int.from_bytes(read(8), "big"))
         threading.Thread(target=listen, args=(aborted,), daemon=True).start()
-        wire.send("result", **perform(Job(json.loads(request or "{}"), wire, aborted)))
+        wire.send("result", **perform(Job(json.loads(request or "{}"), wire, aborted), errands))
         return 0
     except Refusal as error:
         refusal = error
@@ -977,7 +650,8 @@ def beat(wire: Wire) -> None:
         wire.send("heartbeat")
 
 
-def main() -> None:
+def main(errands: Actions) -> None:
+    """Answer the one request on stdin and end; `errands` are the actions that were sent along."""
     os.umask(0o022)  # programs may run as other users
     wire, aborted = Wire(1), threading.Event()
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
@@ -987,8 +661,4 @@ def main() -> None:
         signal.signal(number, lambda *_: aborted.set())
     wire.send("hello", protocol=PROTOCOL, runner="1", python=platform.python_version(), pid=os.getpid())
     threading.Thread(target=beat, args=(wire,), daemon=True).start()
-    os._exit(answer(wire, aborted))  # at once: `listen` waits in a read
-
-
-if __name__ == "__main__":
-    main()
+    os._exit(answer(wire, aborted, errands))  # at once: `listen` waits in a read

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Protocol, TypeVar
 
-from pinwheel.deploy import facts, steps
-from pinwheel.deploy.facts import HostFacts, Nonsense
-from pinwheel.deploy.fleet import Target
-from pinwheel.deploy.gate import Ending, Halt, Outcome, verdict
-from pinwheel.deploy.hosts import HostLost, Hosts, NotTouched, RunnerFailed, StepRefused
-from pinwheel.deploy.plan import MIB, HostPlan, Plan
-from pinwheel.deploy.wish import Wish
+from pinwheel.deploy.inventory.fleet import Target
+from pinwheel.deploy.planning import facts, steps
+from pinwheel.deploy.planning.facts import HostFacts, Nonsense
+from pinwheel.deploy.planning.gate import Ending, Halt, Outcome, verdict
+from pinwheel.deploy.planning.plan import MIB, HostPlan, Plan
+from pinwheel.deploy.planning.wish import Wish
+from pinwheel.deploy.reaching.hosts import HostLost, Hosts, NotTouched, RunnerFailed, StepRefused
 
 R = TypeVar("R")
 

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Iterator
 
 from pinwheel import console
-from pinwheel.deploy.gate import Outcome
-from pinwheel.deploy.present import outcome_lines
+from pinwheel.deploy.planning.gate import Outcome
+from pinwheel.deploy.showing.present import outcome_lines
 
 
 class Terminal:

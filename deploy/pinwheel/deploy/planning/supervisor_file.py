@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pinwheel.config import Application, Program
-from pinwheel.deploy.fleet import Target
-from pinwheel.deploy.template import fill
+from pinwheel.deploy.inventory.fleet import Target
+from pinwheel.deploy.inventory.template import fill
 from pinwheel.errors import UsageError
 
 

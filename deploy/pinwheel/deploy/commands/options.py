@@ -1,0 +1,31 @@
+"""What the tasks of deploy have in common: the help of their flags, their session, how they end."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pinwheel.errors import UsageError
+
+if TYPE_CHECKING:
+    from pinwheel.deploy.rolling.session import Session
+
+CHANGES = 4
+"""The exit code of a plan that has changes."""
+
+ENV = "the environment, as pinwheel.toml names it (default: none; it must be named)"
+RELEASE = "APP==VER, an application and its version (default: none; it must be named)"
+JSON = "print one JSON document on stdout (default: text for people)"
+
+
+@contextlib.contextmanager
+def session_of(env: str, title: str) -> Iterator[Session]:
+    """What a task works with: the hosts of environment `env`, while the terminal shows `title`."""
+    from pinwheel.deploy.rolling import session
+    from pinwheel.deploy.showing import watch
+
+    if not env:
+        raise UsageError("no environment is named", where="--env", remedy="name one of pinwheel.toml: --env production")
+    with watch.watching(title) as watcher, session.open_session(env, watcher) as opened:
+        yield opened

@@ -1,0 +1,47 @@
+"""What is sent to a host for an action: the runner, and the errands that the action needs."""
+
+from __future__ import annotations
+
+import functools
+import json
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+TRANSACTION = ("gate", "runner")
+"""What every action needs: it may have to end what was cut off before."""
+
+ERRANDS = {
+    "facts": ("look",),
+    "bootstrap": ("look", "prepare", "bootstrap"),
+    "prepare": ("prepare",),
+    "activate": (),
+}
+"""The modules that each action needs beside the transaction, each after those that it imports."""
+
+LOADER = """
+import json, sys, types, zlib
+read = sys.stdin.buffer.read
+for name, source in json.loads(zlib.decompress(read(int.from_bytes(read(8), "big")))).items():
+    module = sys.modules[name] = types.ModuleType(name)
+    exec(compile(source, name.rpartition(".")[2] + ".py", "exec"), module.__dict__)
+sys.modules["pinwheel.deploy.host.runner"].main(getattr(module, "ACTIONS", {}))
+""".strip()
+"""What runs as `python -I -c LOADER`: it reads eight bytes of length and a bundle from stdin. The runner reads on from
+the same buffered stdin. The modules find each other in `sys.modules`, under the names that they have here."""
+
+
+@functools.cache
+def bundle(action: str) -> bytes:
+    """The modules for `action`, as the loader takes them. Their files are read as they lie beside this module."""
+    return packed({name: _source(name) for name in (*TRANSACTION, *ERRANDS[action])})
+
+
+def packed(sources: Mapping[str, str]) -> bytes:
+    """The loader's form of modules, by their name below this package, in the order in which they are executed."""
+    named = {f"{__package__}.{name}": source for name, source in sources.items()}
+    return zlib.compress(json.dumps(named).encode(), 9)
+
+
+def _source(name: str) -> str:
+    return Path(__file__).with_name(f"{name}.py").read_text()

@@ -1,0 +1,1 @@
+"""Plans carried out on hosts, under the environment's lease."""

@@ -1,0 +1,1 @@
+"""What people and scripts see of plans, rollouts and hosts."""
