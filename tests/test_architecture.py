@@ -59,7 +59,7 @@ HOMES = {
     "prometheus_client": {"index.server.metrics"},
     "multipart": {"index.intake.upload"},
     "bcrypt": {"index.credentials.passwords"},
-    "urllib3": {"index.exchange", "index.public.upstream"},
+    "urllib3": {"index.exchange", "index.public.upstream", "deploy.rolling.webhook"},
     "build": {"packaging.building.assemble"},
     "twine": {"packaging.publishing.upload"},
     "requests": {"packaging.publishing.upload"},
@@ -88,7 +88,7 @@ NOUNS = {
     *("packaging.proving.proof", "packaging.releasing.graph", "packaging.releasing.plan"),
     *("packaging.locking.lockfile", "packaging.locking.vendored"),
     *("packaging.building.pythons", "packaging.building.comparison", "packaging.building.ingredients"),
-    *(f"deploy.planning.{name}" for name in ("facts", "plan", "steps", "gate", "wish", "supervisor_file")),
+    *(f"deploy.planning.{name}" for name in ("facts", "plan", "steps", "gate", "waves", "wish", "supervisor_file")),
     *("deploy.inventory.fleet", "deploy.inventory.template", "deploy.showing.present"),
     *(
         f"index.{name}"

@@ -195,7 +195,6 @@ def test_a_file_that_is_not_utf_8_is_one_clear_error(tmp_path: Path) -> None:
         ("environments.e", "connections = -5", "connections: input should be greater than or equal to 1"),
         ("environments.e", "port = 70000", "port: input should be less than or equal to 65535"),
         ("environments.e.layout", 'supervisor_from = "moon"', "supervisor_from: input should be 'host' or 'index'"),
-        ("environments.e.rollout", "max_unavailable = 0", "max_unavailable: input should be greater than"),
         ("index", 'private = "acme-*"', "index.private: must be a list"),
     ],
 )

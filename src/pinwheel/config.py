@@ -201,8 +201,21 @@ class Rollout:
 
     canary: Amount = 1
     batch: str = "25%"
-    max_unavailable: Count = 1
+    max_unavailable: int | str = 1
     failure_budget: Amount = 0
+    policy: Literal["halt", "revert-batch", "revert-all"] = "halt"
+
+
+@section
+class Hooks:
+    """Commands of this machine around the work on hosts, and an address that hears of rollouts."""
+
+    drain: tuple[str, ...] = ()
+    undrain: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    timeout_s: Seconds = 60.0
+    webhook: str = ""
 
 
 @section
@@ -217,8 +230,10 @@ class Environment:
     become: tuple[str, ...] = ("sudo", "-n")
     index_url: str = ""
     connections: Count = 32
+    require_statements: Literal["", "no", "present", "signed"] = ""
     layout: Layout = field(default_factory=Layout)
     rollout: Rollout = field(default_factory=Rollout)
+    hooks: Hooks = field(default_factory=Hooks)
 
 
 @section

@@ -24,6 +24,7 @@ class SimulatedHost:
     ready: bool = True
     sick: set[str] = field(default_factory=set)
     unreachable: bool = False
+    down: bool = False
     prepare_fails: bool = False
     lost_in: str = ""
     releases: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -65,7 +66,8 @@ class SimulatedHost:
 
     def processes(self) -> list[dict[str, Any]]:
         since = "2026-01-01T00:00:00Z"
-        return [{"program": each, "pid": self.pid, "state": "RUNNING", "since": since} for each in self.programs]
+        state = "FATAL" if self.down else "RUNNING"
+        return [{"program": each, "pid": self.pid, "state": state, "since": since} for each in self.programs]
 
     def bootstrap(self, body: Body) -> dict[str, Any]:
         changes = [] if self.ready else ["folders", f"uv from {body['uv']['filename']}", "supervisor"]
@@ -92,7 +94,7 @@ class SimulatedHost:
             conf, programs = stored["conf"], stored["programs"]
         else:
             programs = [name for each in body["programs"] for name in each["processes"]]
-        if self.current == release and self.conf == conf and release not in self.sick:
+        if self.current == release and self.conf == conf and release not in self.sick and not self.down:
             return self._result("unchanged")
         self.activations.append(release)
         self.pid += 1
@@ -100,10 +102,11 @@ class SimulatedHost:
             stored["verdict"] = "bad"
             if self.current is None:
                 return self._result("removed", "the gate said no", program="shop-web")
-            outcome = "revert-unhealthy" if self.current in self.sick else "reverted"
+            self.down = self.current in self.sick
+            outcome = "revert-unhealthy" if self.down else "reverted"
             return self._result(outcome, "the gate said no", self.log_tail, "500", "shop-web")
         stored.update(conf=conf, programs=programs, verdict="good", activated_at=f"2026-01-01T00:00:{self.pid:02d}Z")
-        self.current, self.conf, self.programs = release, conf, programs
+        self.current, self.conf, self.programs, self.down = release, conf, programs, False
         return self._result("activated")
 
     def _result(
@@ -191,6 +194,30 @@ class Lease:
 
     def valid(self) -> bool:
         return self.held
+
+
+class Balancer:
+    """`drains.Traffic` in memory: who gets no work (`drained`), and everything that was asked. `fails` holds
+    ("drain" or "undrain", host) that do not succeed."""
+
+    def __init__(self) -> None:
+        self.drained: set[str] = set()
+        self.asked: list[tuple[str, str]] = []
+        self.fails: set[tuple[str, str]] = set()
+
+    def drain(self, host: str) -> str:
+        if not (problem := self._do("drain", host)):
+            self.drained.add(host)
+        return problem
+
+    def undrain(self, host: str) -> str:
+        if not (problem := self._do("undrain", host)):
+            self.drained.discard(host)
+        return problem
+
+    def _do(self, what: str, host: str) -> str:
+        self.asked.append((what, host))
+        return f"{what} says no" if (what, host) in self.fails else ""
 
 
 class Diary:

@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, field
 
 import pytest
-from tests.deploy.simulated import Diary, Lease, Onlooker, SimulatedHosts, target
+from tests.deploy.simulated import Balancer, Diary, Lease, Onlooker, SimulatedHosts, target
 
 from pinwheel.config import Rollout
 from pinwheel.deploy.planning.gate import Ending
@@ -32,6 +32,7 @@ class Fleet:
     diary: Diary = field(default_factory=Diary)
     onlooker: Onlooker = field(default_factory=Onlooker)
     stop: Stop = field(default_factory=Stop)
+    balancer: Balancer | None = None
 
     @property
     def context(self) -> Context:
@@ -48,7 +49,9 @@ class Fleet:
         delivery = None if back else Delivery(dict.fromkeys(told, setup))
         wish = Wish("shop", "shop", release.partition("-")[0], release, delivery, "a" * 64, "c0ffee")
         made = plan(wish, told, self.policy)
-        return execute.rollout(made, self.pool, self.lease, self.diary, self.onlooker, self.context, self.stop)
+        return execute.rollout(
+            made, self.pool, self.lease, self.diary, self.onlooker, self.context, self.stop, self.balancer
+        )
 
 
 def fleet(count: int = 4, **policy: object) -> Fleet:

@@ -85,6 +85,10 @@ class HostFacts:
         """The application on this host; an empty one when it was never there."""
         return self.applications.get(application, Installed())
 
+    def serves(self, application: str) -> bool:
+        """Is the application there, and all of it up, in no doubt?"""
+        return self.installed(application).healthy
+
 
 def parse(host: str, result: Mapping[str, Any]) -> HostFacts:
     """Read the result of `facts`. Raises `Nonsense`."""

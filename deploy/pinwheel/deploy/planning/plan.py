@@ -14,8 +14,9 @@ from pinwheel.config import Rollout
 from pinwheel.deploy.planning.facts import HostFacts, Installed, Release
 from pinwheel.deploy.planning.gate import Ending, Outcome
 from pinwheel.deploy.planning.steps import Activate, Prepare
+from pinwheel.deploy.planning.waves import Service, batch_size, waves
 from pinwheel.deploy.planning.wish import Wish
-from pinwheel.errors import PinwheelError, UsageError
+from pinwheel.errors import PinwheelError
 
 MIB = 1 << 20
 RESERVE_BYTES = 16 * MIB
@@ -31,8 +32,9 @@ class HostPlan:
     """One host: the release that runs, and what takes it to the wanted one.
 
     Every host is asked to prepare, because that is when it learns the rollout's fencing token; `builds` says whether
-    anything is to be built. `activate` None: it is as wished. `why` says for people what makes the steps necessary;
-    `conf_diff` is empty when the conf stays or is not known.
+    anything is to be built. `activate` None: it is as wished; `back` takes it back once it was activated, None when
+    there is nothing to go back to. `why` says for people what makes the steps necessary; `conf_diff` is empty when the
+    conf stays or is not known.
     """
 
     host: str
@@ -41,6 +43,7 @@ class HostPlan:
     prepare: Prepare
     builds: bool
     activate: Activate | None
+    back: Activate | None
     conf_diff: str
     why: str
 
@@ -48,12 +51,13 @@ class HostPlan:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """`hosts` and `blocked` together are the fleet, each host once, in the fleet's order. `blocked` are the hosts with
-    which nothing can be done, each with its reason."""
+    which nothing can be done, each with its reason. `service` is who of them is in service before anything is done."""
 
     wish: Wish
     hosts: tuple[HostPlan, ...]
     blocked: tuple[Outcome, ...]
     policy: Rollout
+    service: Service
 
     @property
     def changes(self) -> bool:
@@ -61,61 +65,34 @@ class Plan:
 
     @property
     def waves(self) -> tuple[tuple[str, ...], ...]:
-        """The hosts to activate, as it will be when every host can be prepared."""
-        return self.waves_of([each.host for each in self.hosts if each.activate])
-
-    def waves_of(self, hosts: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-        """The same when only `hosts` could be prepared."""
-        return waves(hosts, self.policy, len(self.hosts) + len(self.blocked))
+        """The hosts to activate, as it will be when every host comes through."""
+        return waves([each.host for each in self.hosts if each.activate], self.policy, self.service)
 
 
 def plan(wish: Wish, facts: Mapping[str, HostFacts | Outcome], policy: Rollout) -> Plan:
     """Decide what takes each host of `facts` to `wish`. Raises `UsageError` for a policy that cannot be."""
-    batch_size(1, policy)  # a wrong policy is an error also when nothing is to be done
+    batch_size(len(facts), policy)  # a wrong policy is an error also when nothing is to be done
     made = [_host(wish, known) if isinstance(known, HostFacts) else known for known in facts.values()]
     return Plan(
         wish,
         tuple(each for each in made if isinstance(each, HostPlan)),
         tuple(each for each in made if isinstance(each, Outcome)),
         policy,
+        service(wish.application, facts),
     )
 
 
-def waves(hosts: Sequence[str], policy: Rollout, fleet: int) -> tuple[tuple[str, ...], ...]:
-    """`hosts` in their order, cut into the canary and batches that grow: twice the one before, never more than
-    `batch` allows (a share is one of the `fleet` hosts that there are) and never more than `max_unavailable`."""
-    largest = batch_size(fleet, policy)
-    cut: list[tuple[str, ...]] = []
-    left = list(hosts)
-    size = min(policy.canary or largest, largest)
-    while left:
-        cut.append(tuple(left[:size]))
-        left = left[size:]
-        size = min(size * 2, largest)
-    return tuple(cut)
-
-
-def batch_size(fleet: int, policy: Rollout) -> int:
-    """The most of `fleet` hosts that may be activated at once, at least 1; a share is rounded up.
-
-    Raises `UsageError`.
-    """
-    number, share, rest = policy.batch.partition("%")
-    faults = {
-        "batch": not (number.isdigit() and int(number) and not rest and (not share or int(number) <= 100)),
-        "max_unavailable": policy.max_unavailable < 1,
-        "canary": policy.canary < 0,
-        "failure_budget": policy.failure_budget < 0,
-    }
-    wrong = next((key for key, fault in faults.items() if fault), None)
-    if wrong:
-        raise UsageError(
-            f"{getattr(policy, wrong)!r} cannot be",
-            where=f"rollout.{wrong}",
-            remedy="batch is a number of hosts or a share (2 or 25%); at least one host must be allowed to be down",
-        )
-    size = math.ceil(fleet * int(number) / 100) if share else int(number)
-    return max(1, min(size, policy.max_unavailable))
+def service(application: str, facts: Mapping[str, HostFacts | Outcome]) -> Service:
+    """Who is in service: a host on which the application is there, and all of it up."""
+    out, idle = set(), set()
+    for name, known in facts.items():
+        if isinstance(known, Outcome):
+            out.add(name)
+        elif known.installed(application).current is None:
+            idle.add(name)
+        elif not known.installed(application).running:
+            out.add(name)
+    return Service(len(facts), frozenset(out), frozenset(idle))
 
 
 def earlier(application: str, facts: Sequence[HostFacts], to: str = "") -> Release:
@@ -203,9 +180,24 @@ def _host(wish: Wish, facts: HostFacts) -> HostPlan | Outcome:
         prepare=prepare,
         builds=there is None,
         activate=activate,
+        back=_back(wish, facts.host, here, activate) if activate else None,
         conf_diff=diff,
         why="; ".join(reasons) or "already as wished",
     )
+
+
+def _back(wish: Wish, host: str, here: Installed, activate: Activate) -> Activate | None:
+    """What takes the host from the wished release back to what it ran before."""
+    if here.current is None:
+        return None
+    if here.current != wish.release:
+        return Activate(host, wish.application, here.current, None, None, wish.release)
+    if here.conf is None or here.conf == activate.conf:
+        return None
+    # of a release that stays, the host keeps the new conf only, and nobody knows the old health checks any more: it
+    # has to stay up
+    programs = tuple({"name": each.program, "processes": [each.program], "health": {}} for each in here.processes)
+    return Activate(host, wish.application, wish.release, here.conf, programs, wish.release)
 
 
 def _reasons(here: Installed, release: str, conf: str | None) -> list[str]:
@@ -230,6 +222,11 @@ def _reasons(here: Installed, release: str, conf: str | None) -> list[str]:
 def _diff(old: str, new: str) -> str:
     lines = difflib.unified_diff(old.splitlines(), new.splitlines(), "on the host", "wished", lineterm="", n=1)
     return "\n".join(lines)
+
+
+def version_of(release: str) -> str:
+    """The version in a release's name."""
+    return release.rpartition("-")[0]
 
 
 def _is(release: Release, to: str) -> bool:

@@ -5,6 +5,7 @@ It decides nothing but "halt?", and that by asking `gate`. What to do is in the 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
@@ -14,12 +15,16 @@ from typing import Any, Protocol, TypeVar
 from pinwheel.deploy.inventory.fleet import Target
 from pinwheel.deploy.planning import facts, steps
 from pinwheel.deploy.planning.facts import HostFacts, Nonsense
-from pinwheel.deploy.planning.gate import Ending, Halt, Outcome, verdict
-from pinwheel.deploy.planning.plan import MIB, HostPlan, Plan
-from pinwheel.deploy.planning.wish import Wish
-from pinwheel.deploy.reaching.hosts import HostLost, Hosts, NotTouched, RunnerFailed, StepRefused
+from pinwheel.deploy.planning.gate import Ending, Halt, Outcome, named, verdict
+from pinwheel.deploy.planning.plan import HostPlan, Plan, version_of
+from pinwheel.deploy.planning.waves import Growing, Service, most_unavailable, waves, without
+from pinwheel.deploy.reaching.hosts import HostLost, Hosts, NotTouched, StepRefused
+from pinwheel.deploy.rolling import answers
+from pinwheel.deploy.rolling.drains import DOUBTFUL, Drains, Traffic
 
 R = TypeVar("R")
+
+Around = Callable[[str, Callable[[], R | Outcome]], R | Outcome]
 
 
 class Recorder(Protocol):
@@ -112,19 +117,28 @@ class HostPool:
         self._stop = stop
 
     def each(
-        self, wanted: Sequence[steps.Step], fence: int | None, read: Callable[[str, Any], R]
+        self,
+        wanted: Sequence[steps.Step],
+        fence: int | None,
+        read: Callable[[str, Any], R],
+        around: Around[R] | None = None,
     ) -> Iterator[R | Outcome]:
-        """Ask the host of each step and yield the answers as they come: `read` of it, or how it went wrong."""
+        """Ask the host of each step and yield the answers as they come: `read` of it, or how it went wrong. `around`
+        does it in the host's thread, with what belongs before and after; it is not called for who is not asked."""
         if not wanted:
             return
+
+        def ask(step: steps.Step) -> R | Outcome:
+            if self._stop.is_set():
+                return Outcome(step.host, Ending.SKIPPED, "interrupted before its turn")
+            return around(step.host, lambda: self._ask(step, fence, read)) if around else self._ask(step, fence, read)
+
         with ThreadPoolExecutor(max(1, min(self._context.at_once, len(wanted)))) as threads:
-            asked: list[Future[R | Outcome]] = [threads.submit(self._ask, step, fence, read) for step in wanted]
+            asked: list[Future[R | Outcome]] = [threads.submit(ask, step) for step in wanted]
             for future in as_completed(asked):
                 yield future.result()
 
     def _ask(self, step: steps.Step, fence: int | None, read: Callable[[str, Any], R]) -> R | Outcome:
-        if self._stop.is_set():
-            return Outcome(step.host, Ending.SKIPPED, "interrupted before its turn")
         context = self._context
         request = steps.request(
             step,
@@ -140,7 +154,7 @@ class HostPool:
         except (StepRefused, NotTouched, HostLost, Nonsense) as error:
             code = error.code if isinstance(error, StepRefused) else ""
             shown = error.where or context.targets[step.host].where
-            return Outcome(step.host, _failed(step, error), error.problem, error.remedy, shown=shown, code=code)
+            return Outcome(step.host, answers.failed(step, error), error.problem, error.remedy, shown=shown, code=code)
 
 
 def gather(pool: HostPool, targets: Sequence[Target]) -> dict[str, HostFacts | Outcome]:
@@ -161,7 +175,7 @@ def bootstrap(
 ) -> dict[str, tuple[str, ...] | Outcome]:
     """Make hosts ready. By host: what was changed, () when it was ready before; or how it went wrong."""
     done: dict[str, tuple[str, ...] | Outcome] = {}
-    for answer in pool.each(wanted, fence.token, _changes):
+    for answer in pool.each(wanted, fence.token, answers.changes):
         if isinstance(answer, Outcome):
             done[answer.host] = answer
             watcher.ended(answer)
@@ -181,16 +195,36 @@ def bootstrap(
 
 
 def rollout(
-    plan: Plan, pool: HostPool, fence: Fence, ledger: Recorder, watcher: Watcher, context: Context, stop: Stop
+    plan: Plan,
+    pool: HostPool,
+    fence: Fence,
+    ledger: Recorder,
+    watcher: Watcher,
+    context: Context,
+    stop: Stop,
+    traffic: Traffic | None = None,
 ) -> Report:
-    """Prepare everywhere, then activate in waves; stop when the gate, the lease or the operator says so."""
-    run = _Run(plan, pool, fence, ledger, watcher, context, stop)
-    return run.conclude(run.go())
+    """Prepare everywhere, then activate in waves; stop when the gate, the lease or the operator says so, and do then
+    what the policy says about those that came through. Whoever is healthy is in service at the end."""
+    run = _Run(plan, pool, fence, ledger, watcher, context, stop, traffic)
+    try:
+        ended = run.go()
+    finally:
+        run.put_back()
+    return run.conclude(ended)
 
 
 def unchanged(host: HostPlan) -> Outcome:
     """The ending of a host with which nothing had to be done."""
     return Outcome(host.host, Ending.UNCHANGED, host.why, release=host.wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stopped:
+    """Where a rollout ended, and why."""
+
+    conclusion: Conclusion
+    reason: str
 
 
 class _Run:
@@ -205,62 +239,85 @@ class _Run:
         watcher: Watcher,
         context: Context,
         stop: Stop,
+        traffic: Traffic | None,
     ) -> None:
         self._plan = plan
+        self._by_name = {each.host: each for each in plan.hosts}
         self._pool = pool
         self._fence = fence
         self._ledger = ledger
+        self._writing = threading.Lock()
         self._watcher = watcher
         self._context = context
         self._stop = stop
+        self._drains = Drains(traffic, lambda kind, host: self._record(kind, host=host))
         self._outcomes: dict[str, Outcome] = {}
 
-    def go(self) -> tuple[Conclusion, str]:
-        """The whole way; where it ended and why."""
-        plan, budget = self._plan, self._plan.policy.failure_budget
-        waiting = [each.host for each in plan.hosts if each.activate]
-        self._record("rollout-started", detail={"release": plan.wish.release, "waves": [list(w) for w in plan.waves]})
+    def go(self) -> _Stopped:
+        """The whole way."""
+        plan = self._plan
+        self._record(
+            "rollout-started",
+            detail={
+                "release": plan.wish.release,
+                "back": plan.wish.delivery is None,
+                "waves": [list(wave) for wave in plan.waves],
+            },
+        )
         for blocked in plan.blocked:
             self._end(blocked)
         for host in plan.hosts:
             if not host.builds and not host.activate:
                 self._end(unchanged(host))
-        if stopped := self._stopped(verdict(tuple(self._outcomes.values()), budget)):
+        if stopped := self._judged():
             return stopped
         if plan.changes:
             self._prepare()
-        if stopped := self._stopped(verdict(tuple(self._outcomes.values()), budget)):
+        if stopped := self._judged():
             return stopped
-        batches = plan.waves_of([host for host in waiting if host not in self._outcomes])
-        for number, batch in enumerate(batches, 1):
-            self._watcher.phase(f"activate {', '.join(batch)} (batch {number} of {len(batches)})")
-            self._activate(batch)
-            canary = batches[0] if plan.policy.canary else ()
-            if stopped := self._stopped(verdict(tuple(self._outcomes.values()), budget, canary)):
-                return stopped
+        if stopped := self._activate():
+            return stopped
         if bad := [each.host for each in self._outcomes.values() if not each.good]:
-            return Conclusion.FAILED, f"{', '.join(bad)} did not come through, within the failure budget"
-        return Conclusion.DONE, ""
+            return _Stopped(Conclusion.FAILED, f"{named(bad)} did not come through, within the failure budget")
+        return _Stopped(Conclusion.DONE, "")
 
-    def conclude(self, ended: tuple[Conclusion, str]) -> Report:
+    def put_back(self) -> None:
+        """Put hosts back into service of which nobody knew how they ended, when they are healthy now."""
+        fenced = any(each.code == "fenced" for each in self._outcomes.values())
+        doubtful = [
+            name
+            for name in sorted(self._drains.held)
+            if name not in self._outcomes or self._outcomes[name].ending in DOUBTFUL
+        ]
+        if not doubtful or fenced or self._stop.is_set():  # a stopped pool asks nobody
+            return
+        self._watcher.phase(f"look at {named(doubtful)} again")
+        told = gather(self._pool, [self._context.targets[name] for name in doubtful])
+        application = self._plan.wish.application
+        well = [name for name, each in told.items() if isinstance(each, HostFacts) and each.serves(application)]
+        for outcome in self._drains.seen(well, self._outcomes.values()):
+            self._outcomes[outcome.host] = outcome
+
+    def conclude(self, ended: _Stopped) -> Report:
         """Name an ending for every host and write the end down."""
-        conclusion, reason = ended
         for host in self._plan.hosts:
             if host.host not in self._outcomes:
                 skipped = Outcome(host.host, Ending.SKIPPED, "the rollout stopped before its turn")
                 self._outcomes[host.host] = replace(skipped, release=host.current or "")
+        conclusion = ended.conclusion
         counts: dict[str, int] = {}
         for outcome in self._outcomes.values():
             counts[outcome.ending] = counts.get(outcome.ending, 0) + 1
-        self._record(
-            "rollout-finished",
-            outcome="ok" if conclusion is Conclusion.DONE else conclusion,
-            detail={"release": self._plan.wish.release, "reason": reason, "hosts": counts},
-        )
+        detail: dict[str, object] = {"release": self._plan.wish.release, "reason": ended.reason, "hosts": counts}
+        if drained := sorted(each.host for each in self._outcomes.values() if each.drained):
+            detail["drained"] = drained
+        outcome_word = "ok" if conclusion is Conclusion.DONE else conclusion
+        self._record("rollout-finished", outcome=outcome_word, detail=detail)
         order = [name for name in self._context.targets if name in self._outcomes]
         interrupted = conclusion is Conclusion.INTERRUPTED
         code = self._stop.exit_code if interrupted else EXIT_CODES.get(conclusion, 1)
-        return Report(self._context.rollout, conclusion, reason, tuple(self._outcomes[name] for name in order), code)
+        outcomes = tuple(self._outcomes[name] for name in order)
+        return Report(self._context.rollout, conclusion, ended.reason, outcomes, code)
 
     def _prepare(self) -> None:
         """On every host: also one that has the release learns our token, so that it refuses whoever was here before."""
@@ -268,7 +325,11 @@ class _Run:
         builds = sum(each.builds for each in hosts)
         self._watcher.phase(f"prepare {_hosts(builds)}" if builds else f"take hold of {_hosts(len(hosts))}")
         activated_later = {each.host for each in hosts if each.activate}
-        for outcome in self._pool.each([each.prepare for each in hosts], self._fence.token, self._prepared):
+
+        def read(host: str, result: answers.Result) -> Outcome:
+            return answers.prepared(self._plan.wish, host, result)
+
+        for outcome in self._pool.each([each.prepare for each in hosts], self._fence.token, read):
             if not outcome.good:
                 self._end(outcome)
             elif outcome.ending is Ending.PREPARED:
@@ -277,124 +338,153 @@ class _Run:
                 if outcome.host not in activated_later:
                     self._outcomes[outcome.host] = outcome
 
-    def _activate(self, batch: Sequence[str]) -> None:
-        wanted = [each.activate for each in self._plan.hosts if each.activate and each.host in batch]
-        for outcome in self._pool.each(wanted, self._fence.token, self._activated):
-            self._end(outcome)
+    def _activate(self) -> _Stopped | None:
+        """In waves, until all are through or something says stop; then the policy decides about those that are."""
+        wanted = {
+            each.host: each.activate for each in self._plan.hosts if each.activate and each.host not in self._outcomes
+        }
+        through: list[tuple[str, ...]] = []
+
+        def stopped(batch: tuple[str, ...]) -> _Stopped | None:
+            through.append(batch)
+            return self._judged(through[0] if self._plan.policy.canary else ())
+
+        def read(host: str, result: answers.Result) -> Outcome:
+            return answers.activated(self._plan.wish, self._by_name[host], result, stopped=self._stop.is_set())
+
+        halted = self._in_waves("activate", wanted, read, stopped)
+        if halted is None or halted.conclusion is not Conclusion.HALTED or not through:
+            return halted
+        reached = {"halt": [], "revert-batch": through[-1:], "revert-all": through}[self._plan.policy.policy]
+        return self._take_back([host for batch in reversed(reached) for host in batch]) or halted
+
+    def _take_back(self, hosts: Sequence[str]) -> _Stopped | None:
+        """Bring back what ran before on those of `hosts` that came through, under the same law, each of them gated.
+        A host that is worse off ends it; so does what ends everything, which is told."""
+        came_through = [host for host in hosts if self._outcomes[host].ending is Ending.ACTIVATED]
+        back = {host: step for host in came_through if (step := self._by_name[host].back)}
+        for host in without(came_through, back):
+            self._outcomes[host] = replace(self._outcomes[host], reason="there is nothing to go back to")
+
+        def stopped(_batch: tuple[str, ...]) -> _Stopped | None:
+            if worse := [name for name in back if self._outcomes[name].ending is Ending.UNHEALTHY]:
+                return _Stopped(Conclusion.HALTED, f"{named(worse)} did not become healthy on the way back")
+            return self._barred()
+
+        def read(host: str, result: answers.Result) -> Outcome:
+            return answers.went_back(self._plan.wish, self._by_name[host], result)
+
+        ended = self._in_waves("take back", back, read, stopped)
+        for host in back:
+            if self._outcomes[host].ending is Ending.ACTIVATED:
+                reason = ended.reason if ended else "it was not asked"
+                self._end(replace(self._outcomes[host], ending=Ending.STAYED, reason=f"it did not go back: {reason}"))
+        return ended if ended and ended.conclusion is not Conclusion.HALTED else None
+
+    def _in_waves(
+        self,
+        verb: str,
+        wanted: Mapping[str, steps.Activate],
+        read: Callable[[str, answers.Result], Outcome],
+        stopped: Callable[[tuple[str, ...]], _Stopped | None],
+    ) -> _Stopped | None:
+        """Take one batch after the other until all had their turn; why it ended before, asked after each batch."""
+        policy, waiting = self._plan.policy, list(wanted)
+        growing, number = Growing(self._service.size, policy), 0
+        expected = len(waves(waiting, policy, self._service))
+        while waiting:
+            batch = self._service.next_wave(waiting, growing.size, policy)
+            if not batch:
+                out, most = sorted(self._service.out), most_unavailable(self._service.size, policy)
+                return _Stopped(
+                    Conclusion.HALTED, f"{named(out)} {_is(out)} out of service, and no more than {most} may be"
+                )
+            number += 1
+            self._watcher.phase(f"{verb} {named(batch)} (batch {number} of {max(number, expected)})")
+            before = self._service
+
+            def turn(host: str, ask: Callable[[], Outcome], before: Service = before) -> Outcome:
+                return self._drains.turn(host, before.serves(host), ask)
+
+            for outcome in self._pool.each([wanted[host] for host in batch], self._fence.token, read, turn):
+                self._end(outcome if verb == "activate" else self._on_the_way_back(outcome))
+            if found := stopped(batch):
+                return found
+            waiting = without(waiting, batch)
+            growing.grow()
+        return None
+
+    def _on_the_way_back(self, outcome: Outcome) -> Outcome:
+        """An error on the way back, put right: the host runs the new release and runs on with it."""
+        release = self._plan.wish.release
+        if outcome.ending in (Ending.FAILED, Ending.SKIPPED):
+            return replace(
+                outcome, ending=Ending.STAYED, release=release, reason=f"it did not go back: {outcome.reason}"
+            )
+        if outcome.ending is Ending.UNREACHABLE:
+            return replace(outcome, release=release, reason=f"it did not go back: {outcome.reason}")
+        return outcome
+
+    @property
+    def _service(self) -> Service:
+        """Who is in service now, as far as is known."""
+        return self._plan.service.after(self._outcomes.values())
 
     def _end(self, outcome: Outcome) -> None:
         """This is how the host ended: written down first, then shown."""
         self._outcomes[outcome.host] = outcome
         match outcome.ending:
-            case Ending.ACTIVATED:
+            case Ending.ACTIVATED | Ending.TAKEN_BACK:
                 self._record("activated", outcome)
             case Ending.REVERTED | Ending.REMOVED | Ending.UNHEALTHY:
                 self._record("reverted", outcome)
-            case Ending.FAILED | Ending.UNREACHABLE | Ending.UNKNOWN:
+            case Ending.FAILED | Ending.UNREACHABLE | Ending.UNKNOWN | Ending.STAYED:
                 self._record("failed", outcome)
         self._watcher.ended(outcome)
 
-    def _stopped(self, judged: object) -> tuple[Conclusion, str] | None:
+    def _judged(self, canary: Sequence[str] = ()) -> _Stopped | None:
         """Why nothing more may start; None when it may."""
+        judged = verdict(tuple(self._outcomes.values()), self._plan.policy.failure_budget, canary)
+        halted = _Stopped(Conclusion.HALTED, judged.reason) if isinstance(judged, Halt) else None
+        return self._barred(halted)
+
+    def _barred(self, halted: _Stopped | None = None) -> _Stopped | None:
+        """Why nothing at all may start any more, neither forward nor back; else `halted`, but for a lost lease."""
         if any(each.code == "fenced" for each in self._outcomes.values()):
-            return Conclusion.FENCED, "a host has seen a newer rollout than this one"
+            return _Stopped(Conclusion.FENCED, "a host has seen a newer rollout than this one")
         if self._stop.is_set():
-            return Conclusion.INTERRUPTED, "interrupted; hosts that were under way went back"
-        if isinstance(judged, Halt):
-            return Conclusion.HALTED, judged.reason
-        if not self._fence.valid():
-            return Conclusion.FENCED, "the lease on the environment was lost"
-        return None
+            return _Stopped(Conclusion.INTERRUPTED, "interrupted; hosts that were under way went back")
+        if halted is None and not self._fence.valid():
+            return _Stopped(Conclusion.FENCED, "the lease on the environment was lost")
+        return halted
 
     def _record(self, kind: str, about: Outcome | None = None, **more: object) -> None:
-        wish = self._plan.wish
+        wish, version = self._plan.wish, self._plan.wish.version
         if about is not None:
-            detail: dict[str, object] = {"release": wish.release, "seconds": about.seconds}
+            release = wish.release
+            if about.ending is Ending.TAKEN_BACK:
+                version, release = version_of(about.release), about.release
+            detail: dict[str, object] = {"release": release, "seconds": about.seconds}
             if about.reason:
                 detail["reason"] = about.reason
+            if about.ending is Ending.TAKEN_BACK:
+                detail["taken_back"] = wish.release
             more = {"host": about.host, "outcome": "ok" if about.good else about.ending, "detail": detail}
-        self._ledger.append(
-            kind,
-            wish.application,
-            version=wish.version,
-            commit=wish.commit,
-            environment=self._context.environment,
-            rollout=self._context.rollout,
-            **more,
-        )
-
-    def _prepared(self, host: str, result: Mapping[str, Any]) -> Outcome:
-        try:
-            ending = Ending.PREPARED if result["created"] else Ending.UNCHANGED
-            how = f"by {result['how']}, {result['bytes'] / MIB:.1f} MiB"
-            return Outcome(host, ending, how, release=self._plan.wish.release, seconds=float(result["seconds"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise _nonsense(host, error) from error
-
-    def _activated(self, host: str, result: Mapping[str, Any]) -> Outcome:
-        try:
-            ending = Ending(result["outcome"])
-            current = next(each.current for each in self._plan.hosts if each.host == host)
-            good = ending in (Ending.ACTIVATED, Ending.UNCHANGED)
-            release = self._plan.wish.release if good else current
-            return Outcome(
-                host,
-                ending,
-                str(result["reason"]),
-                "" if good or self._stop.is_set() else _remedy(self._plan.wish, result),
-                release="" if ending is Ending.REMOVED else release or "",
-                shown="\n".join(text for text in (result["probe"], result["log_tail"]) if text),
-                seconds=float(result["seconds"]),
-                processes=tuple(facts.process(each) for each in result["processes"]),
+        with self._writing:  # drains are written down from the hosts' threads
+            self._ledger.append(
+                kind,
+                wish.application,
+                version=version,
+                commit=wish.commit if version == wish.version else "",
+                environment=self._context.environment,
+                rollout=self._context.rollout,
+                **more,
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise _nonsense(host, error) from error
 
 
 def _hosts(number: int) -> str:
     return "1 host" if number == 1 else f"{number} hosts"
 
 
-def _failed(step: steps.Step, error: StepRefused | NotTouched | HostLost | Nonsense) -> Ending:
-    """What an error means for the host: nearly always that nothing has changed there."""
-    activating = isinstance(step, steps.Activate)  # nothing else touches what runs
-    match error:
-        case StepRefused(code="aborted"):
-            return Ending.SKIPPED
-        case StepRefused(code="in-doubt") if activating:
-            return Ending.UNHEALTHY
-        case StepRefused(code="unexpected") if activating:
-            return Ending.UNKNOWN
-        case StepRefused() | RunnerFailed():
-            return Ending.FAILED
-        case NotTouched():
-            return Ending.UNREACHABLE
-    return Ending.UNKNOWN if activating else Ending.UNREACHABLE
-
-
-def _remedy(wish: Wish, result: Mapping[str, Any]) -> str:
-    """What to do about a release that did not pass its gate: its log tells, or else how it is started is in doubt."""
-    log = "read the log above" if result["log_tail"] else "it left no log"
-    if wish.delivery is None:
-        return f"{log}; put right what it lacks on the host, or name another release with --to"
-    if result["log_tail"]:
-        return f"{log}; correct it and release a new version"
-    key = f"applications.{wish.application}.programs"
-    if result["program"]:
-        key += f".{result['program'].removeprefix(f'{wish.application}-')}"
-        key = f"{key}.command and {key}.health" if result["probe"] else f"{key}.command"
-    return f"{log}; look at {key} of pinwheel.toml, and roll out again"
-
-
-def _changes(host: str, result: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
-    try:
-        return host, tuple(str(each) for each in result["changes"])
-    except (KeyError, TypeError) as error:
-        raise _nonsense(host, error) from error
-
-
-def _nonsense(host: str, error: Exception) -> Nonsense:
-    return Nonsense(
-        f"its answer cannot be read ({type(error).__name__}: {error})",
-        remedy="see what it did with pinwheel deploy.status, and report this as a fault of pinwheel",
-    )
+def _is(hosts: Sequence[str]) -> str:
+    return "is" if len(hosts) == 1 else "are"

@@ -89,7 +89,20 @@ def _carried_out(session: Session, made: Plan, held: lease.Held[lease.Granted]) 
     elif not made.blocked:
         outcomes = tuple(execute.unchanged(each) for each in made.hosts)
         return made, Report(session.rollout, execute.Conclusion.DONE, "", outcomes, 0)
-    report = execute.rollout(made, session.pool(context), held, session.ledger, session.watcher, context, session.stop)
+    hooks = session.hooks(made.wish.application, made.wish.version)
+    hooks.before()
+    report = execute.rollout(
+        made,
+        session.pool(context),
+        held,
+        session.announced(),
+        session.watcher,
+        context,
+        session.stop,
+        hooks if session.environment.hooks.drain else None,
+    )
+    if problem := hooks.after(report.conclusion):
+        session.watcher.said(f"the command after the rollout failed: {problem}")
     return made, report
 
 

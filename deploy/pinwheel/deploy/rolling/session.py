@@ -22,9 +22,10 @@ from pinwheel.deploy.planning.facts import HostFacts
 from pinwheel.deploy.planning.gate import Outcome
 from pinwheel.deploy.reaching.hosts import Hosts
 from pinwheel.deploy.reaching.ssh import SshHosts
-from pinwheel.deploy.rolling import execute, lease
-from pinwheel.deploy.rolling.execute import Context, HostPool, Stop, Watcher
-from pinwheel.errors import PinwheelError
+from pinwheel.deploy.rolling import execute, hooks, lease
+from pinwheel.deploy.rolling.execute import Conclusion, Context, HostPool, Recorder, Stop, Watcher
+from pinwheel.deploy.rolling.webhook import Announced
+from pinwheel.errors import PinwheelError, UsageError
 from pinwheel.events import Event
 from pinwheel.index.client import IndexClient, IndexFile, from_config
 from pinwheel.ledger import Ledger, Sink, SinkRefused, SinkUnreachable, default_spool
@@ -101,6 +102,22 @@ class Session:
 
     def pool(self, context: Context) -> HostPool:
         return HostPool(self.hosts, context, self.watcher, self.stop)
+
+    def announced(self) -> Recorder:
+        """The ledger, whose rollouts the environment's webhook hears of. Raises `UsageError`."""
+        url = os.environ.get("PINWHEEL_WEBHOOK") or self.environment.hooks.webhook
+        return Announced(self.ledger, url, self.watcher.said) if url else self.ledger
+
+    def hooks(self, application: str, version: str) -> hooks.Commands:
+        """The environment's commands for a rollout of this. Raises `UsageError`, with the key's place."""
+        place = f"environments.{self.name}.hooks"
+        values = {"application": application, "version": version, "environment": self.name}
+        try:
+            return hooks.commands(
+                self.environment.hooks, self.loaded.folder, place, self.targets, values, list(Conclusion)
+            )
+        except UsageError as error:
+            raise UsageError(error.problem, where=self.loaded.place(error.where), remedy=error.remedy) from error
 
     def facts(self) -> dict[str, HostFacts | Outcome]:
         """What every host says, asked at the same time. Raises `Interrupted`."""

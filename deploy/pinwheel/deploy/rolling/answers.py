@@ -1,0 +1,107 @@
+"""What a runner's result means for its host: a `Nonsense` when it does not follow the protocol, else an outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pinwheel.deploy.planning import facts, steps
+from pinwheel.deploy.planning.facts import Nonsense
+from pinwheel.deploy.planning.gate import Ending, Outcome
+from pinwheel.deploy.planning.plan import MIB, HostPlan
+from pinwheel.deploy.planning.wish import Wish
+from pinwheel.deploy.reaching.hosts import HostLost, NotTouched, RunnerFailed, StepRefused
+
+Result = Mapping[str, Any]
+
+
+def prepared(wish: Wish, host: str, result: Result) -> Outcome:
+    """How `prepare` ended."""
+    try:
+        ending = Ending.PREPARED if result["created"] else Ending.UNCHANGED
+        how = f"by {result['how']}, {result['bytes'] / MIB:.1f} MiB"
+        return Outcome(host, ending, how, release=wish.release, seconds=float(result["seconds"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise nonsense(error) from error
+
+
+def activated(wish: Wish, before: HostPlan, result: Result, *, stopped: bool) -> Outcome:
+    """How `activate` ended on the host that was planned so; `stopped` by its operator, nothing is to be remedied."""
+    try:
+        ending = Ending(result["outcome"])
+        good = ending in (Ending.ACTIVATED, Ending.UNCHANGED)
+        release = wish.release if good else before.current
+        return Outcome(
+            before.host,
+            ending,
+            str(result["reason"]),
+            "" if good or stopped else _remedy(wish, result),
+            release="" if ending is Ending.REMOVED else release or "",
+            shown="\n".join(text for text in (result["probe"], result["log_tail"]) if text),
+            seconds=float(result["seconds"]),
+            processes=tuple(facts.process(each) for each in result["processes"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise nonsense(error) from error
+
+
+def went_back(wish: Wish, before: HostPlan, result: Result) -> Outcome:
+    """How `activate` ended that was to take the host back to what it ran before."""
+    told = activated(wish, before, result, stopped=False)
+    remedy = f"look at it, then pinwheel deploy.rollback {wish.application}"
+    match told.ending:
+        case Ending.ACTIVATED | Ending.UNCHANGED:
+            ending, release, reason, remedy = Ending.TAKEN_BACK, before.current or "", "others did not come through", ""
+        case Ending.REVERTED:
+            ending, release, reason = Ending.STAYED, wish.release, f"what ran before is not healthy: {told.reason}"
+        case _:
+            ending, release, reason = Ending.UNHEALTHY, "", f"neither the new release nor the old one: {told.reason}"
+    return Outcome(
+        told.host, ending, reason, remedy, release, told.shown, told.seconds, told.processes, told.code, told.drained
+    )
+
+
+def changes(host: str, result: Result) -> tuple[str, tuple[str, ...]]:
+    """What `bootstrap` changed on the host."""
+    try:
+        return host, tuple(str(each) for each in result["changes"])
+    except (KeyError, TypeError) as error:
+        raise nonsense(error) from error
+
+
+def failed(step: steps.Step, error: StepRefused | NotTouched | HostLost | Nonsense) -> Ending:
+    """What an error means for the host: nearly always that nothing has changed there."""
+    activating = isinstance(step, steps.Activate)  # nothing else touches what runs
+    match error:
+        case StepRefused(code="aborted"):
+            return Ending.SKIPPED
+        case StepRefused(code="in-doubt") if activating:
+            return Ending.UNHEALTHY
+        case StepRefused(code="unexpected") if activating:
+            return Ending.UNKNOWN
+        case StepRefused() | RunnerFailed():
+            return Ending.FAILED
+        case NotTouched():
+            return Ending.UNREACHABLE
+    return Ending.UNKNOWN if activating else Ending.UNREACHABLE
+
+
+def nonsense(error: Exception) -> Nonsense:
+    return Nonsense(
+        f"its answer cannot be read ({type(error).__name__}: {error})",
+        remedy="see what it did with pinwheel deploy.status, and report this as a fault of pinwheel",
+    )
+
+
+def _remedy(wish: Wish, result: Result) -> str:
+    """What to do about a release that did not pass its gate: its log tells, or else how it is started is in doubt."""
+    log = "read the log above" if result["log_tail"] else "it left no log"
+    if wish.delivery is None:
+        return f"{log}; put right what it lacks on the host, or name another release with --to"
+    if result["log_tail"]:
+        return f"{log}; correct it and release a new version"
+    key = f"applications.{wish.application}.programs"
+    if result["program"]:
+        key += f".{result['program'].removeprefix(f'{wish.application}-')}"
+        key = f"{key}.command and {key}.health" if result["probe"] else f"{key}.command"
+    return f"{log}; look at {key} of pinwheel.toml, and roll out again"
