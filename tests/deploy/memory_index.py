@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from tests.deploy import wheels
@@ -41,6 +42,23 @@ class MemoryIndex:
         self._attached[version, "pylock.toml"] = pylock
         self._attached[version, "requirements.txt"] = f"shop=={version} --hash=sha256:{file.sha256}\n".encode()
         return f"{version}-{hashlib.sha256(pylock).hexdigest()[:8]}"
+
+    def attach(self, version: str, name: str, body: bytes) -> None:
+        """Lay a document beside the version."""
+        self._attached[version, name] = body
+
+    def put(self, project: str, version: str) -> IndexFile:
+        """Publish a wheel of a project that needs no lock."""
+        file = self._file(f"{project}-{version}-py3-none-any.whl")
+        self._files.setdefault(project, []).append(file)
+        return file
+
+    def projects(self) -> tuple[str, ...]:
+        self._answer()
+        return tuple(sorted({*self._files} - {"uv", "supervisor"}))
+
+    def download(self, file: IndexFile, into: Path) -> Path:
+        raise NotImplementedError
 
     def files(self, project: str) -> tuple[IndexFile, ...]:
         self._answer()

@@ -44,6 +44,7 @@ class SimulatedHost:
             "in_doubt": False,
             "releases": [
                 {key: each[key] for key in ("release", "version", "lock_sha256", "verdict", "activated_at")}
+                | {key: each.get(key, "") for key in ("commit", "signer")}
                 for each in self.releases.values()
             ],
             "conf_sha256": hashlib.sha256(self.conf.encode()).hexdigest() if self.conf else None,
@@ -81,7 +82,7 @@ class SimulatedHost:
             )
         created = body["release"] not in self.releases
         if created:
-            kept = {key: body[key] for key in ("application", "release", "version", "lock_sha256", "commit")}
+            kept = {key: body[key] for key in ("application", "release", "version", "lock_sha256", "commit", "signer")}
             self.releases[body["release"]] = {**kept, "conf": None, "verdict": "prepared", "activated_at": None}
         return {"created": created, "how": "uv", "seconds": 0.5, "bytes": 1000}
 

@@ -47,7 +47,7 @@ def application_facts(app: Application, supervisor: Supervisor | None) -> Docume
     known = [each.about() for each in app.releases() if each.complete]
     current, conf = app.current, read_text(app.conf_file)
     stored = next((each["conf"] for each in known if each["release"] == current), None)
-    shown = ("release", "version", "lock_sha256", "verdict", "activated_at")
+    shown = ("release", "version", "lock_sha256", "verdict", "activated_at", "commit", "signer")
     return {
         "current": current,
         "in_doubt": app.in_doubt,

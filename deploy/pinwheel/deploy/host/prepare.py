@@ -47,6 +47,7 @@ def prepare(job: Job, held: int) -> Document:
             make_virtualenv(job, held, release.folder, job.body["requirements"])
             run_tool(job, held, str(release.folder / "bin/python"), "-I", "-c", f"import {module(release, job.body)}")
             about = {key: job.body[key] for key in ("application", "version", "release", "lock_sha256", "commit")}
+            about["signer"] = job.body.get("signer", "")
             release.note(**about, verdict="prepared", prepared_at=time_text(), conf=None, programs=None)
             os.sync()  # all of it is on the disk before it counts
             replace_file(release.folder / "COMPLETE", "")

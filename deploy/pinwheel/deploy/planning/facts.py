@@ -27,13 +27,16 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """One complete release on a host. `verdict`: prepared, good (it passed its gate there) or bad (it failed it)."""
+    """One complete release on a host. `verdict`: prepared, good (it passed its gate there) or bad (it failed it).
+    `signer` is who has signed that it comes from `commit`, empty when that was not proven."""
 
     release: str
     version: str
     lock_sha256: str
     verdict: str
     activated_at: str = ""
+    commit: str = ""
+    signer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +130,15 @@ def _installed(document: Mapping[str, Any]) -> Installed:
         conf_sha256=document["conf_sha256"] or "",
         conf=document.get("conf"),
         releases=tuple(
-            Release(each["release"], each["version"], each["lock_sha256"], each["verdict"], each["activated_at"] or "")
+            Release(
+                each["release"],
+                each["version"],
+                each["lock_sha256"],
+                each["verdict"],
+                each["activated_at"] or "",
+                each.get("commit") or "",
+                each.get("signer") or "",
+            )
             for each in document["releases"]
         ),
         processes=tuple(process(each) for each in document["processes"]),

@@ -156,6 +156,7 @@ def _host(wish: Wish, facts: HostFacts) -> HostPlan | Outcome:
         version=wish.version,
         lock_sha256=wish.lock_sha256,
         commit=wish.commit,
+        signer=wish.signer,
         requirements=delivery.requirements if delivery else "",
         space_bytes=space_bytes,
     )

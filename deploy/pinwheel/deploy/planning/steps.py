@@ -45,6 +45,7 @@ class Prepare:
     commit: str
     requirements: str = field(repr=False)
     space_bytes: int = 0
+    signer: str = ""
 
     action = "prepare"
 

@@ -42,7 +42,8 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """`release` of `application` shall run. Without a delivery it is a rollback: each host takes what it has kept."""
+    """`release` of `application` shall run. Without a delivery it is a rollback: each host takes what it has kept.
+    `signer` is who has signed that it comes from `commit`; empty when that is not proven."""
 
     application: str
     project: str
@@ -51,6 +52,7 @@ class Wish:
     delivery: Delivery | None
     lock_sha256: str = ""
     commit: str = ""
+    signer: str = ""
 
 
 @dataclass(frozen=True, slots=True)

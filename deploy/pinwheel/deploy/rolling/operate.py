@@ -10,8 +10,8 @@ from pinwheel.deploy.planning import steps, supervisor_file
 from pinwheel.deploy.planning.facts import HostFacts
 from pinwheel.deploy.planning.gate import Outcome
 from pinwheel.deploy.planning.plan import Plan, earlier, plan
-from pinwheel.deploy.planning.wish import Delivery, Setup, Wish
-from pinwheel.deploy.rolling import execute, fetch, lease
+from pinwheel.deploy.planning.wish import Delivery, Setup, Wish, pins
+from pinwheel.deploy.rolling import evidence, execute, fetch, lease
 from pinwheel.deploy.rolling.execute import Report
 from pinwheel.deploy.rolling.session import Session
 from pinwheel.errors import PinwheelError, UsageError
@@ -112,6 +112,11 @@ def _wish(session: Session, text: str) -> Wish:
     project = application.project or name
     found = fetch.locked(session.client, project, str(wanted))
     lock, version = found.lock, found.version
+    level, judge = evidence.demanded(session.loaded, session.name)
+    origin = evidence.Origin(found.commit)
+    if level != "no":
+        origin = evidence.require(session.client, project, pins(lock.requirements), judge)
+    session.hooks(name, version)  # a template that cannot be filled in is an error now
     try:
         setups = {
             target.name: Setup(
@@ -129,5 +134,6 @@ def _wish(session: Session, text: str) -> Wish:
         release=lock.release,
         delivery=Delivery(setups, lock.requirements, lock.space_bytes),
         lock_sha256=lock.sha256,
-        commit=found.commit,
+        commit=origin.commit,
+        signer=origin.signer,
     )

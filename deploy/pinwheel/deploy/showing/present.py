@@ -25,6 +25,7 @@ def plan_document(plan: Plan, environment: str) -> dict[str, Any]:
         "version": plan.wish.version,
         "release": plan.wish.release,
         "commit": plan.wish.commit,
+        "signer": plan.wish.signer,
         "changes": plan.changes,
         "waves": [list(wave) for wave in plan.waves],
         "hosts": [
@@ -207,6 +208,7 @@ def _host_document(name: str, told: HostFacts | Outcome, environment: str) -> di
                 "application": key,
                 "version": _version(each),
                 "release": each.current or "",
+                **_origin(each),
                 "healthy": each.healthy,
                 "processes": [
                     {"program": one.program, "pid": one.pid, "state": one.state, "since": one.since}
@@ -218,6 +220,12 @@ def _host_document(name: str, told: HostFacts | Outcome, environment: str) -> di
             for key, each in told.applications.items()
         ],
     }
+
+
+def _origin(installed: Installed) -> dict[str, str]:
+    """Where what runs comes from; `signer` says who has signed that, empty when it is not proven."""
+    release = installed.release(installed.current)
+    return {"commit": release.commit, "signer": release.signer} if release else {"commit": "", "signer": ""}
 
 
 def _version(installed: Installed) -> str:
