@@ -88,7 +88,10 @@ NOUNS = {
     *("packaging.proving.proof", "packaging.releasing.graph", "packaging.releasing.plan"),
     *("packaging.locking.lockfile", "packaging.locking.vendored"),
     *("packaging.building.pythons", "packaging.building.comparison", "packaging.building.ingredients"),
-    *(f"deploy.planning.{name}" for name in ("facts", "plan", "steps", "gate", "waves", "wish", "supervisor_file")),
+    *(
+        f"deploy.planning.{name}"
+        for name in ("facts", "plan", "steps", "gate", "waves", "wish", "resumption", "plan_file", "supervisor_file")
+    ),
     *("deploy.inventory.fleet", "deploy.inventory.template", "deploy.showing.present"),
     *(
         f"index.{name}"

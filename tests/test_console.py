@@ -7,6 +7,7 @@ import itertools
 import os
 import re
 import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -73,3 +74,52 @@ def test_a_board_on_a_terminal_shows_what_is_under_way_and_keeps_what_has_ended(
     assert "release: greet: released 1.0" in text
     assert "shop waits for [greet]" in " ".join(text.split())
     assert "1 under way, 1 ended" in " ".join(text.split())
+
+
+def on_a_terminal(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None], lines: int = 24) -> str:
+    """What a terminal of so many lines has seen, in words."""
+    master, slave = os.openpty()
+    for key, value in (("TERM", "xterm"), ("COLUMNS", "100"), ("LINES", str(lines))):
+        monkeypatch.setenv(key, value)
+    with os.fdopen(slave, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        act()
+    seen = b""
+    with contextlib.suppress(OSError):  # the other end is closed
+        while more := os.read(master, 65536):
+            seen += more
+    os.close(master)
+    return " ".join(re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen.decode()).split())
+
+
+def test_a_roster_has_a_row_for_each_host_while_they_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    def act() -> None:
+        with console.roster("rollout of shop", clock=lambda: 0.0) as roster:
+            roster.expect(["h1", "h2", "h3"])
+            roster.phase("activate h1")
+            roster.update("h1", "start 1.1.0")
+            roster.finish("h2", "prepared")
+
+    seen = on_a_terminal(monkeypatch, act)
+    assert "rollout of shop activate h1" in seen
+    assert "h1 start 1.1.0 0 s" in seen
+    assert "h2 prepared" in seen
+    assert "h3 waits" in seen
+    assert "1 at work, 1 prepared of 3" in seen
+
+
+def test_a_roster_of_a_thousand_hosts_shows_those_at_work_and_counts_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def act() -> None:
+        with console.roster("rollout of shop", clock=lambda: 0.0) as roster:
+            roster.expect([f"h{number}" for number in range(1000)])
+            for number in range(900):
+                roster.finish(f"h{number}", "prepared")
+            for number in range(900, 964):
+                roster.update(f"h{number}", "install")
+
+    seen = on_a_terminal(monkeypatch, act)
+    assert "h900 install" in seen
+    assert "h899" not in seen
+    assert "64 at work, 900 prepared of 1000, 45 more" in seen

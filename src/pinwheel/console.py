@@ -43,6 +43,22 @@ class Board(Protocol):
         """Say how `who` has ended."""
 
 
+class Roster(Protocol):
+    """Many hosts that are worked on together; threads may report at the same time."""
+
+    def expect(self, names: Sequence[str]) -> None:
+        """Who there is."""
+
+    def phase(self, text: str) -> None:
+        """Say what is being done now."""
+
+    def update(self, who: str, what: str) -> None:
+        """Say what `who` is doing now."""
+
+    def finish(self, who: str, how: str) -> None:
+        """Say how `who` has ended, in a word; it may begin again."""
+
+
 class _Lines:
     """Progress without a terminal: one plain line for each change."""
 
@@ -129,6 +145,70 @@ class _LiveBoard:
         return drawn
 
 
+class _LiveRoster:
+    """A roster on a terminal: a row for each host while they fit, else for those at work; and how many ended how."""
+
+    AROUND = 5
+    """Lines of the terminal that are left free."""
+
+    def __init__(self, title: str, clock: Callable[[], float]) -> None:
+        from rich.console import Console
+        from rich.live import Live
+        from rich.spinner import Spinner
+
+        self._title = title
+        self._phase = ""
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._rows: dict[str, tuple[str, float]] = {}
+        self._ended: dict[str, str] = {}
+        self._spinner = Spinner("dots")
+        self._console = Console(stderr=True)
+        self.live = Live(get_renderable=self._drawn, console=self._console, transient=True, refresh_per_second=8)
+
+    def expect(self, names: Sequence[str]) -> None:
+        with self._lock:
+            self._ended = dict.fromkeys(names, "")
+
+    def phase(self, text: str) -> None:
+        self._phase = text
+
+    def update(self, who: str, what: str) -> None:
+        with self._lock:
+            since = self._rows[who][1] if who in self._rows else self._clock()
+            self._rows[who] = (what, since)
+
+    def finish(self, who: str, how: str) -> None:
+        with self._lock:
+            self._rows.pop(who, None)
+            self._ended[who] = how
+
+    def _drawn(self) -> Any:
+        from rich.table import Table
+        from rich.text import Text
+
+        with self._lock:
+            rows, ended = dict(self._rows), dict(self._ended)
+        drawn = Table.grid(padding=(0, 1))
+        counts: dict[str, int] = {}
+        for how in filter(None, ended.values()):
+            counts[how] = counts.get(how, 0) + 1
+        tally = ", ".join([f"{len(rows)} at work", *(f"{number} {how}" for how, number in counts.items())])
+        drawn.add_row("", Text(self._title), Text(self._phase, overflow="ellipsis", no_wrap=True), "")
+        room = max(1, self._console.height - self.AROUND)
+        shown = list(ended) if len(ended) <= room else list(rows)
+        for who in shown[:room]:
+            if who in rows:
+                what, since = rows[who]
+                age = Text(f"{self._clock() - since:.0f} s", style="dim")
+                drawn.add_row(self._spinner, Text(who), Text(what, overflow="ellipsis", no_wrap=True), age)
+            else:
+                drawn.add_row("", Text(who), Text(ended[who] or "waits", style="dim"), "")
+        more = f", {len(shown) - room} more" if len(shown) > room else ""
+        drawn.add_row("", "", Text(f"{tally} of {len(ended)}{more}", style="dim"), "")
+        return drawn
+
+
 class _Tally:
     """Counted work without a terminal: a plain line from time to time."""
 
@@ -210,6 +290,11 @@ def document(value: Any) -> None:
     data(json.dumps(value, indent=2, sort_keys=False, default=str))
 
 
+def line(value: Any) -> None:
+    """One JSON document in a line of its own, on stdout: for whoever reads while it happens."""
+    data(json.dumps(value, sort_keys=False, default=str))
+
+
 def documents() -> int:
     """How many documents this process has printed: a task with `--json` prints exactly one, also when it fails."""
     return _documents
@@ -241,6 +326,19 @@ def board(title: str, clock: Callable[[], float] = time.monotonic) -> Iterator[B
         yield _PlainBoard(title)
         return
     drawn = _LiveBoard(title, clock)
+    with _unheard():
+        drawn.live.start()
+    try:
+        yield drawn
+    finally:
+        with _unheard():
+            drawn.live.stop()
+
+
+@contextlib.contextmanager
+def roster(title: str, clock: Callable[[], float] = time.monotonic) -> Iterator[Roster]:
+    """Show hosts that are worked on together, on a terminal; elsewhere there is none."""
+    drawn = _LiveRoster(title, clock)
     with _unheard():
         drawn.live.start()
     try:

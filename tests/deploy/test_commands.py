@@ -96,12 +96,9 @@ def test_a_rollout_that_is_halted_exits_1_and_says_why_in_its_document(
     out, err = capsys.readouterr()
     document = json.loads(out)
     assert (document["outcome"], document["version"]) == ("halted", "1.1.0")
-    assert document["hosts"] == [
-        {"name": "h1", "outcome": "reverted", "release": world.one, "reason": "the gate said no"},
-        *(
-            {"name": name, "outcome": "skipped", "release": world.one, "reason": "the rollout stopped before its turn"}
-            for name in ("h2", "h3")
-        ),
+    assert [(each["name"], each["outcome"], each["release"], each["reason"]) for each in document["hosts"]] == [
+        ("h1", "reverted", world.one, "the gate said no"),
+        *((name, "skipped", world.one, "the rollout stopped before its turn") for name in ("h2", "h3")),
     ]
     assert "| Traceback: boom" in err
 
@@ -133,6 +130,56 @@ def test_a_halted_rollback_says_how_it_goes_on(world: World, run: Run, capsys: p
     said = capsys.readouterr().err
     assert said.endswith("then: pinwheel deploy.rollback shop --to 1.0.0 --env live\n")
     assert "new version" not in said
+
+
+def test_a_script_reads_a_line_for_everything_that_happens_and_the_end_last(
+    world: World, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.hosts["h2"].sick.add(world.one)
+    assert run("deploy.rollout", "shop==1.0.0", "--env", "live", "--json-lines") == 1
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert told[0] == {"event": "hosts", "hosts": ["h1", "h2", "h3"]}
+    ended = [(each["name"], each["outcome"]) for each in told if each["event"] == "ended"]
+    assert sorted(ended[:3]) == [("h1", "prepared"), ("h2", "prepared"), ("h3", "prepared")]
+    assert ended[3:] == [("h1", "activated"), ("h2", "removed")]
+    assert (told[-1]["event"], told[-1]["outcome"], told[-1]["exit_code"]) == ("finished", "halted", 1)
+
+
+def test_exactly_what_was_planned_is_done_or_nothing(
+    tmp_path: Path, world: World, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("deploy.rollout", "shop==1.0.0", "--env", "live")
+    file = tmp_path / "shop.plan"
+    assert run("deploy.plan", "shop==1.1.0", "--env", "live", "--out", str(file)) == 4
+    world.hosts["h2"].conf = "edited by hand"
+    capsys.readouterr()
+    world.hosts.asked.clear()
+    assert run("deploy.rollout", "shop==1.1.0", "--env", "live", "--plan", str(file)) == 1
+    assert "where: h2: its conf on the host is another one" in capsys.readouterr().err
+    assert {action for action, _ in world.hosts.asked} == {"facts"}
+    assert run("deploy.plan", "shop==1.1.0", "--env", "live", "--out", str(file)) == 4
+    assert run("deploy.rollout", "shop==1.1.0", "--env", "live", "--plan", str(file)) == 0
+    assert run("deploy.rollout", "shop==1.1.0", "--env", "live", "--plan", str(file)) == 1, "it is done by now"
+    assert "h1: it runs 1.1.0-" in capsys.readouterr().err
+
+
+def test_resume_says_what_it_would_do_and_does_it(world: World, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    run("deploy.rollout", "shop==1.0.0", "--env", "live")
+    world.hosts["h3"].lost_in = "activate"
+    assert run("deploy.rollout", "shop==1.1.0", "--env", "live") == 1
+    world.hosts["h3"].lost_in = ""
+    capsys.readouterr()
+    assert run("deploy.resume", "--env", "live", "--check") == 4
+    assert f"shop should be at {world.two}: the wish of rollout" in capsys.readouterr().out
+    assert world.hosts["h3"].current == world.one
+    pids = [world.hosts[name].pid for name in ("h1", "h2")]
+    assert run("deploy.resume", "--env", "live", "--json") == 0
+    (about,) = json.loads(capsys.readouterr().out)["applications"]
+    assert [each["outcome"] for each in about["hosts"]] == ["unchanged", "unchanged", "activated"]
+    assert about["should_run"] == world.two
+    assert [world.hosts[name].pid for name in ("h1", "h2")] == pids
+    assert run("deploy.resume", "--env", "live", "--application", "shop") == 0
+    assert "nothing to do: shop 1.1.0 runs on every host" in capsys.readouterr().out
 
 
 def test_a_rollback_takes_every_host_back(world: World, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -267,6 +314,9 @@ def test_a_rollout_of_which_nobody_reads_the_result_is_done_all_the_same_and_exi
         ("deploy.rollout", "chop==1.0.0", "--env", "live"),
         ("deploy.rollback", "chop", "--env", "live"),
         ("deploy.status", "--env", ""),
+        ("deploy.rollout", "shop==1.0.0", "--env", "live", "--json", "--json-lines"),
+        ("deploy.rollout", "shop==1.0.0", "--env", "live", "--plan", "nowhere.plan"),
+        ("deploy.resume", "--env", "lvie"),
         ("deploy.history", "--env", "live", "--limit", "0"),
     ],
 )

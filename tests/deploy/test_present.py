@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ def host(name: str, **installed: object) -> HostFacts:
 
 RUNS: dict[str, Any] = {
     "current": OLD,
-    "releases": (Release(OLD, "1.0.0", "", "good"),),
+    "releases": (Release(OLD, "1.0.0", "", "good", commit="c0ffee", signer="ann@acme.example"),),
     "processes": (Process("shop-web", 41, "RUNNING", "2026-01-01T00:00:00Z"),),
 }
 AWAY = Outcome("h9", Ending.UNREACHABLE, "nobody listens", "is it up?")
@@ -33,7 +34,7 @@ AWAY = Outcome("h9", Ending.UNREACHABLE, "nobody listens", "is it up?")
 
 def made(**facts: HostFacts | Outcome) -> Plan:
     delivery = Delivery(dict.fromkeys(facts, Setup("conf\n", ())))
-    return plan(Wish("shop", "shop", "1.1.0", NEW, delivery, commit="c0ffee"), facts, Rollout())
+    return plan(Wish("shop", "shop", "1.1.0", NEW, delivery, commit="c0ffee"), facts, Rollout(max_unavailable=2))
 
 
 def back(**facts: HostFacts | Outcome) -> Plan:
@@ -67,6 +68,8 @@ def test_the_status_document_has_the_promised_shape() -> None:
             "application": "shop",
             "version": "1.0.0",
             "release": OLD,
+            "commit": "c0ffee",
+            "signer": "ann@acme.example",
             "healthy": True,
             "processes": [{"program": "shop-web", "pid": 41, "state": "RUNNING", "since": "2026-01-01T00:00:00Z"}],
             "drift": False,
@@ -77,6 +80,13 @@ def test_the_status_document_has_the_promised_shape() -> None:
     assert (first["python"], first["uv"], first["supervisor"]) == ("3.11", "0.9.1", "4.3.0")
     assert (first["free_bytes"], first["fence"]) == (10**9, 7)
     assert (away["name"], away["reachable"], away["applications"]) == ("h9", False, [])
+
+
+def test_a_plan_says_who_has_no_turn_and_why() -> None:
+    known = {name: host(name, **RUNS) for name in ("h1", "h2")} | {"h8": AWAY, "h9": AWAY}
+    assert "no turn for h1, h2: h8, h9 are out of service, and no more than 2 may be" in present.plan_notes(
+        made(**known)
+    )
 
 
 def test_an_application_in_doubt_is_not_healthy() -> None:
@@ -105,7 +115,14 @@ def test_the_report_document_has_the_promised_shape() -> None:
     document = present.report_document(report(Conclusion.HALTED, Ending.REVERTED, Ending.SKIPPED), made())
     assert (document["rollout"], document["application"], document["version"]) == ("r1", "shop", "1.1.0")
     assert document["outcome"] == "halted"
-    assert document["hosts"][0] == {"name": "h1", "outcome": "reverted", "release": "", "reason": ""}
+    assert document["hosts"][0] == {
+        "name": "h1",
+        "outcome": "reverted",
+        "release": "",
+        "reason": "",
+        "drained": "",
+        "seconds": 0.0,
+    }
 
 
 @pytest.mark.parametrize(
@@ -119,6 +136,11 @@ def test_the_report_document_has_the_promised_shape() -> None:
         (report(Conclusion.HALTED, Ending.FAILED), "Nothing that runs was touched"),
         (report(Conclusion.HALTED, Ending.ACTIVATED, Ending.FAILED), "halted: because. Put that right"),
         (report(Conclusion.FAILED, Ending.UNREACHABLE), "deploy.rollout shop==1.1.0 --env live"),
+        (
+            report(Conclusion.HALTED, Ending.TAKEN_BACK, Ending.REVERTED),
+            "halted: because; h1 went back too. Look at it",
+        ),
+        (report(Conclusion.HALTED, Ending.STAYED, Ending.REVERTED), "h1 should have gone back and did not: pinwheel"),
         (report(Conclusion.FENCED, Ending.SKIPPED), "deploy.status --env live"),
         (report(Conclusion.INTERRUPTED, Ending.SKIPPED), "To go on: pinwheel deploy.rollout"),
     ],
@@ -127,12 +149,26 @@ def test_every_end_says_what_to_do_next(given: Report, says: str) -> None:
     assert says in present.next_step(given, made(), "live")
 
 
-@pytest.mark.parametrize("ending", [each for each in Ending if each not in GOOD])
+OF_ROLLOUTS = {Ending.TAKEN_BACK, Ending.STAYED}
+
+
+@pytest.mark.parametrize("ending", [each for each in Ending if each not in GOOD | OF_ROLLOUTS])
 @pytest.mark.parametrize("conclusion", [Conclusion.HALTED, Conclusion.FAILED, Conclusion.INTERRUPTED])
 def test_a_rollback_that_stopped_goes_on_as_a_rollback(conclusion: Conclusion, ending: Ending) -> None:
     said = present.next_step(report(conclusion, ending), back(), "live")
     assert said.endswith(": pinwheel deploy.rollback shop --to 1.0.0 --env live")
     assert "deploy.rollout" not in said
+
+
+def test_who_is_still_out_of_service_is_named_with_what_puts_him_back() -> None:
+    gone = replace(
+        report(Conclusion.HALTED, Ending.UNHEALTHY), outcomes=(Outcome("h1", Ending.UNKNOWN, drained="gone"),)
+    )
+    said = present.next_step(gone, made(), "live")
+    assert said.endswith(
+        "Still out of service: h1. Once it is healthy: pinwheel deploy.resume --env live --application shop"
+    )
+    assert present.report_rows(gone) == [("h1", "unknown", "-", "out of service: gone")]
 
 
 def test_of_two_locks_of_one_version_a_rollback_goes_on_to_the_same_one() -> None:

@@ -6,9 +6,9 @@ from invoke import Collection
 
 from pinwheel.deploy.commands.hosts import bootstrap
 from pinwheel.deploy.commands.looking import history, status
-from pinwheel.deploy.commands.rollouts import plan, rollback, rollout
+from pinwheel.deploy.commands.rollouts import plan, resume, rollback, rollout
 
 
 def collection() -> Collection:
     """The tasks named `deploy.…`."""
-    return Collection("deploy", bootstrap, plan, rollout, rollback, status, history)
+    return Collection("deploy", bootstrap, plan, rollout, resume, rollback, status, history)

@@ -1,4 +1,5 @@
-"""`pinwheel deploy.plan`, `deploy.rollout` and `deploy.rollback`: a version brought to hosts, or taken back."""
+"""`pinwheel deploy.plan`, `deploy.rollout`, `deploy.resume` and `deploy.rollback`: a version brought to hosts, or taken
+back."""
 
 from __future__ import annotations
 
@@ -6,15 +7,28 @@ from typing import TYPE_CHECKING
 
 from invoke import Context, Exit, task
 
-from pinwheel.deploy.commands.options import CHANGES, ENV, JSON, RELEASE, session_of
+from pinwheel.deploy.commands.options import CHANGES, ENV, JSON, LINES, RELEASE, session_of
+from pinwheel.errors import PinwheelError, UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pinwheel.deploy.planning.plan import Plan
     from pinwheel.deploy.rolling.execute import Report
+    from pinwheel.deploy.rolling.operate import Resumed
 
 
-@task(auto_shortflags=False, positional=["release"], help={"release": RELEASE, "env": ENV, "json": JSON})
-def plan(_context: Context, release: str, env: str, json: bool = False) -> None:
+@task(
+    auto_shortflags=False,
+    positional=["release"],
+    help={
+        "release": RELEASE,
+        "env": ENV,
+        "out": "write the plan into this FILE, for deploy.rollout --plan (default: none)",
+        "json": JSON,
+    },
+)
+def plan(_context: Context, release: str, env: str, out: str = "", json: bool = False) -> None:
     """Say what a rollout would do on each host, and why. Changes nothing.
 
     The rollout computes the same plan with the same code and carries it out. Exits 4 when there are changes, 1 when
@@ -22,40 +36,101 @@ def plan(_context: Context, release: str, env: str, json: bool = False) -> None:
 
     Example:
       pinwheel deploy.plan acme-shop==1.1.0 --env production
+      pinwheel deploy.plan acme-shop==1.1.0 --env production --out shop.plan
     """
     from pinwheel import console
+    from pinwheel.deploy.planning import plan_file
     from pinwheel.deploy.rolling import operate
     from pinwheel.deploy.showing import present
 
     with session_of(env, f"plan of {release}") as session:
         made = operate.planned(session, release)
+    if out:
+        _write(out, plan_file.document(made, env))
     if json:
         console.document(present.plan_document(made, env))
     else:
-        console.table(present.PLAN_COLUMNS, present.plan_rows(made))
-        for note in present.plan_notes(made):
-            console.data(note)
-        if not made.changes and not made.blocked:
-            console.say("nothing to do")
-    if made.changes or made.blocked:
-        raise Exit(code=1 if made.blocked else CHANGES)
+        _show(made)
+    _exit_as_planned(made)
 
 
-@task(auto_shortflags=False, positional=["release"], help={"release": RELEASE, "env": ENV, "json": JSON})
-def rollout(_context: Context, release: str, env: str, json: bool = False) -> None:
+@task(
+    auto_shortflags=False,
+    positional=["release"],
+    help={
+        "release": RELEASE,
+        "env": ENV,
+        "plan": "do exactly what this FILE of deploy.plan says, or nothing (default: plan anew)",
+        "json": JSON,
+        "json_lines": LINES,
+    },
+)
+def rollout(
+    _context: Context, release: str, env: str, plan: str = "", json: bool = False, json_lines: bool = False
+) -> None:
     """Bring a version to every host: prepare everywhere, then activate in waves.
 
     A version that does not pass its health checks on the canary goes back there by itself, and no other host is
-    touched. Exits 0 when every host runs it, 1 when not, 3 when somebody else holds the environment.
+    touched. Exits 0 when every host runs it, 1 when not, or when hosts have moved since the plan, 3 when somebody else
+    holds the environment.
 
     Example:
       pinwheel deploy.rollout acme-shop==1.1.0 --env production
+      pinwheel deploy.rollout acme-shop==1.1.0 --env production --plan shop.plan
     """
+    from pinwheel.deploy.planning import plan_file
     from pinwheel.deploy.rolling import operate
 
-    with session_of(env, f"rollout of {release}") as session:
-        made, report = operate.rolled_out(session, release)
-    _finish(made, report, env, json)
+    planned = plan_file.read(_text(plan), plan) if plan else None
+    _one_of(json, json_lines)
+    with session_of(env, f"rollout of {release}", lines=json_lines) as session:
+        made, report = operate.rolled_out(session, release, planned)
+    _finish(made, report, env, json=json, lines=json_lines)
+
+
+@task(
+    auto_shortflags=False,
+    help={
+        "env": ENV,
+        "application": "only this one (default: each that was ever rolled out)",
+        "force": "also where the release failed its health checks before (default: leave these hosts alone)",
+        "check": "only say what would be done; exit 4 if anything (default: do it)",
+        "json": JSON,
+    },
+)
+def resume(
+    _context: Context, env: str, application: str = "", force: bool = False, check: bool = False, json: bool = False
+) -> None:
+    """Bring every host to what should run by now: those that were away, that a rollout did not reach, or lost.
+
+    What should run is the wish of the newest rollout, as the ledger tells it; where that failed its health checks and
+    nothing of it is left, of the one before. Hosts that run it well are left alone, and hosts that were taken out of
+    service are put back once they are healthy.
+
+    Example:
+      pinwheel deploy.resume --env production --check
+      pinwheel deploy.resume --env production --application acme-shop
+    """
+    from pinwheel import console
+    from pinwheel.deploy.rolling import operate
+    from pinwheel.deploy.showing import present
+
+    with session_of(env, "resume") as session:
+        act = operate.to_resume if check else operate.resumed
+        done = act(session, application, force=force)
+    if json:
+        console.document({"environment": env, "applications": [_resumed_document(each, env) for each in done]})
+    elif not done:
+        console.data("nothing to do: nothing was ever rolled out here")
+    for each in done if not json else ():
+        if each.report is None:
+            console.data(f"{each.intent.application} should be at {each.intent.told}")
+            _show(each.plan)
+        else:
+            _tell(each.plan, each.report, env)
+    codes = [present.plan_exit(each.plan) if each.report is None else each.report.exit_code for each in done]
+    if any(codes):
+        raise Exit(code=max(codes, key=lambda code: (code != CHANGES, code)))
 
 
 @task(
@@ -66,9 +141,12 @@ def rollout(_context: Context, release: str, env: str, json: bool = False) -> No
         "to": "the version (or release) to go back to (default: the newest good one before the running one)",
         "env": ENV,
         "json": JSON,
+        "json_lines": LINES,
     },
 )
-def rollback(_context: Context, application: str, env: str, to: str = "", json: bool = False) -> None:
+def rollback(
+    _context: Context, application: str, env: str, to: str = "", json: bool = False, json_lines: bool = False
+) -> None:
     """Go back to the release that ran before, on every host, in waves.
 
     It is the newest release older than the running one that passed its health checks. The hosts have kept it with its
@@ -80,22 +158,94 @@ def rollback(_context: Context, application: str, env: str, to: str = "", json: 
     """
     from pinwheel.deploy.rolling import operate
 
-    with session_of(env, f"rollback of {application}") as session:
+    _one_of(json, json_lines)
+    with session_of(env, f"rollback of {application}", lines=json_lines) as session:
         made, report = operate.rolled_back(session, application, to)
-    _finish(made, report, env, json)
+    _finish(made, report, env, json=json, lines=json_lines)
 
 
-def _finish(made: Plan, report: Report, env: str, json: bool) -> None:
+def _finish(made: Plan, report: Report, env: str, *, json: bool, lines: bool) -> None:
     """Show how it ended, and exit with the code that says so."""
     from pinwheel import console
     from pinwheel.deploy.showing import present
 
     if json:
         console.document(present.report_document(report, made))
-    elif not made.changes and not made.blocked:
-        console.data(f"nothing to do: {made.wish.application} {made.wish.version} runs on every host")
+    elif lines:
+        console.line({"event": "finished", **present.report_document(report, made), "exit_code": report.exit_code})
     else:
-        console.table(present.REPORT_COLUMNS, present.report_rows(report))
-        console.say(present.next_step(report, made, env))
+        _tell(made, report, env)
     if report.exit_code:
         raise Exit(code=report.exit_code)
+
+
+def _tell(made: Plan, report: Report, env: str) -> None:
+    from pinwheel import console
+    from pinwheel.deploy.showing import present
+
+    if not made.changes and not made.blocked and not report.exit_code:
+        console.data(f"nothing to do: {made.wish.application} {made.wish.version} runs on every host")
+        return
+    console.table(present.REPORT_COLUMNS, present.report_rows(report))
+    console.say(present.next_step(report, made, env))
+
+
+def _show(made: Plan) -> None:
+    from pinwheel import console
+    from pinwheel.deploy.showing import present
+
+    console.table(present.PLAN_COLUMNS, present.plan_rows(made))
+    for note in present.plan_notes(made):
+        console.data(note)
+    if not made.changes and not made.blocked:
+        console.say("nothing to do")
+
+
+def _exit_as_planned(made: Plan) -> None:
+    from pinwheel.deploy.showing import present
+
+    if code := present.plan_exit(made):
+        raise Exit(code=code)
+
+
+def _resumed_document(done: Resumed, env: str) -> dict[str, object]:
+    from pinwheel.deploy.showing import present
+
+    about = {"resumes": done.intent.rollout, "should_run": done.intent.release}
+    if done.report is None:
+        return {**about, **present.plan_document(done.plan, env)}
+    return {**about, **present.report_document(done.report, done.plan)}
+
+
+def _one_of(json: bool, json_lines: bool) -> None:
+    if json and json_lines:
+        raise UsageError("it is one or the other", where="--json, --json-lines", remedy="leave one of them out")
+
+
+def _text(file: str) -> str:
+    from pathlib import Path
+
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not text"
+        raise UsageError(f"the plan cannot be read: {why}", where=file, remedy="name a file of deploy.plan") from error
+
+
+def _write(file: str, document: dict[str, object]) -> None:
+    import json
+    from pathlib import Path
+
+    try:
+        _whole(Path(file), json.dumps(document, indent=1) + "\n")
+    except OSError as error:
+        raise PinwheelError(
+            f"the plan cannot be written: {error.strerror}", where=file, remedy="name another file with --out"
+        ) from error
+
+
+def _whole(file: Path, text: str) -> None:
+    """Write all of it or leave what was there: a plan that ends in the middle is none."""
+    partial = file.with_name(f".{file.name}.tmp")
+    partial.write_text(text)
+    partial.replace(file)

@@ -34,7 +34,7 @@ class HostPlan:
     Every host is asked to prepare, because that is when it learns the rollout's fencing token; `builds` says whether
     anything is to be built. `activate` None: it is as wished; `back` takes it back once it was activated, None when
     there is nothing to go back to. `why` says for people what makes the steps necessary; `conf_diff` is empty when the
-    conf stays or is not known.
+    conf stays or is not known; `conf_sha256` is of the conf that is there.
     """
 
     host: str
@@ -46,6 +46,7 @@ class HostPlan:
     back: Activate | None
     conf_diff: str
     why: str
+    conf_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +185,7 @@ def _host(wish: Wish, facts: HostFacts) -> HostPlan | Outcome:
         back=_back(wish, facts.host, here, activate) if activate else None,
         conf_diff=diff,
         why="; ".join(reasons) or "already as wished",
+        conf_sha256=here.conf_sha256,
     )
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from pinwheel.config import Rollout
-from pinwheel.deploy.planning.gate import Ending, Outcome
+from pinwheel.deploy.planning.gate import Ending, Outcome, named
 from pinwheel.errors import UsageError
 
 AMOUNT = re.compile(r"0*[1-9][0-9]*|0*([1-9][0-9]?|100)%")
@@ -65,6 +65,11 @@ class Service:
                 wave.append(host)
                 room -= takes
         return tuple(wave)
+
+    def full(self, policy: Rollout) -> str:
+        """Why nobody else may be taken out of service, for a person."""
+        are, most = "is" if len(self.out) == 1 else "are", most_unavailable(self.size, policy)
+        return f"{named(sorted(self.out))} {are} out of service, and no more than {most} may be"
 
 
 class Growing:

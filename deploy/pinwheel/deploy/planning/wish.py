@@ -30,6 +30,11 @@ class Setup:
     conf: str
     programs: tuple[Mapping[str, Any], ...]
 
+    @property
+    def sha256(self) -> str:
+        """Of all of it: two setups that differ in anything have two."""
+        return hashlib.sha256(json.dumps([self.conf, self.programs], sort_keys=True).encode()).hexdigest()
+
 
 @dataclass(frozen=True, slots=True)
 class Delivery:

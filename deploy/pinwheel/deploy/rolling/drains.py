@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
@@ -27,44 +27,46 @@ class Traffic(Protocol):
 
 
 class Drains:
-    """Who was taken out of service by us and is not back yet (`held`). `record` writes down ("drained" or "undrained",
-    host): before the one and after the other, so that whoever comes after a crash knows whom to put back."""
+    """Who was taken out of service and is not back yet: `held`, with the reason, empty while nobody has looked.
 
-    def __init__(self, traffic: Traffic | None, record: Callable[[str, str], None]) -> None:
+    `record` writes down ("drained" or "undrained", host): before the one and after the other, so that whoever comes
+    after a crash knows whom to put back.
+    """
+
+    def __init__(
+        self, traffic: Traffic | None, record: Callable[[str, str], None], held: Collection[str] = frozenset()
+    ) -> None:
         self._traffic = traffic
         self._record = record
-        self.held: set[str] = set()
+        self.held = dict.fromkeys(held, "")
 
     def turn(self, host: str, serves: bool, work: Callable[[], R | Outcome]) -> R | Outcome:
         """Drain, `work`, undrain. `serves` says whether the host is in service before. An exception leaves it held."""
         if self._traffic is None:
             return work()
         self._record("drained", host)
-        self.held.add(host)
+        self.held[host] = ""
         problem = self._traffic.drain(host)
         ended = Outcome(host, Ending.FAILED, f"it was not drained: {problem}") if problem else work()
         return self.ended(ended, serves) if isinstance(ended, Outcome) else ended
 
     def ended(self, outcome: Outcome, serves: bool) -> Outcome:
-        """Put the host back, if it is healthy; else say that it was not."""
+        """Put a host that is held back, if it is healthy; else say that it was not."""
         if outcome.host not in self.held:
             return outcome
-        if outcome.ending in RUNS or (outcome.ending in UNTOUCHED and serves):
-            return replace(outcome, drained=self.put_back(outcome.host))
-        doubtful = outcome.ending in DOUBTFUL
-        return replace(outcome, drained="nobody knows whether it is healthy" if doubtful else "it is not healthy")
+        well = outcome.ending in RUNS or (outcome.ending in UNTOUCHED and serves)
+        self.seen(outcome.host, well if outcome.ending not in DOUBTFUL else None)
+        return replace(outcome, drained=self.held.get(outcome.host, ""))
 
-    def put_back(self, host: str) -> str:
-        """Undrain the host; why it could not be done, "" when it was."""
-        if self._traffic is None:
-            return ""
-        if problem := self._traffic.undrain(host):
-            return f"undrain failed: {problem}"
-        self.held.discard(host)
-        self._record("undrained", host)
-        return ""
-
-    def seen(self, healthy: Collection[str], outcomes: Iterable[Outcome]) -> list[Outcome]:
-        """Put back those of `held` that were seen to be `healthy`, and correct their outcomes."""
-        back = {host: self.put_back(host) for host in sorted(self.held & set(healthy))}
-        return [replace(each, drained=back[each.host]) for each in outcomes if each.host in back]
+    def seen(self, host: str, healthy: bool | None) -> None:
+        """Put back a host that was seen to be healthy; None when nobody knows."""
+        if healthy and self._traffic is not None:
+            if problem := self._traffic.undrain(host):
+                self.held[host] = f"undrain failed: {problem}"
+            else:
+                del self.held[host]
+                self._record("undrained", host)
+        elif healthy:
+            self.held[host] = "the environment has no command for it any more"
+        else:
+            self.held[host] = "it is not healthy" if healthy is False else "nobody knows whether it is healthy"

@@ -6,7 +6,7 @@ It decides nothing but "halt?", and that by asking `gate`. What to do is in the 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -17,7 +17,7 @@ from pinwheel.deploy.planning import facts, steps
 from pinwheel.deploy.planning.facts import HostFacts, Nonsense
 from pinwheel.deploy.planning.gate import Ending, Halt, Outcome, named, verdict
 from pinwheel.deploy.planning.plan import HostPlan, Plan, version_of
-from pinwheel.deploy.planning.waves import Growing, Service, most_unavailable, waves, without
+from pinwheel.deploy.planning.waves import Growing, Service, waves, without
 from pinwheel.deploy.reaching.hosts import HostLost, Hosts, NotTouched, StepRefused
 from pinwheel.deploy.rolling import answers
 from pinwheel.deploy.rolling.drains import DOUBTFUL, Drains, Traffic
@@ -203,10 +203,12 @@ def rollout(
     context: Context,
     stop: Stop,
     traffic: Traffic | None = None,
+    held: Collection[str] = frozenset(),
 ) -> Report:
     """Prepare everywhere, then activate in waves; stop when the gate, the lease or the operator says so, and do then
-    what the policy says about those that came through. Whoever is healthy is in service at the end."""
-    run = _Run(plan, pool, fence, ledger, watcher, context, stop, traffic)
+    what the policy says about those that came through. Whoever is healthy is in service at the end; so are those that
+    were `held` out of it before."""
+    run = _Run(plan, pool, fence, ledger, watcher, context, stop, traffic, held)
     try:
         ended = run.go()
     finally:
@@ -240,6 +242,7 @@ class _Run:
         context: Context,
         stop: Stop,
         traffic: Traffic | None,
+        held: Collection[str],
     ) -> None:
         self._plan = plan
         self._by_name = {each.host: each for each in plan.hosts}
@@ -250,7 +253,7 @@ class _Run:
         self._watcher = watcher
         self._context = context
         self._stop = stop
-        self._drains = Drains(traffic, lambda kind, host: self._record(kind, host=host))
+        self._drains = Drains(traffic, lambda kind, host: self._record(kind, host=host), held)
         self._outcomes: dict[str, Outcome] = {}
 
     def go(self) -> _Stopped:
@@ -265,10 +268,10 @@ class _Run:
             },
         )
         for blocked in plan.blocked:
-            self._end(blocked)
+            self._end(self._drains.ended(blocked, plan.service.serves(blocked.host)))
         for host in plan.hosts:
             if not host.builds and not host.activate:
-                self._end(unchanged(host))
+                self._end(self._drains.ended(unchanged(host), serves=True))
         if stopped := self._judged():
             return stopped
         if plan.changes:
@@ -293,10 +296,8 @@ class _Run:
             return
         self._watcher.phase(f"look at {named(doubtful)} again")
         told = gather(self._pool, [self._context.targets[name] for name in doubtful])
-        application = self._plan.wish.application
-        well = [name for name, each in told.items() if isinstance(each, HostFacts) and each.serves(application)]
-        for outcome in self._drains.seen(well, self._outcomes.values()):
-            self._outcomes[outcome.host] = outcome
+        for name, known in told.items():
+            self._drains.seen(name, known.serves(self._plan.wish.application) if isinstance(known, HostFacts) else None)
 
     def conclude(self, ended: _Stopped) -> Report:
         """Name an ending for every host and write the end down."""
@@ -304,13 +305,15 @@ class _Run:
             if host.host not in self._outcomes:
                 skipped = Outcome(host.host, Ending.SKIPPED, "the rollout stopped before its turn")
                 self._outcomes[host.host] = replace(skipped, release=host.current or "")
+        for name, outcome in self._outcomes.items():
+            self._outcomes[name] = replace(outcome, drained=self._drains.held.get(name, ""))
         conclusion = ended.conclusion
         counts: dict[str, int] = {}
         for outcome in self._outcomes.values():
             counts[outcome.ending] = counts.get(outcome.ending, 0) + 1
         detail: dict[str, object] = {"release": self._plan.wish.release, "reason": ended.reason, "hosts": counts}
-        if drained := sorted(each.host for each in self._outcomes.values() if each.drained):
-            detail["drained"] = drained
+        if self._drains.held:
+            detail["drained"] = sorted(self._drains.held)
         outcome_word = "ok" if conclusion is Conclusion.DONE else conclusion
         self._record("rollout-finished", outcome=outcome_word, detail=detail)
         order = [name for name in self._context.targets if name in self._outcomes]
@@ -355,7 +358,9 @@ class _Run:
         halted = self._in_waves("activate", wanted, read, stopped)
         if halted is None or halted.conclusion is not Conclusion.HALTED or not through:
             return halted
-        reached = {"halt": [], "revert-batch": through[-1:], "revert-all": through}[self._plan.policy.policy]
+        # who was rolled back stays: what ran before is what somebody wanted to be rid of
+        policy = self._plan.policy.policy if self._plan.wish.delivery else "halt"
+        reached = {"halt": [], "revert-batch": through[-1:], "revert-all": through}[policy]
         return self._take_back([host for batch in reversed(reached) for host in batch]) or halted
 
     def _take_back(self, hosts: Sequence[str]) -> _Stopped | None:
@@ -395,10 +400,7 @@ class _Run:
         while waiting:
             batch = self._service.next_wave(waiting, growing.size, policy)
             if not batch:
-                out, most = sorted(self._service.out), most_unavailable(self._service.size, policy)
-                return _Stopped(
-                    Conclusion.HALTED, f"{named(out)} {_is(out)} out of service, and no more than {most} may be"
-                )
+                return _Stopped(Conclusion.HALTED, self._service.full(policy))
             number += 1
             self._watcher.phase(f"{verb} {named(batch)} (batch {number} of {max(number, expected)})")
             before = self._service
@@ -428,7 +430,8 @@ class _Run:
     @property
     def _service(self) -> Service:
         """Who is in service now, as far as is known."""
-        return self._plan.service.after(self._outcomes.values())
+        service = self._plan.service.after(self._outcomes.values())
+        return replace(service, out=service.out | (self._drains.held.keys() - service.idle))
 
     def _end(self, outcome: Outcome) -> None:
         """This is how the host ended: written down first, then shown."""
@@ -484,7 +487,3 @@ class _Run:
 
 def _hosts(number: int) -> str:
     return "1 host" if number == 1 else f"{number} hosts"
-
-
-def _is(hosts: Sequence[str]) -> str:
-    return "is" if len(hosts) == 1 else "are"

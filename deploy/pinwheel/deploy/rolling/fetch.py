@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import Version
@@ -26,6 +26,12 @@ class Shelf(Protocol):
     def attachments(self, project: str, version: str) -> list[Attachment]: ...
 
 
+class Story(Protocol):
+    """The part of the index client that tells what was done."""
+
+    def events(self, *, after: int = 0, environment: str = "") -> list[dict[str, Any]]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Locked:
     """A version as the index spells it, its checked lock, and the commit it was built from (empty: nobody says)."""
@@ -33,6 +39,14 @@ class Locked:
     version: str
     lock: wish.Lock
     commit: str
+
+
+def events_of(story: Story, environment: str) -> list[dict[str, Any]]:
+    """Everything that was done to the environment, oldest first."""
+    found: list[dict[str, Any]] = []
+    while page := story.events(after=found[-1]["serial"] if found else 0, environment=environment):
+        found += page
+    return found
 
 
 def locked(shelf: Shelf, project: str, version: str) -> Locked:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from pinwheel import config, pin
 from pinwheel.deploy.inventory import fleet
-from pinwheel.deploy.planning import steps, supervisor_file
+from pinwheel.deploy.planning import plan_file, resumption, steps, supervisor_file
 from pinwheel.deploy.planning.facts import HostFacts
 from pinwheel.deploy.planning.gate import Outcome
 from pinwheel.deploy.planning.plan import Plan, earlier, plan
+from pinwheel.deploy.planning.resumption import Intent
 from pinwheel.deploy.planning.wish import Delivery, Setup, Wish, pins
 from pinwheel.deploy.rolling import evidence, execute, fetch, lease
 from pinwheel.deploy.rolling.execute import Report
+from pinwheel.deploy.rolling.fetch import events_of
 from pinwheel.deploy.rolling.session import Session
 from pinwheel.errors import PinwheelError, UsageError
 from pinwheel.index.client import from_config
@@ -23,11 +26,16 @@ def planned(session: Session, text: str) -> Plan:
     return plan(_wish(session, text), session.facts(), session.environment.rollout)
 
 
-def rolled_out(session: Session, text: str) -> tuple[Plan, Report]:
-    """Take every host to `APP==VER`. Raises `Refused` when somebody else holds the environment."""
+def rolled_out(session: Session, text: str, planned_before: plan_file.Document | None = None) -> tuple[Plan, Report]:
+    """Take every host to `APP==VER`, by exactly the plan that was made before, if there is one.
+
+    Raises `Refused` when somebody else holds the environment, `plan_file.Moved`."""
     wanted = _wish(session, text)
     with session.lease() as held:
-        return _carried_out(session, plan(wanted, session.facts(), session.environment.rollout), held)
+        made = plan(wanted, session.facts(), session.environment.rollout)
+        if planned_before is not None:
+            plan_file.hold(planned_before, plan_file.document(made, session.name))
+        return _carried_out(session, made, held)
 
 
 def rolled_back(session: Session, application: str, to: str) -> tuple[Plan, Report]:
@@ -43,6 +51,37 @@ def rolled_back(session: Session, application: str, to: str) -> tuple[Plan, Repo
         found = earlier(application, [each for each in told.values() if isinstance(each, HostFacts)], to)
         wanted = Wish(application, project, found.version, found.release, None, found.lock_sha256)
         return _carried_out(session, plan(wanted, told, session.environment.rollout), held)
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """What one application should be at, and what was done about it; `report` None when it was only asked."""
+
+    intent: Intent
+    plan: Plan
+    report: Report | None = None
+
+
+def to_resume(session: Session, application: str, *, force: bool) -> list[Resumed]:
+    """What `resumed` would do. Changes nothing."""
+    told, events = session.facts(), session.events()
+    return [Resumed(each, made) for each, made in _resumptions(session, application, told, events, force=force)]
+
+
+def resumed(session: Session, application: str, *, force: bool) -> list[Resumed]:
+    """Bring `application` (empty: each that was ever rolled out) to what should run by now, wherever it does not, and
+    put back into service whoever is healthy. Raises `Refused`, `NothingToResume`, `NotAgain`."""
+    with session.lease() as held:
+        told, events = session.facts(), session.events()
+        done = []
+        for each, made in _resumptions(session, application, told, events, force=force):
+            session.watcher.said(f"{each.application} should be at {each.told}")
+            drained = resumption.drained(each.application, events) & told.keys()
+            made, report = _carried_out(session, made, held, drained)
+            done.append(Resumed(each, made, report))
+            if report.exit_code and report.conclusion is not execute.Conclusion.FAILED:
+                break
+        return done
 
 
 def bootstrapped(session: Session, *, check: bool) -> dict[str, tuple[str, ...] | Outcome]:
@@ -74,19 +113,39 @@ def history(name: str, limit: int) -> list[dict[str, object]]:
     """The last `limit` events of the environment, oldest first."""
     loaded = config.load()
     fleet.environment(loaded.config, name)
-    client = from_config(loaded)
-    found: list[dict[str, object]] = []
-    while page := client.events(after=int(str(found[-1]["serial"])) if found else 0, environment=name):
-        found += page
-    return found[-limit:]
+    return events_of(from_config(loaded), name)[-limit:]
 
 
-def _carried_out(session: Session, made: Plan, held: lease.Held[lease.Granted]) -> tuple[Plan, Report]:
+def _resumptions(
+    session: Session,
+    application: str,
+    told: Mapping[str, HostFacts | Outcome],
+    events: resumption.Events,
+    *,
+    force: bool,
+) -> Iterator[tuple[Intent, Plan]]:
+    names = (application,) if application else resumption.applications(events)
+    for name in names:
+        project = fleet.application(session.loaded.config, name).project or name
+        found = resumption.intent(name, events, told.values(), force=force)
+        if found.back:
+            wanted = Wish(name, project, found.version, found.release, None)
+        else:
+            wanted = _wish(session, f"{name}=={found.version}")
+            if wanted.release != found.release:
+                raise resumption.lock_changed(found, wanted.release)
+        known = dict(told) if force else resumption.without_the_bad(wanted, told)
+        yield found, plan(resumption.left_alone(wanted, told), known, session.environment.rollout)
+
+
+def _carried_out(
+    session: Session, made: Plan, held: lease.Held[lease.Granted], drained: Collection[str] = frozenset()
+) -> tuple[Plan, Report]:
     context = session.context
     if made.changes:
         if any(each.builds for each in made.hosts):
             context = replace(context, index_url=session.index_for_hosts())
-    elif not made.blocked:
+    elif not made.blocked and not drained:
         outcomes = tuple(execute.unchanged(each) for each in made.hosts)
         return made, Report(session.rollout, execute.Conclusion.DONE, "", outcomes, 0)
     hooks = session.hooks(made.wish.application, made.wish.version)
@@ -100,6 +159,7 @@ def _carried_out(session: Session, made: Plan, held: lease.Held[lease.Granted]) 
         context,
         session.stop,
         hooks if session.environment.hooks.drain else None,
+        drained,
     )
     if problem := hooks.after(report.conclusion):
         session.watcher.said(f"the command after the rollout failed: {problem}")
@@ -116,7 +176,8 @@ def _wish(session: Session, text: str) -> Wish:
     origin = evidence.Origin(found.commit)
     if level != "no":
         origin = evidence.require(session.client, project, pins(lock.requirements), judge)
-    session.hooks(name, version)  # a template that cannot be filled in is an error now
+    session.hooks(name, version)  # what cannot be is an error now
+    session.announced()
     try:
         setups = {
             target.name: Setup(

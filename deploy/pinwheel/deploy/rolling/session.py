@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
+from typing import Any
 
 from pinwheel import config
 from pinwheel.deploy.inventory import fleet
@@ -24,6 +25,7 @@ from pinwheel.deploy.reaching.hosts import Hosts
 from pinwheel.deploy.reaching.ssh import SshHosts
 from pinwheel.deploy.rolling import execute, hooks, lease
 from pinwheel.deploy.rolling.execute import Conclusion, Context, HostPool, Recorder, Stop, Watcher
+from pinwheel.deploy.rolling.fetch import events_of
 from pinwheel.deploy.rolling.webhook import Announced
 from pinwheel.errors import PinwheelError, UsageError
 from pinwheel.events import Event
@@ -102,6 +104,11 @@ class Session:
 
     def pool(self, context: Context) -> HostPool:
         return HostPool(self.hosts, context, self.watcher, self.stop)
+
+    def events(self) -> list[dict[str, Any]]:
+        """What the ledger knows of the environment, what waits here for the index included; oldest first."""
+        self.ledger.deliver()
+        return events_of(self.client, self.name)
 
     def announced(self) -> Recorder:
         """The ledger, whose rollouts the environment's webhook hears of. Raises `UsageError`."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pinwheel.deploy.planning import plan_file
 from pinwheel.deploy.planning.facts import HostFacts, Installed
-from pinwheel.deploy.planning.gate import Ending, Outcome
+from pinwheel.deploy.planning.gate import Ending, Outcome, named
 from pinwheel.deploy.planning.plan import HostPlan, Plan
 from pinwheel.deploy.rolling.execute import Conclusion, Report
 
@@ -19,32 +20,16 @@ HISTORY_COLUMNS = ("when", "what", "application", "version", "host", "outcome", 
 
 
 def plan_document(plan: Plan, environment: str) -> dict[str, Any]:
-    return {
-        "environment": environment,
-        "application": plan.wish.application,
-        "version": plan.wish.version,
-        "release": plan.wish.release,
-        "commit": plan.wish.commit,
-        "signer": plan.wish.signer,
-        "changes": plan.changes,
-        "waves": [list(wave) for wave in plan.waves],
-        "hosts": [
-            {
-                "name": each.host,
-                "current": each.current,
-                "wanted": each.wanted,
-                "prepare": each.builds,
-                "activate": each.activate is not None,
-                "why": each.why,
-                "conf_diff": each.conf_diff,
-            }
-            for each in plan.hosts
-        ],
-        "blocked": [
-            {"name": each.host, "outcome": each.ending, "reason": each.reason, "remedy": each.remedy}
-            for each in plan.blocked
-        ],
-    }
+    """What `deploy.rollout --plan` takes, and the conf diffs."""
+    document = plan_file.document(plan, environment)
+    for host, each in zip(document["hosts"], plan.hosts, strict=True):
+        host["conf_diff"] = each.conf_diff
+    return document
+
+
+def plan_exit(plan: Plan) -> int:
+    """What a plan exits with: 1 when there is a host with which it cannot go on, 4 for changes, else 0."""
+    return 1 if plan.blocked else 4 if plan.changes else 0
 
 
 def plan_rows(plan: Plan) -> list[tuple[str, ...]]:
@@ -57,6 +42,9 @@ def plan_notes(plan: Plan) -> list[str]:
     notes = []
     if plan.waves:
         notes.append("order: " + " → ".join(", ".join(wave) for wave in plan.waves))
+    have_turn = {host for wave in plan.waves for host in wave}
+    if left := [each.host for each in plan.hosts if each.activate and each.host not in have_turn]:
+        notes.append(f"no turn for {named(left)}: {plan.service.full(plan.policy)}")
     diffs: dict[str, list[str]] = {}
     for each in plan.hosts:
         if each.conf_diff:
@@ -73,19 +61,41 @@ def report_document(report: Report, plan: Plan) -> dict[str, Any]:
         "version": plan.wish.version,
         "outcome": report.conclusion,
         "reason": report.reason,
-        "hosts": [
-            {"name": each.host, "outcome": each.ending, "release": each.release, "reason": each.reason}
-            for each in report.outcomes
-        ],
+        "hosts": [outcome_document(each) for each in report.outcomes],
+    }
+
+
+def outcome_document(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "name": outcome.host,
+        "outcome": outcome.ending,
+        "release": outcome.release,
+        "reason": outcome.reason,
+        "drained": outcome.drained,
+        "seconds": outcome.seconds,
     }
 
 
 def report_rows(report: Report) -> list[tuple[str, ...]]:
-    return [(each.host, each.ending, each.release or "-", _short(each.reason)) for each in report.outcomes]
+    return [(each.host, each.ending, each.release or "-", _short(_reason(each))) for each in report.outcomes]
 
 
 def next_step(report: Report, plan: Plan, environment: str) -> str:
-    """One sentence: how it ended, and what to do now."""
+    """How it ended, and what to do now: a few sentences."""
+    drained = [each.host for each in report.outcomes if each.drained]
+    stayed = [each.host for each in report.outcomes if each.ending is Ending.STAYED]
+    more = []
+    if stayed:
+        back = f"pinwheel deploy.rollback {plan.wish.application} --env {environment}"
+        more.append(f"{named(stayed)} should have gone back and did not: {back}")
+    if drained:
+        it = "it is" if len(drained) == 1 else "they are"
+        resume = f"pinwheel deploy.resume --env {environment} --application {plan.wish.application}"
+        more.append(f"Still out of service: {named(drained)}. Once {it} healthy: {resume}")
+    return ". ".join([_ending(report, plan, environment), *more])
+
+
+def _ending(report: Report, plan: Plan, environment: str) -> str:
     again, look = _again(plan, environment), f"pinwheel deploy.status --env {environment}"
     match report.conclusion:
         case Conclusion.DONE:
@@ -98,6 +108,8 @@ def next_step(report: Report, plan: Plan, environment: str) -> str:
         case Conclusion.FAILED:
             return f"not everywhere: {report.reason}. When these hosts are well again: {again}"
     endings = {each.ending for each in report.outcomes}
+    taken = [each.host for each in report.outcomes if each.ending is Ending.TAKEN_BACK]
+    reason = report.reason + (f"; {named(taken)} went back too" if taken else "")
     back = next((each for each in report.outcomes if each.ending in (Ending.REVERTED, Ending.REMOVED)), None)
     if Ending.UNHEALTHY in endings:
         todo = f"Look at that host first: {look}"
@@ -106,10 +118,12 @@ def next_step(report: Report, plan: Plan, environment: str) -> str:
     elif Ending.UNKNOWN in endings:
         todo = f"See how it ended there: {look}"
     else:
-        rest = "" if Ending.ACTIVATED in endings else "Nothing that runs was touched. "
-        return f"halted: {report.reason}. {rest}Put that right, then: {again}"
+        rest = (
+            "" if endings & {Ending.ACTIVATED, Ending.TAKEN_BACK, Ending.STAYED} else "Nothing that runs was touched. "
+        )
+        return f"halted: {reason}. {rest}Put that right, then: {again}"
     # what did not pass is not rolled out once more as it is, but it may be gone back to: it was good before
-    return f"halted: {report.reason}. {todo}" + (f", then: {again}" if plan.wish.delivery is None else "")
+    return f"halted: {reason}. {todo}" + (f", then: {again}" if plan.wish.delivery is None else "")
 
 
 def _again(plan: Plan, environment: str) -> str:
@@ -126,11 +140,17 @@ def _again(plan: Plan, environment: str) -> str:
 def outcome_lines(outcome: Outcome) -> list[str]:
     """A host's ending, and what a person needs to see of it."""
     took = f" in {outcome.seconds:.1f} s" if outcome.seconds >= 0.05 else ""
-    lines = [f"  {outcome.host}: {outcome.ending}{took}{': ' if outcome.reason else ''}{outcome.reason}"]
+    reason = _reason(outcome)
+    lines = [f"  {outcome.host}: {outcome.ending}{took}{': ' if reason else ''}{reason}"]
     lines += [f"    | {line}" for line in outcome.shown.splitlines()]
     if outcome.remedy and not outcome.good:
         lines.append(f"    remedy: {outcome.remedy}")
     return lines
+
+
+def _reason(outcome: Outcome) -> str:
+    drained = f"out of service: {outcome.drained}" if outcome.drained else ""
+    return "; ".join(filter(None, [outcome.reason, drained]))
 
 
 def status_document(known: Known, environment: str) -> dict[str, Any]:

@@ -1,22 +1,33 @@
-"""The operator's terminal while hosts are at work: a live line with what happens now, and a line for each ending."""
+"""Who looks on while hosts are at work: a person at a terminal, a log, or a script."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 from pinwheel import console
 from pinwheel.deploy.planning.gate import Outcome
-from pinwheel.deploy.showing.present import outcome_lines
+from pinwheel.deploy.rolling import execute
+from pinwheel.deploy.showing.present import outcome_document, outcome_lines
 
 
-class Terminal:
-    """`execute.Watcher` on stderr. Without a terminal there is a line for each phase and each ending, no more."""
+class Watcher(execute.Watcher, Protocol):
+    """An `execute.Watcher` that is told beforehand which hosts there are."""
 
-    def __init__(self, progress: console.Progress, *, live: bool) -> None:
+    def expect(self, names: Sequence[str]) -> None: ...
+
+
+class Log:
+    """On stderr, without a terminal: a line for each phase and each ending, no more."""
+
+    def __init__(self, progress: console.Progress) -> None:
         self._progress = progress
-        self._live = live
+
+    def expect(self, names: Sequence[str]) -> None:
+        pass
 
     def phase(self, text: str) -> None:
         self._progress.update(text)
@@ -26,15 +37,71 @@ class Terminal:
             console.say(line)
 
     def heard(self, host: str, text: str) -> None:
-        if self._live and text:
-            self._progress.update(f"{host}: {text}")
+        pass
 
     def said(self, text: str) -> None:
         console.say(text)
 
 
+class Table:
+    """On a terminal: a row for each host, and above it what somebody has to read."""
+
+    def __init__(self, roster: console.Roster) -> None:
+        self._roster = roster
+
+    def expect(self, names: Sequence[str]) -> None:
+        self._roster.expect(names)
+
+    def phase(self, text: str) -> None:
+        self._roster.phase(text)
+
+    def ended(self, outcome: Outcome) -> None:
+        self._roster.finish(outcome.host, outcome.ending)
+        if not outcome.good:
+            for line in outcome_lines(outcome):
+                console.say(line)
+
+    def heard(self, host: str, text: str) -> None:
+        self._roster.update(host, text)
+
+    def said(self, text: str) -> None:
+        console.say(text)
+
+
+class Script:
+    """On stdout: a line of JSON for everything that happens, as it happens."""
+
+    def __init__(self) -> None:
+        self._one_at_a_time = threading.Lock()
+
+    def expect(self, names: Sequence[str]) -> None:
+        self._tell("hosts", hosts=list(names))
+
+    def phase(self, text: str) -> None:
+        self._tell("phase", text=text)
+
+    def ended(self, outcome: Outcome) -> None:
+        self._tell("ended", **outcome_document(outcome))
+
+    def heard(self, host: str, text: str) -> None:
+        self._tell("heard", name=host, text=text)
+
+    def said(self, text: str) -> None:
+        self._tell("said", text=text)
+
+    def _tell(self, event: str, **about: object) -> None:
+        with self._one_at_a_time:  # or lines of two threads would run into each other
+            console.line({"event": event, **about})
+
+
 @contextlib.contextmanager
-def watching(title: str) -> Iterator[Terminal]:
-    """Show that `title` is under way."""
-    with console.progress(title) as progress:
-        yield Terminal(progress, live=sys.stderr.isatty())
+def watching(title: str, *, lines: bool = False) -> Iterator[Watcher]:
+    """Show that `title` is under way; to a script with `lines`, else to a person."""
+    if lines:
+        yield Script()
+    elif sys.stderr.isatty():
+        with console.roster(title) as roster:
+            yield Table(roster)
+    else:
+        with console.progress(title) as progress:
+            yield Log(progress)
