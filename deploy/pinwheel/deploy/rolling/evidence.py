@@ -36,7 +36,8 @@ class Unproven(PinwheelError):
         super().__init__(
             f"{files} of the lock cannot be proven; nothing was touched",
             where="\n".join(faults),
-            remedy=f"{trust}do not deploy it: `pinwheel packaging.verify {projects[0]}` says more",
+            remedy=f"{trust}do not deploy it: `pinwheel packaging.verify {projects[0]}` says more;"
+            " require_statements of the environment says what is demanded",
         )
 
 
