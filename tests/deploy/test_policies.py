@@ -47,7 +47,8 @@ FAULTS = ("", "", "", "", "away", "down", "lost", "sick", "doomed", "no space", 
 
 @some.composite
 def troubled(draw: some.DrawFn) -> Fleet:
-    """A fleet that runs 1.0.0, with a load balancer, and with faults of every kind."""
+    """A fleet that runs 1.0.0, with a load balancer, and with faults of every kind; its operator may press Ctrl-C, and
+    its lease may be lost."""
     world = fleet(
         draw(some.integers(1, 8)),
         canary=draw(some.integers(0, 2)),
@@ -57,6 +58,19 @@ def troubled(draw: some.DrawFn) -> Fleet:
         policy=draw(some.sampled_from(["halt", "revert-batch", "revert-all"])),
     )
     world.balancer = Balancer()
+    ends = draw(some.sampled_from(["", "", "", "operator", "lease"]))
+    after = draw(some.integers(0, 8))
+    begun: list[str] = []
+
+    def before(action: str, host: str) -> None:
+        if action == "activate":
+            begun.append(host)
+        if len(begun) >= after and ends == "operator" and action == "activate":
+            world.stop.set(2)
+        elif len(begun) >= after and ends == "lease":
+            world.lease.held = False
+
+    world.hosts.before = before
     for name, host in world.hosts.hosts.items():
         match draw(some.sampled_from(FAULTS)):
             case "away":

@@ -253,7 +253,7 @@ class _Run:
         self._watcher = watcher
         self._context = context
         self._stop = stop
-        self._drains = Drains(traffic, lambda kind, host: self._record(kind, host=host), held)
+        self._drains = Drains(traffic, self._drain, held)
         self._outcomes: dict[str, Outcome] = {}
 
     def go(self) -> _Stopped:
@@ -432,6 +432,12 @@ class _Run:
         """Who is in service now, as far as is known."""
         service = self._plan.service.after(self._outcomes.values())
         return replace(service, out=service.out | (self._drains.held.keys() - service.idle))
+
+    def _drain(self, kind: str, host: str) -> None:
+        """The host is about to be drained, or is back. Called from the hosts' threads."""
+        self._record(kind, host=host)
+        if kind == "drained":
+            self._watcher.heard(host, "drain")
 
     def _end(self, outcome: Outcome) -> None:
         """This is how the host ended: written down first, then shown."""
