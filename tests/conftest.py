@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import signal
+from typing import Any
 
+import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 
 def pytest_configure() -> None:
@@ -16,3 +19,17 @@ def pytest_configure() -> None:
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, usual)
+
+
+class SharedLabsTogether(LoadScopeScheduling):
+    """The tests of a module that shares a lab go to one process, which starts it once; all others to any."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.split("::", 1)[0]
+        return module if "/lab/test_promises_" in module else nodeid
+
+
+@pytest.hookimpl
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
+    # the quick run has no labs; and xdist's own way, the mark xdist_group, does nothing with this pytest
+    return None if "not root" in config.getoption("markexpr") else SharedLabsTogether(config, log)

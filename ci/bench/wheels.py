@@ -17,6 +17,7 @@ def write(
     *,
     requires: Sequence[str] = (),
     scripts: Mapping[str, str] | None = None,
+    requires_python: str = ">=3.10",
 ) -> Path:
     """Write a pure-Python wheel into `folder` and return its path.
 
@@ -24,7 +25,8 @@ def write(
     """
     stem = f"{name.replace('-', '_')}-{version}"
     info = f"{stem}.dist-info"
-    metadata = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", "Requires-Python: >=3.10"]
+    metadata = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
+    metadata.append(f"Requires-Python: {requires_python}")
     metadata += [f"Requires-Dist: {one}" for one in requires]
     files = {
         **modules,

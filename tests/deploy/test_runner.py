@@ -409,6 +409,26 @@ def test_a_full_disk_at_the_commit_brings_the_old_release_back(
     assert running.activate(OLD, OLD)["outcome"] == "unchanged"
     assert running.pid() == before
     assert_old_runs(running)
+    assert release(running, NEW)["verdict"] == "prepared", "it was no fault of the release"
+
+
+@pytest.mark.slow
+def test_a_full_disk_after_the_commit_makes_no_failure_of_it(
+    running: BareHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What follows from the commit is written down by the next action."""
+
+    def not_now(release: runner.Virtualenv, **changes: Any) -> None:
+        raise full()
+
+    monkeypatch.setattr(runner.Virtualenv, "note", not_now)
+    assert running.do("activate", running.activation(NEW, OLD))["outcome"] == "activated"
+    monkeypatch.undo()
+    assert running.facts()["current"] == NEW
+    before = running.pid()
+    assert running.activate(NEW, NEW)["outcome"] == "unchanged"
+    assert running.pid() == before
+    assert release(running, NEW)["verdict"] == "good"
 
 
 def test_a_full_disk_at_the_conf_leaves_the_old_one_as_it_is(

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from tests.lab import debian_base, pid1
+from tests.lab.debian_base import OWN, Recipe
 
 from pinwheel import process
 
@@ -45,12 +46,25 @@ NAMESPACES = ("--mount", "--uts", "--ipc", "--net", "--pid", "--fork")
 START_TIMEOUT_S = 30.0
 COMMAND_TIMEOUT_S = 60.0
 
-DROP_EVERYTHING = """
+DROP = """
 table inet lab {
-  chain incoming { type filter hook input priority 0; policy drop; }
-  chain outgoing { type filter hook output priority 0; policy drop; }
+  chain incoming { type filter hook input priority 0; policy drop; iif lo accept; }
+  chain outgoing { type filter hook output priority 0; policy drop; oif lo accept; }
 }
 """
+REJECT = """
+table inet lab {
+  chain incoming {
+    type filter hook input priority 0;
+    iif lo accept
+    meta l4proto tcp reject with tcp reset
+    reject
+  }
+}
+"""
+
+SIGNAL_ALL = "import os, sys; os.kill(-1, int(sys.argv[1]))"
+"""Run in a pid namespace: a signal for each of its processes but process 1 and itself."""
 
 INSIDE = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8", "TERM": "dumb"}
 """The environment of a command inside a host: nothing of the machine's."""
@@ -60,13 +74,13 @@ class LabFault(Exception):
     """The lab itself does not work; the text holds what the failing command or host said."""
 
 
-def requirements() -> tuple[str, ...]:
+def requirements(recipe: Recipe = OWN) -> tuple[str, ...]:
     """What this machine lacks for the root lab, one line each; empty when a lab can be started."""
     if os.geteuid() != 0:
         return ("root",)
     wanted = dict(PROGRAMS)
     try:
-        wanted |= {} if debian_base.cached() else BUILD_PROGRAMS
+        wanted |= {} if debian_base.cached(recipe) else BUILD_PROGRAMS
     except debian_base.NoBase as error:
         return (str(error),)
     missing = tuple(f"{name} (package {package})" for name, package in wanted.items() if not shutil.which(name))
@@ -84,7 +98,7 @@ class RootLab:
     system. Serve what the hosts need (the index) at `gateway`: there is no route to anywhere else.
     """
 
-    def __init__(self, folder: Path, names: Sequence[str], *, disk_mb: int | None = None) -> None:
+    def __init__(self, folder: Path, names: Sequence[str], *, disk_mb: int | None = None, recipe: Recipe = OWN) -> None:
         self.folder = folder
         self.identity_file = folder / "identity"
         self.known_hosts = folder / "known_hosts"
@@ -92,6 +106,7 @@ class RootLab:
         self.hosts: Mapping[str, RootHost] = {}
         self._names = tuple(names)
         self._disk_mb = disk_mb
+        self._recipe = recipe
         self._slot: int | None = None
         self._lock: IO[str] | None = None
 
@@ -114,7 +129,7 @@ class RootLab:
 
     def start(self) -> None:
         """Start every host and wait until sshd and supervisord answer on each. Raises `LabFault`, `NoBase`."""
-        base = debian_base.ready()
+        base = debian_base.ready(self._recipe)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._slot, self._lock = _take_slot()
         try:
@@ -266,12 +281,30 @@ class RootHost:
         _command("ip", "link", "set", self._cable, "up")
 
     def drop(self) -> None:
-        """A firewall that swallows every packet, in and out, without an answer."""
-        _command("nsenter", f"--net=/proc/{self._on()}/ns/net", "nft", "-f", "-", stdin=DROP_EVERYTHING)
+        """A firewall that swallows every packet, in and out, without an answer; the host still hears itself."""
+        self._nft("-f", "-", stdin=DROP)
 
     def undrop(self) -> None:
         """Take the firewall of `drop` away."""
-        _command("nsenter", f"--net=/proc/{self._on()}/ns/net", "nft", "delete", "table", "inet", "lab")
+        self._nft("delete", "table", "inet", "lab")
+
+    def reject(self) -> None:
+        """A firewall that answers every packet with a reset: connections break at once, new ones are refused."""
+        self._nft("-f", "-", stdin=REJECT)
+
+    def unreject(self) -> None:
+        """Take the firewall of `reject` away."""
+        self._nft("delete", "table", "inet", "lab")
+
+    def freeze(self) -> None:
+        """Stop every process where it is. The kernel goes on: it accepts connections and acknowledges bytes."""
+        self._signal(signal.SIGSTOP)
+        os.kill(self._on(), signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let every process go on."""
+        os.kill(self._on(), signal.SIGCONT)
+        self._signal(signal.SIGCONT)
 
     def fill_disk(self) -> None:
         """Use up the disk to the last block. Only where the lab has `disk_mb`."""
@@ -351,6 +384,13 @@ class RootHost:
     @property
     def _console(self) -> Path:
         return self.disk.with_name(f"{self.name}.console")
+
+    def _nft(self, *words: str, stdin: str = "") -> None:
+        _command("nsenter", f"--net=/proc/{self._on()}/ns/net", "nft", *words, stdin=stdin)
+
+    def _signal(self, number: signal.Signals) -> None:
+        inside = ("nsenter", f"--pid=/proc/{self._on()}/ns/pid")
+        _command(*inside, sys.executable, "-I", "-c", SIGNAL_ALL, str(int(number)))
 
     def _on(self) -> int:
         if self.pid is None:

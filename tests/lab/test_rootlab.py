@@ -13,7 +13,7 @@ from pathlib import Path
 
 import paramiko
 import pytest
-from tests.lab import rootlab
+from tests.lab import debian_base, rootlab
 from tests.lab.conftest import StartLab
 
 pytestmark = pytest.mark.root
@@ -90,6 +90,18 @@ def test_deploy_logs_in_with_the_key_and_becomes_root_without_a_password(start_l
         assert said(client, "id -un; hostname; sudo -n id -un") == "deploy\none\nroot"
 
 
+def test_a_lab_of_the_next_suite_has_its_python_its_sudo_and_its_core_utilities(start_lab: StartLab) -> None:
+    """What Ubuntu 26.04 has: sudo-rs and uutils."""
+    lab = start_lab("one", recipe=debian_base.RUST)
+    with ssh(lab, "one") as client:
+        assert said(client, "id -un; hostname; sudo -n id -un") == "deploy\none\nroot"
+        assert "sudo-rs" in said(client, "sudo --version")
+        assert "uutils" in said(client, "ls --version")
+        version = said(client, "python3 -c 'import sys; print(*sys.version_info[:2])'")
+        assert tuple(map(int, version.split())) >= (3, 13)
+        assert said(client, "sudo -n supervisorctl version").startswith("4.")
+
+
 def test_a_host_that_shows_another_key_is_refused(start_lab: StartLab) -> None:
     lab = start_lab("one", "two")
     one, two = lab.hosts.values()
@@ -155,6 +167,37 @@ def test_a_host_that_is_out_of_reach_goes_on_and_is_back_after_healing(start_lab
     assert host.exec("supervisorctl", "pid").exit_code == 0
     heal()
     assert eventually(lambda: answers(host))
+
+
+def test_a_host_that_rejects_packets_breaks_connections_at_once_and_still_hears_itself(start_lab: StartLab) -> None:
+    lab = start_lab("one")
+    host = lab.hosts["one"]
+    with ssh(lab, "one") as client:
+        transport = client.get_transport()
+        assert transport is not None
+        host.reject()
+        transport.send_ignore()
+        assert eventually(lambda: not transport.is_active())
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((host.address, host.port), timeout=DEADLINE_S)
+    host.exec("python3", "-c", "import socket; socket.create_connection(('127.0.0.1', 22), 5)")
+    host.unreject()
+    assert answers(host)
+
+
+def test_a_frozen_host_accepts_connections_and_says_nothing_until_it_is_thawed(start_lab: StartLab) -> None:
+    lab = start_lab("one")
+    host = lab.hosts["one"]
+    with ssh(lab, "one") as client:
+        pid = said(client, "setsid sleep 1000 >/dev/null 2>&1 & echo $!")
+        host.freeze()
+        with socket.create_connection((host.address, host.port), timeout=DEADLINE_S):
+            pass
+        assert not answers(host)
+        assert "T (stopped)" in host.exec("cat", f"/proc/{pid}/status").output
+        host.thaw()
+        assert said(client, "echo back") == "back"
+    assert answers(host, DEADLINE_S)
 
 
 def test_killing_sshd_ends_the_session_and_not_what_it_started(start_lab: StartLab) -> None:

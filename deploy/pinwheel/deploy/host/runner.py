@@ -501,18 +501,20 @@ def switch(
         replace_file(app.conf_file, conf)
         try:
             supervisor.apply(app.name, True, restart, stop_patience_s(before))
-            verdict = watch(job, app, programs, supervisor, job.aborted)
+            found = watch(job, app, programs, supervisor, job.aborted)
         except Misconfigured as error:
-            verdict = Verdict(False, str(error))
-        if verdict.healthy:
-            app.record("commit", **entry)
+            found = Verdict(False, str(error))
+        if found.healthy:
+            app.record("commit", **entry)  # when it cannot be written, that is no fault of the release
             outcome = "activated"
+        verdict = found
     finally:
         if not outcome:
             with contextlib.suppress(Refusal, Misconfigured):
                 log_tail = tail("".join(read_logs(supervisor.processes(app.name), sizes)))
             outcome = revert(job, app, begin, verdict)
-    settle(app)
+    with contextlib.suppress(OSError):  # it is decided; the next action writes down what is missing
+        settle(app)
     return verdict, outcome, log_tail
 
 
