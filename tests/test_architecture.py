@@ -68,7 +68,7 @@ HOMES = {
     "paramiko": {"deploy.reaching.ssh", "deploy.reaching.known_hosts", "deploy.lab", "deploy.lab_host"},
     "invoke": {
         *("cli", "packaging.commands", "deploy.commands", "index.commands"),
-        *(f"deploy.commands.{name}" for name in ("options", "hosts", "rollouts", "looking")),
+        *(f"deploy.commands.{name}" for name in ("options", "hosts", "rollouts", "looking", "tending", "reading")),
         *(f"index.commands.{name}" for name in ("serving", "tokens", "projects", "clients")),
         *(f"index.commands.{name}" for name in ("folder", "takeover", "verification", "releases")),
         *(
@@ -92,7 +92,9 @@ NOUNS = {
         f"deploy.planning.{name}"
         for name in ("facts", "plan", "steps", "gate", "waves", "wish", "resumption", "plan_file", "supervisor_file")
     ),
-    *("deploy.inventory.fleet", "deploy.inventory.template", "deploy.showing.present"),
+    *("deploy.inventory.fleet", "deploy.inventory.template"),
+    *(f"deploy.showing.{name}" for name in ("present", "status", "story", "holding", "lines", "pruning")),
+    *(f"deploy.planning.{name}" for name in ("restart", "holder", "surplus")),
     *(
         f"index.{name}"
         for name in ("entries", "channels", "globs", "policy", "routes", "grants", "answers", "forwarded", "observer")
@@ -229,7 +231,7 @@ def test_the_demo_is_a_user() -> None:
         assert foreign <= {"rich", "pinwheel"}
 
 
-@pytest.mark.parametrize("module", ["gate", "runner", "look", "prepare", "bootstrap"])
+@pytest.mark.parametrize("module", ["gate", "runner", "look", "prepare", "bootstrap", "logs", "prune"])
 def test_what_is_sent_to_a_host_needs_only_the_standard_library_and_what_was_sent_before_it(module: str) -> None:
     together = next(errand for errand in ERRANDS.values() if module in (*TRANSACTION, *errand))
     sent = (*TRANSACTION, *together)

@@ -29,6 +29,7 @@ PROMISED = {
     *("packaging.plan", "packaging.build", "packaging.check", "packaging.publish", "packaging.release"),
     *("packaging.lock", "packaging.explain"),
     *("deploy.bootstrap", "deploy.plan", "deploy.rollout", "deploy.rollback", "deploy.status", "deploy.history"),
+    *("deploy.logs", "deploy.restart", "deploy.prune", "deploy.unlock"),
 }
 """What scripts rely on today, of the names in the design."""
 

@@ -230,6 +230,7 @@ class Environment:
     become: tuple[str, ...] = ("sudo", "-n")
     index_url: str = ""
     connections: Count = 32
+    keep: Count = 5
     require_statements: Literal["", "no", "present", "signed"] = ""
     layout: Layout = field(default_factory=Layout)
     rollout: Rollout = field(default_factory=Rollout)

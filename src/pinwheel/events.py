@@ -21,12 +21,15 @@ KINDS = (
     "bootstrapped",  # a host was made ready
     "prepared",  # a release stands on a host, not yet running
     "activated",  # a release runs on a host and passed its gate
+    "restarted",  # the release that runs on a host began anew and passed its gate
     "reverted",  # a release failed its gate on a host and the older one is back
     "failed",  # a step failed and nothing runs that did not run before
     "drained",  # a host is being taken out of service, so that it can be worked on
     "undrained",  # it is back
     "rollout-started",
     "rollout-finished",
+    "pruned",  # what nobody needs any more was removed from a host
+    "unlocked",  # somebody took an environment from whoever held it
 )
 
 OF_THE_INDEX = ("published", "removed", "yanked", "unyanked", "promoted", "demoted", "status")

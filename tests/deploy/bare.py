@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
-from pinwheel.deploy.host import bootstrap, bundle, gate, look, prepare, runner
+from pinwheel.deploy.host import bootstrap, bundle, gate, logs, look, prepare, prune, runner
 from pinwheel.deploy.lab_host import MARK, end_marked
 from pinwheel.deploy.reaching.wire import framed
 
@@ -197,7 +197,14 @@ class BareHost:
             "supervisor_socket": str(self.socket),
             "supervisor_from": supervisor_from,
         }
-        about = {"protocol": 1, "action": action, "host": "h1", "environment": "live", "rollout": "r1"}
+        about = {
+            "protocol": 1,
+            "action": action,
+            "host": "h1",
+            "environment": "live",
+            "rollout": "r1",
+            "by": "ann@desk",
+        }
         return {**about, "fence": self.fence, "layout": layout, "body": body}
 
     def hasten(self, module: ModuleType, constant: str, value: float) -> None:
@@ -219,7 +226,9 @@ class BareHost:
     def do(self, action: str, body: dict[str, Any], aborted: threading.Event | None = None) -> dict[str, Any]:
         """In this process, which is quicker. Raises `runner.Refusal`."""
         job = runner.Job(self.request(action, body), runner.Wire(-1), aborted or threading.Event())
-        return runner.perform(job, {**look.ACTIONS, **prepare.ACTIONS, **bootstrap.ACTIONS})
+        return runner.perform(
+            job, {**look.ACTIONS, **logs.ACTIONS, **prepare.ACTIONS, **prune.ACTIONS, **bootstrap.ACTIONS}
+        )
 
     def facts(self) -> dict[str, Any]:
         """About the application."""

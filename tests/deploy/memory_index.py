@@ -27,6 +27,7 @@ class MemoryIndex:
         self.recorded: list[Event] = []
         self.minted: list[tuple[str, tuple[str, ...], float]] = []
         self.released: list[int] = []
+        self.leased_for: list[tuple[str, ...]] = []
         self._tokens = itertools.count(1)
         self._files: dict[str, list[IndexFile]] = {"uv": [self._file("uv-0.9.1-py3-none-manylinux_2_17_x86_64.whl")]}
         self._files["supervisor"] = [self._file("supervisor-4.3.0-py2.py3-none-any.whl")]
@@ -74,8 +75,11 @@ class MemoryIndex:
     def attachments(self, project: str, version: str) -> list[Attachment]:
         return [Attachment(name, "", len(body), "") for (of, name), body in self._attached.items() if of == version]
 
-    def acquire_lease(self, environment: str, owner: str, rollout: str, ttl_s: float) -> Lease:
+    def acquire_lease(
+        self, environment: str, owner: str, rollout: str, ttl_s: float, projects: Sequence[str] = ()
+    ) -> Lease:
         self._answer()
+        self.leased_for.append(tuple(projects))
         if self.holder:
             raise LeaseHeld(environment, self.holder)
         return Lease(environment, next(self._tokens), owner, rollout, "", ttl_s)
@@ -87,6 +91,16 @@ class MemoryIndex:
         self._answer()
         self.released.append(lease.token)
 
+    def lease_holder(self, environment: str) -> Holder | None:
+        self._answer()
+        return self.holder
+
+    def end_lease(self, environment: str, token: int) -> bool:
+        ours = self.holder is not None and self.holder.token == token
+        if ours:
+            self.holder = None
+        return ours
+
     def mint_token(self, name: str, scopes: Sequence[str], ttl_s: float) -> str:
         self.minted.append((name, tuple(scopes), ttl_s))
         return "short-lived"
@@ -95,9 +109,13 @@ class MemoryIndex:
         self._answer()
         self.recorded += [event for event in events if event not in self.recorded]
 
-    def events(self, *, after: int = 0, environment: str = "") -> list[dict[str, Any]]:
+    def events(
+        self, *, after: int = 0, environment: str = "", subject: str = "", kind: str = ""
+    ) -> list[dict[str, Any]]:
         known = [event.document() | {"serial": serial} for serial, event in enumerate(self.recorded, 1)]
-        return [event for event in known if event["serial"] > after and event["environment"] == environment][:3]
+        wanted = {"environment": environment, "subject": subject, "kind": kind}
+        fits = [each for each in known if all(each[key] == text for key, text in wanted.items() if text)]
+        return [event for event in fits if event["serial"] > after][:3]
 
     def _answer(self) -> None:
         if self.away:

@@ -11,7 +11,7 @@ from typing import Any
 from pinwheel.config import Layout
 from pinwheel.deploy.inventory.fleet import Target
 from pinwheel.deploy.planning.gate import Outcome
-from pinwheel.deploy.reaching.hosts import HostLost, HostUnreachable, StepRefused
+from pinwheel.deploy.reaching.hosts import HostLost, HostUnreachable, StepRefused, Told, untold
 
 Body = Mapping[str, Any]
 
@@ -36,6 +36,9 @@ class SimulatedHost:
     free_bytes: int = 10**10
     log_tail: str = "Traceback: boom"
     activations: list[str] = field(default_factory=list)
+    by: str = ""
+    log: list[str] = field(default_factory=list)
+    last: dict[str, Any] | None = None
 
     def facts(self) -> dict[str, Any]:
         stored = self.releases.get(self.current or "", {})
@@ -50,6 +53,8 @@ class SimulatedHost:
             "conf_sha256": hashlib.sha256(self.conf.encode()).hexdigest() if self.conf else None,
             "conf": self.conf,
             "drift": self.conf != stored.get("conf"),
+            "deployed": {"at": stored.get("activated_at"), "by": self.by, "rollout": "r1"} if self.current else {},
+            "last": self.last,
             "processes": self.processes(),
         }
         return {
@@ -95,9 +100,12 @@ class SimulatedHost:
             conf, programs = stored["conf"], stored["programs"]
         else:
             programs = [name for each in body["programs"] for name in each["processes"]]
-        if self.current == release and self.conf == conf and release not in self.sick and not self.down:
+        as_wished = self.current == release and self.conf == conf and release not in self.sick and not self.down
+        if as_wished and body["restart"] is None:
             return self._result("unchanged")
         self.activations.append(release)
+        about = {"at": "2026-01-01T00:00:00Z", "by": self.by, "rollout": "r1", "release": release}
+        self.last = {**about, "previous": self.current, "event": "commit"}
         self.pid += 1
         if release in self.sick:
             stored["verdict"] = "bad"
@@ -105,10 +113,28 @@ class SimulatedHost:
                 return self._result("removed", "the gate said no", program="shop-web")
             self.down = self.current in self.sick
             outcome = "revert-unhealthy" if self.down else "reverted"
+            self.last |= {"event": outcome, "reason": "the gate said no"}
             return self._result(outcome, "the gate said no", self.log_tail, "500", "shop-web")
         stored.update(conf=conf, programs=programs, verdict="good", activated_at=f"2026-01-01T00:00:{self.pid:02d}Z")
         self.current, self.conf, self.programs, self.down = release, conf, programs, False
         return self._result("activated")
+
+    def prune(self, body: Body, *, gone: bool) -> dict[str, Any]:
+        named = [name for name in body["applications"].get("shop", ()) if name in self.releases]
+        kept = {f"shop {name}": "it runs" for name in named if name == self.current}
+        doomed = [name for name in named if name != self.current]
+        for name in doomed if gone else ():
+            del self.releases[name]
+        return {"removed": [f"apps/shop/releases/{name}" for name in doomed], "kept": kept, "bytes": 10 * len(doomed)}
+
+    def tell(self, body: Body, told: Told) -> dict[str, Any]:
+        if self.current is None:
+            raise StepRefused("not-prepared", "shop was never here", where=f"{self.name}.example:22", remedy="roll out")
+        for process in self.programs:
+            if body["program"] in ("", process):
+                start = max(0, body["seen"].get(process, [1, len(self.log) - body["lines"]])[1])
+                told({"type": "log", "process": process, "lines": self.log[start:], "seen": [1, len(self.log)]})
+        return {"logs": self.programs}
 
     def _result(
         self, outcome: str, reason: str = "", log_tail: str = "", probe: str = "", program: str = ""
@@ -142,7 +168,9 @@ class SimulatedHosts:
     def __getitem__(self, name: str) -> SimulatedHost:
         return self.hosts[name]
 
-    def ask(self, host: str, request: Mapping[str, Any], heard: Callable[[str], None]) -> Mapping[str, Any]:
+    def ask(
+        self, host: str, request: Mapping[str, Any], heard: Callable[[str], None], told: Told = untold
+    ) -> Mapping[str, Any]:
         here, action = self.hosts[host], request["action"]
         with self._lock:
             self.asked.append((action, host))
@@ -150,7 +178,7 @@ class SimulatedHosts:
             self.most_at_once = max(self.most_at_once, self._activating)
         try:
             self.before(action, host)
-            return self._answer(here, request)
+            return self._answer(here, request, told)
         finally:
             with self._lock:
                 self._activating -= action == "activate"
@@ -161,7 +189,7 @@ class SimulatedHosts:
     def close(self) -> None:
         pass
 
-    def _answer(self, here: SimulatedHost, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _answer(self, here: SimulatedHost, request: Mapping[str, Any], told: Told) -> Mapping[str, Any]:
         action = request["action"]
         if here.unreachable:
             raise HostUnreachable("nobody listens", where=f"{here.name}.example:22", remedy="is it up?")
@@ -170,7 +198,7 @@ class SimulatedHosts:
         if request["fence"] is not None:
             if request["fence"] < here.fence:
                 raise StepRefused("fenced", "a newer rollout was here", where=f"{here.name}.example:22", remedy="look")
-            here.fence = request["fence"]
+            here.fence, here.by = request["fence"], request["by"]
         match action:
             case "facts":
                 return here.facts()
@@ -178,6 +206,10 @@ class SimulatedHosts:
                 return here.bootstrap(request["body"])
             case "prepare":
                 return here.prepare(request["body"])
+            case "logs":
+                return here.tell(request["body"], told)
+            case "weigh" | "prune":
+                return here.prune(request["body"], gone=action == "prune")
             case _:
                 return here.activate(request["body"])
 

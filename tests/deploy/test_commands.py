@@ -23,7 +23,7 @@ from pinwheel import cli
 from pinwheel.config import Host
 from pinwheel.deploy import commands
 from pinwheel.deploy.inventory import fleet
-from pinwheel.deploy.rolling import operate
+from pinwheel.deploy.rolling import past, unlock
 from pinwheel.deploy.rolling import session as sessions
 from pinwheel.deploy.rolling.execute import Watcher
 from pinwheel.deploy.rolling.session import Session
@@ -246,14 +246,110 @@ def test_history_shows_what_the_index_recorded(
 ) -> None:
     (tmp_path / "pinwheel.toml").write_text(CONFIG)
     monkeypatch.setenv("PINWHEEL_CONFIG", str(tmp_path / "pinwheel.toml"))
-    monkeypatch.setattr(operate, "from_config", lambda loaded: world.index)
-    run("deploy.rollout", "shop==1.0.0", "--env", "live")
+    monkeypatch.setattr(past, "from_config", lambda loaded: world.index)
+    for version in ("1.0.0", "1.1.0"):
+        run("deploy.rollout", f"shop=={version}", "--env", "live")
+    run("deploy.restart", "shop", "--env", "live", "--host", "h2")
     capsys.readouterr()
     assert run("deploy.history", "--env", "live", "--limit", "2", "--json") == 0
-    events = json.loads(capsys.readouterr().out)["events"]
-    assert [event["kind"] for event in events] == ["activated", "rollout-finished"]
-    assert run("deploy.history", "--env", "live") == 0
-    assert "rollout-started" in capsys.readouterr().out
+    second, third = json.loads(capsys.readouterr().out)["rollouts"]
+    assert (second["act"], second["version"], second["outcome"]) == ("rollout", "1.1.0", "done")
+    assert (second["hosts"], third["hosts"]) == ({"activated": 3}, {"restarted": 1})
+    assert (third["act"], third["version"]) == ("restart", "1.1.0")
+    assert second["seconds"] >= 0
+    assert run("deploy.history", "--env", "live", "--application", "shop") == 0
+    assert capsys.readouterr().out.count("\n") == 4
+    assert run("deploy.history", "--env", "live", "--rollout", third["rollout"], "--json") == 0
+    kinds = [each["kind"] for each in json.loads(capsys.readouterr().out)["events"]]
+    assert kinds == ["rollout-started", "restarted", "rollout-finished"]
+    assert run("deploy.history", "--env", "live", "--rollout", "r0") == 2
+
+
+def test_a_restart_starts_what_runs_again_and_says_so(
+    world: World, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("deploy.rollout", "shop==1.0.0", "--env", "live")
+    pids = {name: host.pid for name, host in world.hosts.hosts.items()}
+    capsys.readouterr()
+    assert run("deploy.restart", "shop", "--env", "live") == 0
+    out, err = capsys.readouterr()
+    assert "done: shop began anew on 3 hosts" in err
+    assert [line.split()[1] for line in out.splitlines()[1:]] == ["restarted"] * 3
+    assert all(host.pid > pids[name] for name, host in world.hosts.hosts.items())
+    assert world.index.leased_for[-1] == ("shop", "shop")
+    assert run("deploy.restart", "shop", "--env", "live", "--program", "web", "--host", "h2", "--json") == 0
+    assert [host["name"] for host in json.loads(capsys.readouterr().out)["hosts"]] == ["h2"]
+
+
+def test_a_restart_stops_at_a_canary_that_is_not_healthy_afterwards(
+    world: World, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("deploy.rollout", "shop==1.0.0", "--env", "live")
+    world.hosts["h1"].sick.add(world.one)
+    pid = world.hosts["h2"].pid
+    capsys.readouterr()
+    assert run("deploy.restart", "shop", "--env", "live") == 1
+    assert "Look at that host first" in capsys.readouterr().err
+    assert world.hosts["h2"].pid == pid
+
+
+def test_who_holds_an_environment_is_told_and_force_takes_it(
+    tmp_path: Path, world: World, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pinwheel.toml").write_text(CONFIG)
+    monkeypatch.setenv("PINWHEEL_CONFIG", str(tmp_path / "pinwheel.toml"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setattr(unlock, "from_config", lambda loaded: world.index)
+    assert run("deploy.unlock", "--env", "live") == 0
+    world.index.holder = Holder("anna@desk pid 7", "r9", "2026-01-01T00:00:00Z", 5, 40, 3)
+    assert run("deploy.unlock", "--env", "live") == 3
+    assert "anna@desk" in capsys.readouterr().out
+    assert run("deploy.unlock", "--env", "live", "--force", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["released"], document["holder"]["life"]) == (True, "renewing")
+    assert run("deploy.rollout", "shop==1.0.0", "--env", "live") == 0
+
+
+def test_pruning_is_planned_with_exit_4_then_done_then_nothing_is_left(
+    world: World, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for version in ("1.0.0", "1.1.0", "1.2.0", "1.3.0"):
+        if version > "1.1.0":
+            world.index.publish(version)
+        assert run("deploy.rollout", f"shop=={version}", "--env", "live") == 0
+    before = [sorted(host.releases) for host in world.hosts.hosts.values()]
+    capsys.readouterr()
+    words = ("deploy.prune", "shop", "--env", "live", "--keep", "1")
+    assert run(*words, "--check", "--json") == 4
+    document = json.loads(capsys.readouterr().out)
+    assert (document["check"], document["bytes"]) == (True, 60)
+    assert [len(host["removed"]) for host in document["hosts"]] == [2, 2, 2]
+    assert [sorted(host.releases) for host in world.hosts.hosts.values()] == before
+    assert run(*words) == 0
+    out, err = capsys.readouterr()
+    assert "freed on 3 hosts" in err
+    assert world.one in out
+    assert all(len(host.releases) == 2 for host in world.hosts.hosts.values()), "what runs, and what it came from"
+    assert world.kinds()[-3:] == ["pruned"] * 3
+    assert run(*words, "--check") == 0
+    assert "nothing to remove" in capsys.readouterr().err
+    assert run("deploy.rollback", "shop", "--env", "live") == 0
+    world.hosts["h2"].unreachable = True
+    assert run("deploy.prune", "all", "--env", "live") == 1
+    assert world.index.leased_for[-1] == (), "all that there is"
+
+
+def test_a_rollout_that_came_through_leaves_what_is_kept(world: World, run: Run) -> None:
+    world.loaded = replace(
+        world.loaded,
+        config=replace(world.loaded.config, environments={"live": replace(world.environment, keep=2)}),
+    )
+    third = world.index.publish("1.2.0")
+    for version in ("1.0.0", "1.1.0"):
+        assert run("deploy.rollout", f"shop=={version}", "--env", "live") == 0
+    assert not world.hosts.did("prune"), "nobody is asked in vain"
+    assert run("deploy.rollout", "shop==1.2.0", "--env", "live") == 0
+    assert [sorted(host.releases) for host in world.hosts.hosts.values()] == [[world.two, third]] * 3
 
 
 def test_every_flag_says_its_default() -> None:
@@ -318,6 +414,14 @@ def test_a_rollout_of_which_nobody_reads_the_result_is_done_all_the_same_and_exi
         ("deploy.rollout", "shop==1.0.0", "--env", "live", "--plan", "nowhere.plan"),
         ("deploy.resume", "--env", "lvie"),
         ("deploy.history", "--env", "live", "--limit", "0"),
+        ("deploy.status", "--env", "live", "--host", "h9"),
+        ("deploy.restart", "shop", "--env", "live", "--program", "mailer"),
+        ("deploy.restart", "chop", "--env", "live"),
+        ("deploy.unlock", "--env", ""),
+        ("deploy.prune", "chop", "--env", "live"),
+        ("deploy.prune", "shop", "--env", "live", "--keep", "-1"),
+        ("deploy.logs", "chop", "--env", "live"),
+        ("deploy.logs", "shop", "--env", "live", "--lines", "-1"),
     ],
 )
 def test_wrong_usage_exits_2_and_touches_nothing(world: World, run: Run, words: tuple[str, ...]) -> None:

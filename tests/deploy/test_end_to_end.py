@@ -73,7 +73,13 @@ def test_an_upgrade_its_rollback_and_the_story_of_both(site: Site) -> None:
     assert site.answers() == {"h1": "1.0.0", "h2": "1.0.0"}
     assert all(host["version"] == "1.0.0" and host["healthy"] for host in site.status().values())
 
-    events = site.pinwheel("deploy.history", "--env", "live", "--json").document["events"]
+    told = site.pinwheel("deploy.history", "--env", "live", "--json").document["rollouts"]
+    assert [(each["act"], each["version"], each["outcome"]) for each in told[-2:]] == [
+        ("rollout", "1.1.0", "done"),
+        ("rollback", "1.0.0", "done"),
+    ]
+    ended = site.pinwheel("deploy.history", "--env", "live", "--rollout", told[-1]["rollout"], "--json")
+    events = ended.document["events"]
     story = [(event["kind"], event["version"], event["host"]) for event in events]
     assert story[-3:] == [("activated", "1.0.0", "h1"), ("activated", "1.0.0", "h2"), ("rollout-finished", "1.0.0", "")]
     assert site.environ["PINWHEEL_TOKEN"] not in json.dumps(events)
@@ -96,8 +102,8 @@ def test_an_index_that_goes_away_after_prepare_gets_every_event_later(site: Site
     rollout = json.loads(out)["rollout"]
     assert site.answers() == {"h1": "1.1.0", "h2": "1.1.0"}
     site.pinwheel("deploy.rollback", "tiny", "--env", "live")
-    events = site.pinwheel("deploy.history", "--env", "live", "--json").document["events"]
-    told = sorted((event["kind"], event["host"]) for event in events if event["rollout"] == rollout)
+    events = site.pinwheel("deploy.history", "--env", "live", "--rollout", rollout, "--json").document["events"]
+    told = sorted((event["kind"], event["host"]) for event in events)
     assert told.count(("activated", "h1")) == told.count(("activated", "h2")) == 1
     assert told.count(("rollout-finished", "")) == 1
 

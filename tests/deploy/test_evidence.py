@@ -14,7 +14,7 @@ from tests.packaging.signing import Key, make_key, needs_ssh_keygen
 from pinwheel import config
 from pinwheel.deploy.rolling import evidence, operate
 from pinwheel.deploy.rolling.evidence import Origin, Unproven
-from pinwheel.deploy.showing import present
+from pinwheel.deploy.showing import status
 from pinwheel.errors import UsageError
 from pinwheel.index.client import IndexFile
 from pinwheel.packaging import statement
@@ -62,7 +62,7 @@ def test_a_signed_version_is_rolled_out_and_every_host_says_from_which_commit_an
     world = site(tmp_path, monkeypatch, ann)
     state(world.index, world.index.own_files("shop")[0], ann)
     operate.rolled_out(world.session(), "shop==1.0.0")
-    document = present.status_document(world.session().facts(), "live")
+    document = status.document(world.session().facts(), "live")
     told = [host["applications"][0] for host in document["hosts"]]
     assert {(each["commit"], each["signer"]) for each in told} == {(COMMIT, "ann@acme.example")}
 

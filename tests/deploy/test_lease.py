@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -31,7 +32,9 @@ class Leases:
     said: list[str] = field(default_factory=list)
     asked: list[tuple[str, str, str]] = field(default_factory=list)
 
-    def acquire_lease(self, environment: str, owner: str, rollout: str, ttl_s: float) -> Granted:
+    def acquire_lease(
+        self, environment: str, owner: str, rollout: str, ttl_s: float, projects: Sequence[str] = ()
+    ) -> Granted:
         self.asked.append((environment, owner, rollout))
         if self.taken:
             raise Refused("held by another")

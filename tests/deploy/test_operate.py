@@ -17,6 +17,7 @@ from pinwheel import config
 from pinwheel.deploy.inventory import fleet
 from pinwheel.deploy.planning.gate import Outcome
 from pinwheel.deploy.planning.plan import NothingToGoBackTo
+from pinwheel.deploy.reaching.hosts import untold
 from pinwheel.deploy.rolling import operate
 from pinwheel.deploy.rolling.execute import Conclusion, Stop
 from pinwheel.deploy.rolling.fetch import NotInTheIndex
@@ -73,9 +74,9 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     made = World(tmp_path)
     ask = made.hosts.ask
 
-    def listening(host: str, request: Mapping[str, Any], heard: Any) -> Mapping[str, Any]:
+    def listening(host: str, request: Mapping[str, Any], heard: Any, told: Any = untold) -> Mapping[str, Any]:
         made.requests.append(request)
-        return ask(host, request, heard)
+        return ask(host, request, heard, told)
 
     made.hosts.ask = listening  # type: ignore[method-assign]
     return made

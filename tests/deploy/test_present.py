@@ -42,56 +42,11 @@ def back(**facts: HostFacts | Outcome) -> Plan:
     return plan(Wish("shop", "shop", "1.0.0", OLD, None), facts, Rollout())
 
 
-def test_status_has_a_row_for_each_process_and_for_each_host_without_one() -> None:
-    two = (*RUNS["processes"], Process("shop-worker", 0, "FATAL"))
-    known: dict[str, HostFacts | Outcome] = {
-        "h1": host("h1", **RUNS),
-        "h2": host("h2", **(RUNS | {"processes": two, "drift": True})),
-        "h3": host("h3"),
-        "h9": AWAY,
-    }
-    assert present.status_rows(known) == [
-        ("h1", "shop", "1.0.0", "RUNNING", "41", "2026-01-01T00:00:00Z", ""),
-        ("h2", "shop", "1.0.0", "RUNNING", "41", "2026-01-01T00:00:00Z", "shop-web, drift"),
-        ("h2", "shop", "1.0.0", "FATAL", "", "", "shop-worker, drift"),
-        ("h3", "", "", "nothing", "", "", ""),
-        ("h9", "", "", "unreachable", "", "", "nobody listens; is it up?"),
-    ]
-
-
-def test_the_status_document_has_the_promised_shape() -> None:
-    document = present.status_document({"h1": host("h1", **RUNS), "h9": AWAY}, "live")
-    assert document["environment"] == "live"
-    first, away = document["hosts"]
-    assert first["applications"] == [
-        {
-            "application": "shop",
-            "version": "1.0.0",
-            "release": OLD,
-            "commit": "c0ffee",
-            "signer": "ann@acme.example",
-            "healthy": True,
-            "processes": [{"program": "shop-web", "pid": 41, "state": "RUNNING", "since": "2026-01-01T00:00:00Z"}],
-            "drift": False,
-            "in_doubt": False,
-        }
-    ]
-    assert (first["name"], first["reachable"]) == ("h1", True)
-    assert (first["python"], first["uv"], first["supervisor"]) == ("3.11", "0.9.1", "4.3.0")
-    assert (first["free_bytes"], first["fence"]) == (10**9, 7)
-    assert (away["name"], away["reachable"], away["applications"]) == ("h9", False, [])
-
-
 def test_a_plan_says_who_has_no_turn_and_why() -> None:
     known = {name: host(name, **RUNS) for name in ("h1", "h2")} | {"h8": AWAY, "h9": AWAY}
     assert "no turn for h1, h2: h8, h9 are out of service, and no more than 2 may be" in present.plan_notes(
         made(**known)
     )
-
-
-def test_an_application_in_doubt_is_not_healthy() -> None:
-    document = present.status_document({"h1": host("h1", **(RUNS | {"in_doubt": True}))}, "live")
-    assert document["hosts"][0]["applications"][0]["healthy"] is False
 
 
 def test_a_plan_shows_hosts_order_and_diffs() -> None:
@@ -186,20 +141,4 @@ def test_an_ending_shows_the_log_and_the_remedy() -> None:
         "    | Traceback",
         "    | boom",
         "    remedy: correct it",
-    ]
-
-
-def test_history_has_a_row_for_each_event() -> None:
-    event = {
-        "at": "2026",
-        "kind": "activated",
-        "subject": "shop",
-        "version": "1",
-        "host": "h1",
-        "outcome": "ok",
-        "actor": "me",
-    }
-    assert present.history_rows([event, {"at": "2027"}]) == [
-        ("2026", "activated", "shop", "1", "h1", "ok", "me"),
-        ("2027", "", "", "", "", "", ""),
     ]

@@ -108,6 +108,11 @@ def test_a_lease_is_taken_renewed_and_given_back(client: IndexClient) -> None:
     assert client.acquire_lease(name, "ben", "r2", 30).token > lease.token
     with pytest.raises(Fenced):
         client.renew_lease(lease, 30)
+    holder = client.lease_holder(name)
+    assert holder is not None
+    assert client.end_lease(name, lease.token) is False
+    assert client.end_lease(name, holder.token) is True
+    assert client.lease_holder(name) is None
 
 
 def test_attachments_are_stored_and_found(client: IndexClient) -> None:

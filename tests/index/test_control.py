@@ -91,7 +91,16 @@ def test_of_many_who_want_a_lease_one_gets_it(index: Stored) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [{}, {"owner": "a"}, LEASE | {"ttl_s": 0}, LEASE | {"ttl_s": "x"}, LEASE | {"ttl_s": 1e9}, LEASE | {"owner": 1}],
+    [
+        LEASE | {"projects": "shop"},
+        LEASE | {"projects": [""]},
+        {},
+        {"owner": "a"},
+        LEASE | {"ttl_s": 0},
+        LEASE | {"ttl_s": "x"},
+        LEASE | {"ttl_s": 1e9},
+        LEASE | {"owner": 1},
+    ],
 )
 def test_a_lease_request_that_makes_no_sense_is_400(ask: Callable[..., Reply], body: dict[str, Any]) -> None:
     assert ask("POST", "/-/leases/prod", body).status == 400
@@ -104,6 +113,36 @@ def test_leases_need_the_right_scope_and_environment(ask: Callable[..., Reply], 
     assert ask("POST", "/-/leases/prod", LEASE, token=test).status == 403
     assert ask("POST", "/-/leases/test-1", LEASE, token=test).status == 200
     assert ask("GET", "/-/leases/test-1", token=read).status == 200
+
+
+def test_a_lease_is_only_for_projects_that_the_token_may_deploy(ask: Callable[..., Reply], index: Stored) -> None:
+    acme = make_token(index.folder, "acme", "deploy", projects=("acme-*",))
+    for projects, why in ((["other"], "not for other"), (["acme-a", "other"], "not for other"), ([], "every project")):
+        refused = ask("POST", "/-/leases/prod", LEASE | {"projects": projects}, token=acme)
+        assert refused.status == 403
+        assert why in refused.json()["error"]
+    assert ask("POST", "/-/leases/prod", LEASE, token=acme).status == 403, "who names none means all"
+    assert ask("GET", "/-/leases/prod", token=acme).json()["holder"] is None
+    assert ask("POST", "/-/leases/prod", LEASE | {"projects": ["Acme_A"]}, token=acme).status == 200
+
+
+def test_a_project_and_an_environment_count_together(ask: Callable[..., Reply], index: Stored) -> None:
+    both = make_token(index.folder, "both", "deploy:acme-*@test", "deploy:other@prod")
+    assert ask("POST", "/-/leases/prod", LEASE | {"projects": ["acme-a"]}, token=both).status == 403
+    assert ask("POST", "/-/leases/test", LEASE | {"projects": ["acme-a"]}, token=both).status == 200
+
+
+def test_a_lease_can_be_ended_by_whoever_may_deploy_there_and_the_next_one_fences_it(
+    ask: Callable[..., Reply], index: Stored
+) -> None:
+    mine = ask("POST", "/-/leases/prod", LEASE).json()
+    holder = ask("GET", "/-/leases/prod").json()["holder"]
+    assert holder["token"] == mine["token"]
+    staging = make_token(index.folder, "d", "deploy", environments=("staging",))
+    assert ask("DELETE", f"/-/leases/prod?token={holder['token']}", token=staging).status == 403
+    assert ask("DELETE", f"/-/leases/prod?token={holder['token']}").json()["released"] is True
+    assert ask("PUT", "/-/leases/prod", {"token": mine["token"], "ttl_s": 30}).status == 409
+    assert ask("POST", "/-/leases/prod", LEASE | {"owner": "ben"}).json()["token"] > mine["token"]
 
 
 # events

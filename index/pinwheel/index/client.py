@@ -220,10 +220,10 @@ class IndexClient:
             self._exchange.parsed(answer, "-/events")
 
     def events(
-        self, *, after: int = 0, limit: int = 1000, subject: str = "", environment: str = ""
+        self, *, after: int = 0, limit: int = 1000, subject: str = "", environment: str = "", kind: str = ""
     ) -> list[dict[str, Any]]:
-        """Recorded events in the order of their `serial`, beginning after the serial `after`."""
-        fields = {"after": after, "limit": limit, "subject": subject, "environment": environment}
+        """Recorded events in the order of their `serial`, beginning after the serial `after`; empty text means any."""
+        fields = {"after": after, "limit": limit, "subject": subject, "environment": environment, "kind": kind}
         answer = self._exchange.json(
             "GET", "-/events", fields={key: str(value) for key, value in fields.items() if value}
         )
@@ -231,9 +231,14 @@ class IndexClient:
 
     # leases
 
-    def acquire_lease(self, environment: str, owner: str, rollout: str, ttl_s: float) -> Lease:
-        """Take the environment for `ttl_s`. Raises `LeaseHeld` when somebody has it."""
-        asked = {"owner": owner, "rollout": rollout, "ttl_s": ttl_s}
+    def acquire_lease(
+        self, environment: str, owner: str, rollout: str, ttl_s: float, projects: Sequence[str] = ()
+    ) -> Lease:
+        """Take the environment for `ttl_s`, to deploy `projects` to it; without any, all that there are.
+
+        Raises `LeaseHeld` when somebody has it, and `WrongCredential` when our token is not for all of that.
+        """
+        asked = {"owner": owner, "rollout": rollout, "ttl_s": ttl_s, "projects": list(projects)}
         answer = self._exchange.send("POST", _lease(environment), body=asked)
         if answer.status == 409:
             document = json.loads(answer.data)
@@ -254,7 +259,12 @@ class IndexClient:
 
     def release_lease(self, lease: Lease) -> None:
         """Give it back. A lease that is no longer ours is left alone, without an error."""
-        self._exchange.json("DELETE", _lease(lease.environment), fields={"token": str(lease.token)}, repeatable=True)
+        self.end_lease(lease.environment, lease.token)
+
+    def end_lease(self, environment: str, token: int) -> bool:
+        """End the lease with that fencing token, whoever holds it; False when it had ended before."""
+        answer = self._exchange.json("DELETE", _lease(environment), fields={"token": str(token)}, repeatable=True)
+        return bool(answer["released"])
 
     def lease_holder(self, environment: str) -> Holder | None:
         """Who holds the environment now."""

@@ -42,7 +42,8 @@ class LeaseHeld(Refused):
         super().__init__(
             f"another rollout holds {environment}: {holder.rollout} by {holder.owner}, for {holder.age_s:.0f} s",
             where=environment,
-            remedy=f"wait for it, or for its lease to run out in {holder.expires_in_s:.0f} s",
+            remedy=f"wait for it, or for its lease to run out in {holder.expires_in_s:.0f} s;"
+            f" `pinwheel deploy.unlock --env {environment}` tells whether it is alive",
         )
         self.holder = holder
 
@@ -115,13 +116,14 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who holds a lease now. `acquired_at` is RFC 3339."""
+    """Who holds a lease now. `acquired_at` is RFC 3339; `token` is its fencing token."""
 
     owner: str
     rollout: str
     acquired_at: str
     age_s: float
     expires_in_s: float
+    token: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,4 +203,5 @@ def holder_of(document: Mapping[str, Any]) -> Holder:
         document["acquired_at"],
         float(document["age_s"]),
         float(document["expires_in_s"]),
+        int(document["token"]),
     )

@@ -6,9 +6,12 @@ from invoke import Collection
 
 from pinwheel.deploy.commands.hosts import bootstrap
 from pinwheel.deploy.commands.looking import history, status
+from pinwheel.deploy.commands.reading import logs
 from pinwheel.deploy.commands.rollouts import plan, resume, rollback, rollout
+from pinwheel.deploy.commands.tending import prune, restart, unlock
 
 
 def collection() -> Collection:
     """The tasks named `deploy.…`."""
-    return Collection("deploy", bootstrap, plan, rollout, resume, rollback, status, history)
+    rolling = (plan, rollout, resume, rollback, restart)
+    return Collection("deploy", bootstrap, *rolling, status, history, logs, prune, unlock)

@@ -2,51 +2,86 @@
 
 from __future__ import annotations
 
+import sys
+
 from invoke import Context, Exit, task
 
-from pinwheel.deploy.commands.options import ENV, JSON, session_of
+from pinwheel.deploy.commands.options import ENV, HOST, JSON, session_of
 from pinwheel.errors import UsageError
 
 
-@task(auto_shortflags=False, help={"env": ENV, "application": "only this one (default: all)", "json": JSON})
-def status(_context: Context, env: str, application: str = "", json: bool = False) -> None:
-    """Show what every host runs, since when, and what is not as it should be. The hosts are asked, not the index.
+@task(
+    auto_shortflags=False,
+    iterable=["host"],
+    help={"env": ENV, "application": "only this one (default: all)", "host": HOST, "json": JSON},
+)
+def status(
+    _context: Context, env: str, application: str = "", host: list[str] | None = None, json: bool = False
+) -> None:
+    """Show what every host runs, since when and by whom, and what is not as it should be. The index is not asked.
 
-    Exits 1 when a host did not answer; the others are shown all the same.
+    The first lines are the fleet at a glance. On a terminal, hosts that are alike become one line when there are many;
+    elsewhere, and with --json, each is shown. Exits 1 when a host did not answer; the others are shown all the same.
 
     Example:
       pinwheel deploy.status --env production
-      pinwheel deploy.status --env production --json
+      pinwheel deploy.status --env production --host web1 --json
     """
     from pinwheel import console
     from pinwheel.deploy.planning.gate import Outcome
-    from pinwheel.deploy.showing import present
+    from pinwheel.deploy.showing import status as shown
 
-    with session_of(env, "status") as session:
+    with session_of(env, "status", host) as session:
         told = session.facts()
     if json:
-        console.document(present.status_document(told, env))
+        console.document(shown.document(told, env, application))
     else:
-        console.table(present.STATUS_COLUMNS, present.status_rows(told, application))
+        for line in shown.summary(told, env, application):
+            console.data(line)
+        lines = shown.lines(told, application)
+        if sys.stdout.isatty() and len(lines) > shown.ALIKE_ABOVE:
+            lines = shown.alike(lines)
+        console.table(shown.COLUMNS, [each.cells for each in lines])
     if any(isinstance(each, Outcome) for each in told.values()):
         raise Exit(code=1)
 
 
-@task(auto_shortflags=False, help={"env": ENV, "limit": "how many of the last events (default: 50)", "json": JSON})
-def history(_context: Context, env: str, limit: int = 50, json: bool = False) -> None:
+@task(
+    auto_shortflags=False,
+    help={
+        "env": ENV,
+        "application": "only this one (default: all)",
+        "limit": "how many of the last rollouts (default: 20)",
+        "rollout": "ID of one rollout: show everything that happened in it (default: one line for each rollout)",
+        "json": JSON,
+    },
+)
+def history(
+    _context: Context, env: str, application: str = "", limit: int = 20, rollout: str = "", json: bool = False
+) -> None:
     """Show what was done to an environment: who, what, when, with which outcome. The index is asked, not the hosts.
 
+    A rollout without an end is under way, or was cut off: its hosts tell how it ended there, by deploy.status.
+
     Example:
-      pinwheel deploy.history --env production --limit 20
+      pinwheel deploy.history --env production --application acme-shop --limit 5
+      pinwheel deploy.history --env production --rollout 20261128T101500-3f9a1c
     """
     from pinwheel import console
-    from pinwheel.deploy.rolling import operate
-    from pinwheel.deploy.showing import present
+    from pinwheel.deploy.rolling import past
+    from pinwheel.deploy.showing import story
 
     if limit < 1:
-        raise UsageError(f"{limit} events cannot be shown", where="--limit", remedy="write 1 or more")
-    events = operate.history(env, limit)
+        raise UsageError(f"{limit} rollouts cannot be shown", where="--limit", remedy="write 1 or more")
+    if rollout:
+        events = past.events_of(env, rollout)
+        if json:
+            console.document({"environment": env, "rollout": rollout, "events": events})
+        else:
+            console.table(story.EVENT_COLUMNS, story.event_rows(events))
+        return
+    told = story.chapters(past.events(env, story.KINDS, application))[-limit:]
     if json:
-        console.document({"environment": env, "events": events})
+        console.document(story.document(told, env))
     else:
-        console.table(present.HISTORY_COLUMNS, present.history_rows(events))
+        console.table(story.COLUMNS, story.rows(told))

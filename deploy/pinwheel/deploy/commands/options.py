@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pinwheel.errors import UsageError
@@ -11,24 +11,32 @@ from pinwheel.errors import UsageError
 if TYPE_CHECKING:
     from pinwheel.deploy.rolling.session import Session
 
+HELD = 3
+"""The exit code of what somebody else's lease stands in the way of."""
+
 CHANGES = 4
 """The exit code of a plan that has changes."""
 
 ENV = "the environment, as pinwheel.toml names it (default: none; it must be named)"
 RELEASE = "APP==VER, an application and its version (default: none; it must be named)"
 LINES = "print a line of JSON on stdout for everything that happens, as it happens (default: text for people)"
+APPLICATION = "as pinwheel.toml names it (default: none; it must be named)"
+HOST = "only this host; may be repeated (default: all)"
 JSON = "print one JSON document on stdout (default: text for people)"
 
 
 @contextlib.contextmanager
-def session_of(env: str, title: str, *, lines: bool = False) -> Iterator[Session]:
-    """What a task works with: the hosts of environment `env`, while the terminal shows `title`, or a script reads
-    `lines`."""
+def session_of(env: str, title: str, hosts: Sequence[str] | None = None, *, lines: bool = False) -> Iterator[Session]:
+    """What a task works with: the hosts of environment `env`, or those of them that are named, while the terminal shows
+    `title`, or a script reads `lines`."""
+    from pinwheel.deploy.inventory import fleet
     from pinwheel.deploy.rolling import session
     from pinwheel.deploy.showing import watch
 
     if not env:
         raise UsageError("no environment is named", where="--env", remedy="name one of pinwheel.toml: --env production")
     with watch.watching(title, lines=lines) as watcher, session.open_session(env, watcher) as opened:
+        if hosts:
+            opened.targets = fleet.chosen(env, opened.targets, hosts)
         watcher.expect([each.name for each in opened.targets])
         yield opened

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from invoke import Context, Exit, task
 
-from pinwheel.deploy.commands.options import CHANGES, ENV, JSON, LINES, RELEASE, session_of
+from pinwheel.deploy.commands.options import APPLICATION, CHANGES, ENV, JSON, LINES, RELEASE, session_of
 from pinwheel.errors import PinwheelError, UsageError
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def rollout(
     _one_of(json, json_lines)
     with session_of(env, f"rollout of {release}", lines=json_lines) as session:
         made, report = operate.rolled_out(session, release, planned)
-    _finish(made, report, env, json=json, lines=json_lines)
+    finish(made, report, env, json=json, lines=json_lines)
 
 
 @task(
@@ -137,7 +137,7 @@ def resume(
     auto_shortflags=False,
     positional=["application"],
     help={
-        "application": "as pinwheel.toml names it (default: none; it must be named)",
+        "application": APPLICATION,
         "to": "the version (or release) to go back to (default: the newest good one before the running one)",
         "env": ENV,
         "json": JSON,
@@ -161,10 +161,10 @@ def rollback(
     _one_of(json, json_lines)
     with session_of(env, f"rollback of {application}", lines=json_lines) as session:
         made, report = operate.rolled_back(session, application, to)
-    _finish(made, report, env, json=json, lines=json_lines)
+    finish(made, report, env, json=json, lines=json_lines)
 
 
-def _finish(made: Plan, report: Report, env: str, *, json: bool, lines: bool) -> None:
+def finish(made: Plan, report: Report, env: str, *, json: bool, lines: bool) -> None:
     """Show how it ended, and exit with the code that says so."""
     from pinwheel import console
     from pinwheel.deploy.showing import present

@@ -16,6 +16,9 @@ ERRANDS = {
     "bootstrap": ("look", "prepare", "bootstrap"),
     "prepare": ("prepare",),
     "activate": (),
+    "logs": ("logs",),
+    "weigh": ("prune",),
+    "prune": ("prune",),
 }
 """The modules that each action needs beside the transaction, each after those that it imports."""
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 
 from pinwheel.deploy.host.gate import Document
@@ -47,6 +49,12 @@ def application_facts(app: Application, supervisor: Supervisor | None) -> Docume
     known = [each.about() for each in app.releases() if each.complete]
     current, conf = app.current, read_text(app.conf_file)
     stored = next((each["conf"] for each in known if each["release"] == current), None)
+    running = supervisor.processes(app.name) if supervisor else []
+    memory = memory_bytes([each["pid"] for each in running])
+    records = list(app.records())
+    # a restart, or another conf, is no new release
+    deployed = (each for each in records if each["event"] == "commit" and each["release"] != each["previous"])
+    told = ("event", "at", "by", "rollout", "release", "previous", "reason")  # never conf, which may hold secrets
     shown = ("release", "version", "lock_sha256", "verdict", "activated_at", "commit", "signer")
     return {
         "current": current,
@@ -55,8 +63,34 @@ def application_facts(app: Application, supervisor: Supervisor | None) -> Docume
         "conf": conf,
         "conf_sha256": conf and hashlib.sha256(conf.encode()).hexdigest(),
         "drift": not app.in_doubt and conf != stored,
-        "processes": [process_document(each) for each in (supervisor.processes(app.name) if supervisor else ())],
+        "deployed": {key: each.get(key) for each in [next(deployed, {})] for key in ("at", "by", "rollout")},
+        "last": {key: records[0].get(key) for key in told} if records else None,
+        "processes": [
+            {
+                **process_document(each),
+                "uptime_s": max(0, each["now"] - each["start"]) if each["pid"] else 0,
+                "memory_bytes": memory.get(each["pid"], 0),
+            }
+            for each in running
+        ],
     }
+
+
+def memory_bytes(pids: Sequence[int]) -> dict[int, int]:
+    """What each of `pids`, with all that it has started, has in memory; pages that several share count for each."""
+    parents, sizes, page = dict[int, int](), dict[int, int](), os.sysconf("SC_PAGE_SIZE")
+    for stat in Path("/proc").glob("[0-9]*/stat") if pids else ():
+        with contextlib.suppress(OSError):  # it has ended
+            fields = stat.read_text(errors="replace").rpartition(")")[2].split()  # proc_pid_stat(5), from the third on
+            parents[int(stat.parent.name)], sizes[int(stat.parent.name)] = int(fields[1]), int(fields[21]) * page
+    found = dict.fromkeys(pids, 0)
+    for each, size in sizes.items():
+        above = each
+        while above and above not in found:
+            above = parents.get(above, 0)
+        if above:
+            found[above] += size
+    return found
 
 
 def folders(job: Job) -> list[Path]:

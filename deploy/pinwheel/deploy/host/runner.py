@@ -46,7 +46,7 @@ SAME_VERSION = "use the same version of pinwheel on both sides"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+!-]{0,199}")
 STOPPED = ("STOPPED", "EXITED", "FATAL", "UNKNOWN")  # supervisor's states in which a group can be removed
 
-READING = frozenset({"facts"})
+READING = frozenset({"facts", "logs", "weigh"})
 """Actions that change nothing: they need no fence and no lock, and nothing has to be here."""
 
 Actions = Mapping[str, "Callable[[Job, int], Document]"]
@@ -103,7 +103,7 @@ class Job:
         self.body, layout = Given(asked["body"]), Given(asked["layout"])
         wire.hide(str(self.body.get("index_url", "")))
         self.action, self.host, self.environment = str(asked["action"]), asked["host"], asked["environment"]
-        self.rollout, self.fence = asked["rollout"], asked["fence"]
+        self.rollout, self.fence, self.by = asked["rollout"], asked["fence"], str(asked.get("by", ""))
         self.root, self.conf_dir = Path(layout["root"]), Path(layout["supervisor_conf_dir"])
         self.python, self.socket = layout["python"], layout["supervisor_socket"]
         self.own_supervisor = layout["supervisor_from"] == "index"
@@ -208,14 +208,15 @@ class Application:
         self.saved_conf = job.conf_dir / f".pinwheel-{name}.conf.previous"
         self._journal = self.folder / "journal.jsonl"
 
-    def last(self, event: str = "") -> Document | None:
-        """The newest record, or the newest of that `event`."""
+    def records(self) -> Iterator[Document]:
+        """The journal, newest first."""
         for line in reversed((read_text(self._journal) or "").splitlines()):
             with contextlib.suppress(ValueError):
-                record: Document = json.loads(line)
-                if event in ("", record["event"]):
-                    return record
-        return None
+                yield json.loads(line)
+
+    def last(self, event: str = "") -> Document | None:
+        """The newest record, or the newest of that `event`."""
+        return next((each for each in self.records() if event in ("", each["event"])), None)
 
     def record(self, event: str, **fields: Any) -> Document:
         document = {"event": event, "at": time_text(), **fields}
@@ -355,24 +356,39 @@ class Supervisor:
         """Supervisor's information about each process of a group; none when it does not run that group."""
         return [each for each in self.call("getAllProcessInfo") if each["group"] == group]
 
-    def apply(self, group: str, wanted: bool, restart: bool, patience_s: float) -> None:
-        """Make this one group be as its file says, or be gone. What is not changed goes on, unless `restart`.
+    def apply(self, group: str, wanted: bool, restart: bool, patience_s: float, only: Sequence[str] = ()) -> None:
+        """Make this one group be as its file says, or be gone. What is not changed goes on, unless `restart`; then only
+        the processes named in `only`, if there are any, begin anew.
 
         Raises `Misconfigured`; nothing has stopped then if it is about the files.
         """
         ((_, changed, removed),) = self.call("reloadConfig")  # reads the files, applies nothing
-        active = bool(self.processes(group))
-        if active and (restart or not wanted or group in (*changed, *removed)):
-            self.call("stopProcessGroup", group, False)
-            deadline = time.monotonic() + patience_s
-            while left := [each for each in self.processes(group) if each["statename"] not in STOPPED]:
-                if time.monotonic() > deadline:
-                    raise Misconfigured(f"{left[0]['name']} (pid {left[0]['pid']}) does not stop")
-                time.sleep(0.05)
+        active, differs = bool(self.processes(group)), not wanted or group in (*changed, *removed)
+        if active and only and not differs:
+            self.stop(group, patience_s, only)
+            for name in only:
+                self.call("startProcess", f"{group}:{name}", False)
+        elif active and (restart or differs):
+            self.stop(group, patience_s)
             self.call("removeProcessGroup", group)
             active = False
         if wanted and not active:
             self.call("addProcessGroup", group)
+
+    def stop(self, group: str, patience_s: float, only: Sequence[str] = ()) -> None:
+        """Stop the processes of a group, or those named in `only`, and wait for their end. Raises `Misconfigured`."""
+        asked, deadline = False, time.monotonic() + patience_s
+        while left := [
+            each
+            for each in self.processes(group)
+            if each["statename"] not in STOPPED and (not only or each["name"] in only)
+        ]:
+            for each in () if asked else left:
+                self.call("stopProcess", f"{group}:{each['name']}", False)
+            asked = True
+            if time.monotonic() > deadline:
+                raise Misconfigured(f"{left[0]['name']} (pid {left[0]['pid']}) does not stop")
+            time.sleep(0.05)
 
 
 def process_document(info: Document) -> Document:
@@ -464,15 +480,21 @@ def activate(job: Job, held: int) -> Document:
         deadline = Judge(each, 0.0).health["deadline_s"]  # what it cannot read is refused before anything stops
         if not 0 < deadline < float("inf"):
             raise Refusal("bad-request", f"deadline_s is {deadline}", each["name"], "write a number of seconds above 0")
+    again = job.body.get("restart")  # None, a program, or "" for all of them
+    only = [name for each in programs if again and again == each["name"] for name in each["processes"]]
+    if again and not only:
+        known = ", ".join(each["name"] for each in programs)
+        raise Refusal("no-program", f"{app.name} has no program {again} here", job.host, f"name one of {known}")
     supervisor, _ = running_supervisor(job)
     check_foreign(app, conf, supervisor)
     same, outcome = previous == release.name and read_text(app.conf_file) == conf, "unchanged"
     running = all(each["statename"] == "RUNNING" for each in supervisor.processes(app.name))
-    verdict = watch(job, app, programs, supervisor, job.aborted) if same and running else Verdict(False)
+    passes = same and running and again is None
+    verdict = watch(job, app, programs, supervisor, job.aborted) if passes else Verdict(False)
     log_tail = ""
     if not verdict.healthy:
         job.check()
-        verdict, outcome, log_tail = switch(job, app, release, conf, programs, supervisor, restart=same)
+        verdict, outcome, log_tail = switch(job, app, release, conf, programs, supervisor, same, only)
     else:
         release.note(programs=programs)
     processes = [process_document(each) for each in supervisor.processes(app.name)]
@@ -482,14 +504,21 @@ def activate(job: Job, held: int) -> Document:
 
 
 def switch(
-    job: Job, app: Application, release: Virtualenv, conf: str, programs: Any, supervisor: Supervisor, restart: bool
+    job: Job,
+    app: Application,
+    release: Virtualenv,
+    conf: str,
+    programs: Any,
+    supervisor: Supervisor,
+    restart: bool,
+    only: Sequence[str],
 ) -> tuple[Verdict, str, str]:
     """Run `conf`; on any failure, also one of our own making, go back. The verdict, the outcome, and the log's tail."""
     before = read_text(app.conf_file)
     sizes = {str(each): each.stat().st_size for each in (app.folder / "log").glob("*")}
     if before is not None:
         replace_file(app.saved_conf, before)
-    entry = {"rollout": job.rollout, "release": release.name, "previous": app.current}
+    entry = {"rollout": job.rollout, "by": job.by, "release": release.name, "previous": app.current}
     try:
         begin = app.record("begin", **entry, conf=conf, programs=programs, saved=before is not None)
     except OSError:
@@ -500,7 +529,7 @@ def switch(
         job.progress(f"start {release.name}")
         replace_file(app.conf_file, conf)
         try:
-            supervisor.apply(app.name, True, restart, stop_patience_s(before))
+            supervisor.apply(app.name, True, restart, stop_patience_s(before), only)
             found = watch(job, app, programs, supervisor, job.aborted)
         except Misconfigured as error:
             found = Verdict(False, str(error))
@@ -563,7 +592,8 @@ def revert(job: Job, app: Application, begin: Document, why: Verdict) -> str:
         raise Refusal("in-doubt", problem, job.host, "correct it; the next action on this host goes back") from error
     if why.fault and begin["release"] != begin["previous"]:
         app.release(begin["release"]).note(verdict="bad", reason=why.reason)
-    app.record(outcome, **{key: begin[key] for key in ("rollout", "release", "previous")}, reason=why.reason)
+    about = {key: begin.get(key, "") for key in ("rollout", "by", "release", "previous")}
+    app.record(outcome, **about, reason=why.reason)
     return outcome
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -45,6 +45,14 @@ def targets(name: str, environment: Environment) -> tuple[Target, ...]:
     `{host}` and the host's variables in the layout's paths are filled in. Raises `UsageError`.
     """
     return tuple(_target(name, environment, host, about) for host, about in environment.hosts.items())
+
+
+def chosen(environment_name: str, among: tuple[Target, ...], names: Sequence[str]) -> tuple[Target, ...]:
+    """Those of `among` that are named, in their order. Raises `UsageError` for a name that none of them has."""
+    table = {each.name: each for each in among}
+    for name in names:
+        _named(table, name, "host", f"--host of {environment_name}")
+    return tuple(each for each in among if each.name in names)
 
 
 def environment(config: Config, name: str) -> Environment:

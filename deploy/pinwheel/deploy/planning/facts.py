@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,12 +18,15 @@ class Nonsense(PinwheelError):
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One supervised process. `state` is supervisor's word; `pid` 0 when there is none; `since` RFC 3339 or empty."""
+    """One supervised process. `state` is supervisor's word; `pid` 0 when there is none; `since` RFC 3339 or empty;
+    `memory_bytes` is what it and all that it has started has in memory."""
 
     program: str
     pid: int
     state: str
     since: str = ""
+    uptime_s: int = 0
+    memory_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +44,25 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
+class Record:
+    """What the host's journal says was done last: `event` is begin, commit, reverted, revert-unhealthy or removed,
+    `release` what it was about, `previous` what ran before. Empty text where the host does not know."""
+
+    event: str
+    at: str
+    by: str
+    rollout: str
+    release: str
+    previous: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Installed:
-    """One application on one host. `drift`: its conf on disk is not the one that its release was activated with;
-    `in_doubt`: an activation was cut off and has not been replayed yet; `conf` None when the host does not tell."""
+    """One application on one host. `deployed_at` is when its release came to run there, RFC 3339, in the rollout
+    `deployed_in`; a restart changes neither. `drift`: its conf on disk is not the one that its release was activated
+    with; `in_doubt`: an activation was cut off and has not been replayed yet; `conf` None when the host does not
+    tell."""
 
     current: str | None = None
     in_doubt: bool = False
@@ -51,6 +71,10 @@ class Installed:
     conf: str | None = None
     releases: tuple[Release, ...] = ()
     processes: tuple[Process, ...] = ()
+    deployed_at: str = ""
+    deployed_by: str = ""
+    deployed_in: str = ""
+    last: Record | None = None
 
     def release(self, name: str | None) -> Release | None:
         """The complete release called `name`."""
@@ -119,10 +143,18 @@ def parse(host: str, result: Mapping[str, Any]) -> HostFacts:
 
 def process(document: Mapping[str, Any]) -> Process:
     """Read one process of a result."""
-    return Process(document["program"], document["pid"] or 0, document["state"], document["since"] or "")
+    return Process(
+        document["program"],
+        document["pid"] or 0,
+        document["state"],
+        document["since"] or "",
+        int(document.get("uptime_s", 0)),
+        int(document.get("memory_bytes", 0)),
+    )
 
 
 def _installed(document: Mapping[str, Any]) -> Installed:
+    deployed, last = document.get("deployed") or {}, document.get("last")
     return Installed(
         current=document["current"],
         in_doubt=document["in_doubt"],
@@ -142,4 +174,8 @@ def _installed(document: Mapping[str, Any]) -> Installed:
             for each in document["releases"]
         ),
         processes=tuple(process(each) for each in document["processes"]),
+        deployed_at=deployed.get("at") or "",
+        deployed_by=deployed.get("by") or "",
+        deployed_in=deployed.get("rollout") or "",
+        last=Record(**{f.name: last.get(f.name) or "" for f in dataclasses.fields(Record)}) if last else None,
     )

@@ -18,6 +18,7 @@ class Ending(StrEnum):
     READY = "ready"  # bootstrap made it so, or it was
     PREPARED = "prepared"
     ACTIVATED = "activated"
+    RESTARTED = "restarted"
     UNCHANGED = "unchanged"  # it was as wished before
     REVERTED = "reverted"  # the gate said no; what ran before runs again and passed its gate
     REMOVED = "removed"  # the gate said no; nothing ran before and nothing runs now
@@ -30,7 +31,7 @@ class Ending(StrEnum):
     SKIPPED = "skipped"  # the rollout stopped before its turn
 
 
-GOOD = frozenset({Ending.READY, Ending.PREPARED, Ending.ACTIVATED, Ending.UNCHANGED})
+GOOD = frozenset({Ending.READY, Ending.PREPARED, Ending.ACTIVATED, Ending.RESTARTED, Ending.UNCHANGED})
 
 
 @dataclass(frozen=True, slots=True)

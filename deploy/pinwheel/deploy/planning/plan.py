@@ -110,9 +110,9 @@ def earlier(application: str, facts: Sequence[HostFacts], to: str = "") -> Relea
             f"no host that answers runs {application}",
             remedy=f"see pinwheel deploy.status, or deploy.rollout {application}==VERSION",
         )
-    newest = max(running, key=_age)
+    newest = max(running, key=age)
     good = [each for host in installed for each in host.releases if each.verdict == "good"]
-    fits = [each for each in good if (_is(each, to) if to else _age(each) < _age(newest))]
+    fits = [each for each in good if (_is(each, to) if to else age(each) < age(newest))]
     fits = [each for each in fits if to or each.release != newest.release]
     if not fits:
         known = ", ".join(sorted({each.release for each in good})) or "none"
@@ -120,7 +120,7 @@ def earlier(application: str, facts: Sequence[HostFacts], to: str = "") -> Relea
             f"no host has {application} {to} that passed its gate" if to else f"nothing older than {newest.release}",
             remedy=f"good releases on the hosts: {known}; any other comes by pinwheel deploy.rollout",
         )
-    return max(fits, key=_age)
+    return max(fits, key=age)
 
 
 def _host(wish: Wish, facts: HostFacts) -> HostPlan | Outcome:
@@ -240,7 +240,7 @@ def _is(release: Release, to: str) -> bool:
         return to == release.version
 
 
-def _age(release: Release) -> tuple[Version, str]:
+def age(release: Release) -> tuple[Version, str]:
     """Sorts releases from old to new: by version, and two locks of one version by when they were activated."""
     try:
         return Version(release.version), release.activated_at

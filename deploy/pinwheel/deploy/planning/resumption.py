@@ -49,7 +49,7 @@ class Intent:
 
 def applications(events: Events) -> tuple[str, ...]:
     """Every application that was ever rolled out, in the order of the first time."""
-    return tuple(dict.fromkeys(each["subject"] for each in events if each["kind"] == "rollout-started"))
+    return tuple(dict.fromkeys(each["subject"] for each in events if _wishes(each)))
 
 
 def intent(application: str, events: Events, facts: Iterable[HostFacts | Outcome], *, force: bool) -> Intent:
@@ -146,8 +146,14 @@ def _intents(application: str, events: Events) -> list[Intent]:
             ended.get(each["rollout"], ""),
         )
         for each in reversed(mine)
-        if each["kind"] == "rollout-started" and (each.get("detail") or {}).get("release")
+        if _wishes(each)
     ]
+
+
+def _wishes(event: Mapping[str, Any]) -> bool:
+    """Is it the beginning of something that wished for a release? A restart takes what is there."""
+    detail = event.get("detail") or {}
+    return event["kind"] == "rollout-started" and bool(detail.get("release")) and detail.get("act") != "restart"
 
 
 def _rejected(wished: Intent, events: Events, installed: Sequence[Installed]) -> bool:

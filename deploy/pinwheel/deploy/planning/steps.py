@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,7 +54,8 @@ class Prepare:
 class Activate:
     """Let `release` run in the place of `expected_current`, or leave that one running when it does not pass its gate.
 
-    `conf` and `programs` None: as the host stored them when the release was activated there before.
+    `conf` and `programs` None: as the host stored them when the release was activated there before. `restart` None:
+    what is as it should be goes on; otherwise the program of that name begins anew, or all of them when it is empty.
     """
 
     host: str
@@ -63,18 +64,58 @@ class Activate:
     conf: str | None
     programs: tuple[Mapping[str, Any], ...] | None
     expected_current: str | None
+    restart: str | None = None
 
     action = "activate"
 
 
-Step = Look | Bootstrap | Prepare | Activate
+@dataclass(frozen=True, slots=True)
+class Logs:
+    """Tell the last `lines` of the logs of `program` (all of them when it is empty), and with `follow` what is added.
+
+    `seen` is by process where somebody who was cut off goes on: inode and offset, as the host has told them.
+    """
+
+    host: str
+    application: str
+    program: str
+    lines: int
+    follow: bool
+    seen: Mapping[str, Sequence[int]]
+
+    action = "logs"
+
+
+@dataclass(frozen=True, slots=True)
+class Weigh:
+    """Say what `Prune` would remove; changes nothing."""
+
+    host: str
+    applications: Mapping[str, Sequence[str]]
+    whole: bool
+
+    action = "weigh"
+
+
+@dataclass(frozen=True, slots=True)
+class Prune:
+    """Remove these releases, by application, unless something uses them, and debris; `whole`: from the cache, too."""
+
+    host: str
+    applications: Mapping[str, Sequence[str]]
+    whole: bool
+
+    action = "prune"
+
+
+Step = Look | Bootstrap | Prepare | Activate | Logs | Weigh | Prune
 
 
 def request(
-    step: Step, target: Target, *, environment: str, rollout: str, fence: int | None, index_url: str = ""
+    step: Step, target: Target, *, environment: str, rollout: str, fence: int | None, index_url: str = "", by: str = ""
 ) -> dict[str, Any]:
-    """The runner's request for `step`. `index_url` carries the hosts' credential: it belongs into this document,
-    which travels on stdin, and nowhere else."""
+    """The runner's request for `step`, on behalf of `by`, which the host writes down. `index_url` carries the hosts'
+    credential: it belongs into this document, which travels on stdin, and nowhere else."""
     body = {f.name: getattr(step, f.name) for f in dataclasses.fields(step) if f.name != "host"}
     if isinstance(step, Bootstrap | Prepare):
         body["index_url"] = index_url
@@ -84,6 +125,7 @@ def request(
         "host": step.host,
         "environment": environment,
         "rollout": rollout,
+        "by": by,
         "fence": fence,
         "layout": {f.name: getattr(target.layout, f.name) for f in dataclasses.fields(target.layout)},
         "body": body,

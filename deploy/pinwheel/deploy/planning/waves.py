@@ -23,7 +23,9 @@ from pinwheel.errors import UsageError
 AMOUNT = re.compile(r"0*[1-9][0-9]*|0*([1-9][0-9]?|100)%")
 """A number of hosts, or a share of them."""
 
-RUNS = frozenset({Ending.ACTIVATED, Ending.UNCHANGED, Ending.REVERTED, Ending.TAKEN_BACK, Ending.STAYED})
+RUNS = frozenset(
+    {Ending.ACTIVATED, Ending.RESTARTED, Ending.UNCHANGED, Ending.REVERTED, Ending.TAKEN_BACK, Ending.STAYED}
+)
 """How a host ends on which something runs that has passed its gate."""
 
 LOST = frozenset({Ending.UNREACHABLE, Ending.UNKNOWN, Ending.UNHEALTHY, Ending.REMOVED})

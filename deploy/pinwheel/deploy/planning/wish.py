@@ -8,7 +8,7 @@ import re
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -17,6 +17,10 @@ from pinwheel.errors import PinwheelError
 
 UNPACKED = 4
 """Bytes on disk for each byte of a wheel: unpacked three times as large, and a copy in the installer's cache."""
+
+
+Act = Literal["rollout", "rollback", "resume", "restart"]
+"""What is done to hosts in waves."""
 
 
 class BadLock(PinwheelError):
@@ -47,7 +51,8 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """`release` of `application` shall run. Without a delivery it is a rollback: each host takes what it has kept.
+    """`release` of `application` shall run. Without a delivery each host takes what it has kept. Of a restart,
+    `version` and `release` are those that run, when it is one on all hosts, and empty otherwise.
     `signer` is who has signed that it comes from `commit`; empty when that is not proven."""
 
     application: str
@@ -58,6 +63,7 @@ class Wish:
     lock_sha256: str = ""
     commit: str = ""
     signer: str = ""
+    act: Act = "rollout"
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,13 +40,27 @@ class StepRefused(PinwheelError):
         self.code = code
 
 
+Told = Callable[[Mapping[str, Any]], None]
+
+
+def untold(answer: Mapping[str, Any]) -> None:
+    """Leave an answer aside."""
+
+
 class Hosts(Protocol):
     """Ask hosts. Many threads may ask at once, each another host."""
 
-    def ask(self, host: str, request: Mapping[str, Any], heard: Callable[[str], None]) -> Mapping[str, Any]:
+    def ask(
+        self,
+        host: str,
+        request: Mapping[str, Any],
+        heard: Callable[[str], None],
+        told: Told = untold,
+    ) -> Mapping[str, Any]:
         """Let the runner on `host` do what `request` says (`steps.request`) and return its result.
 
-        `heard` is called with what it says meanwhile. Raises the errors above.
+        `heard` is called with what it says meanwhile to people, `told` with the answers that are neither that nor its
+        last one: the lines of logs. Raises the errors above, and what these two raise.
         """
 
     def abort(self) -> None:

@@ -25,6 +25,8 @@ from pinwheel.deploy.reaching.hosts import (
     LoginRefused,
     NotTouched,
     StepRefused,
+    Told,
+    untold,
 )
 from pinwheel.deploy.reaching.known_hosts import KnownHosts, UnknownKey
 from pinwheel.deploy.reaching.wire import Answers, framed
@@ -96,11 +98,13 @@ class SshHosts:
         for channel in working:
             _end_input(channel)
 
-    def ask(self, host: str, request: Mapping[str, Any], heard: Callable[[str], None]) -> Mapping[str, Any]:
+    def ask(
+        self, host: str, request: Mapping[str, Any], heard: Callable[[str], None], told: Told = untold
+    ) -> Mapping[str, Any]:
         target = self._targets[host]
         connection = self._connected(target)
         try:
-            return self._asked(connection, target, request, heard)
+            return self._asked(connection, target, request, heard, told)
         finally:
             with self._lock:
                 spare = len(self._open) > KEPT and self._open.pop(host, None) is not None
@@ -108,7 +112,7 @@ class SshHosts:
                 connection.close()
 
     def _asked(
-        self, connection: Any, target: Target, request: Mapping[str, Any], heard: Callable[[str], None]
+        self, connection: Any, target: Target, request: Mapping[str, Any], heard: Callable[[str], None], told: Told
     ) -> Mapping[str, Any]:
         argv = (*target.become, target.layout.python, "-I", "-c", LOADER)
         with self._channel(connection, target, argv) as channel:
@@ -133,6 +137,8 @@ class SshHosts:
                             )
                         case "progress":
                             heard(str(answer.get("text", "")))
+                        case "log":
+                            told(answer)
             except (OSError, EOFError) as error:  # TimeoutError is one: nothing heard for too long
                 problem = "it is silent" if isinstance(error, TimeoutError) else "the connection was lost"
                 raise self._lost(target, problem) from error

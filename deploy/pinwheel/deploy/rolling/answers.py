@@ -30,7 +30,9 @@ def activated(wish: Wish, before: HostPlan, result: Result, *, stopped: bool) ->
     try:
         ending = Ending(result["outcome"])
         good = ending in (Ending.ACTIVATED, Ending.UNCHANGED)
-        release = wish.release if good else before.current
+        release = before.wanted if good else before.current
+        if good and before.activate and before.activate.restart is not None:
+            ending = Ending.RESTARTED
         return Outcome(
             before.host,
             ending,
@@ -96,6 +98,8 @@ def nonsense(error: Exception) -> Nonsense:
 def _remedy(wish: Wish, result: Result) -> str:
     """What to do about a release that did not pass its gate: its log tells, or else how it is started is in doubt."""
     log = "read the log above" if result["log_tail"] else "it left no log"
+    if wish.act == "restart":
+        return f"{log}; put right what it lacks on the host, or pinwheel deploy.rollback {wish.application}"
     if wish.delivery is None:
         return f"{log}; put right what it lacks on the host, or name another release with --to"
     if result["log_tail"]:

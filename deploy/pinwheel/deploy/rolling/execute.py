@@ -98,13 +98,15 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Where a rollout happens. `index_url` carries the hosts' credential. At most `at_once` hosts are asked at once."""
+    """Where a rollout happens, and on behalf of whom. `index_url` carries the hosts' credential. At most `at_once`
+    hosts are asked at once."""
 
     environment: str
     rollout: str
     targets: Mapping[str, Target]
     at_once: int = 32
     index_url: str = field(default="", repr=False)
+    by: str = ""
 
 
 class HostPool:
@@ -147,6 +149,7 @@ class HostPool:
             rollout=context.rollout,
             fence=fence,
             index_url=context.index_url,
+            by=context.by,
         )
         try:
             answer = self._hosts.ask(step.host, request, lambda text: self._watcher.heard(step.host, text))
@@ -262,6 +265,7 @@ class _Run:
         self._record(
             "rollout-started",
             detail={
+                "act": plan.wish.act,
                 "release": plan.wish.release,
                 "back": plan.wish.delivery is None,
                 "waves": [list(wave) for wave in plan.waves],
@@ -311,7 +315,8 @@ class _Run:
         counts: dict[str, int] = {}
         for outcome in self._outcomes.values():
             counts[outcome.ending] = counts.get(outcome.ending, 0) + 1
-        detail: dict[str, object] = {"release": self._plan.wish.release, "reason": ended.reason, "hosts": counts}
+        about = {"act": self._plan.wish.act, "release": self._plan.wish.release}
+        detail: dict[str, object] = {**about, "reason": ended.reason, "hosts": counts}
         if self._drains.held:
             detail["drained"] = sorted(self._drains.held)
         outcome_word = "ok" if conclusion is Conclusion.DONE else conclusion
@@ -445,6 +450,8 @@ class _Run:
         match outcome.ending:
             case Ending.ACTIVATED | Ending.TAKEN_BACK:
                 self._record("activated", outcome)
+            case Ending.RESTARTED:
+                self._record("restarted", outcome)
             case Ending.REVERTED | Ending.REMOVED | Ending.UNHEALTHY:
                 self._record("reverted", outcome)
             case Ending.FAILED | Ending.UNREACHABLE | Ending.UNKNOWN | Ending.STAYED:
@@ -471,6 +478,9 @@ class _Run:
         wish, version = self._plan.wish, self._plan.wish.version
         if about is not None:
             release = wish.release
+            planned = self._by_name.get(about.host)
+            if planned and wish.act == "restart":  # each host has its own
+                version, release = planned.prepare.version, planned.wanted
             if about.ending is Ending.TAKEN_BACK:
                 version, release = version_of(about.release), about.release
             detail: dict[str, object] = {"release": release, "seconds": about.seconds}

@@ -29,7 +29,9 @@ class Shelf(Protocol):
 class Story(Protocol):
     """The part of the index client that tells what was done."""
 
-    def events(self, *, after: int = 0, environment: str = "") -> list[dict[str, Any]]: ...
+    def events(
+        self, *, after: int = 0, subject: str = "", environment: str = "", kind: str = ""
+    ) -> list[dict[str, Any]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +43,14 @@ class Locked:
     commit: str
 
 
-def events_of(story: Story, environment: str) -> list[dict[str, Any]]:
-    """Everything that was done to the environment, oldest first."""
+def events_of(
+    story: Story, environment: str, *, after: int = 0, subject: str = "", kind: str = ""
+) -> list[dict[str, Any]]:
+    """What was done to the environment after the serial `after`, oldest first; of `subject` and `kind`, if named."""
     found: list[dict[str, Any]] = []
-    while page := story.events(after=found[-1]["serial"] if found else 0, environment=environment):
+    while page := story.events(
+        after=found[-1]["serial"] if found else after, subject=subject, environment=environment, kind=kind
+    ):
         found += page
     return found
 

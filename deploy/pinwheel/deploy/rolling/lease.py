@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from pinwheel.errors import PinwheelError, Refused
@@ -30,7 +30,9 @@ L = TypeVar("L", bound=Granted)
 class Leases(Protocol[L]):
     """Where leases come from. The index client is the real one."""
 
-    def acquire_lease(self, environment: str, owner: str, rollout: str, ttl_s: float) -> L: ...
+    def acquire_lease(
+        self, environment: str, owner: str, rollout: str, ttl_s: float, projects: Sequence[str] = ()
+    ) -> L: ...
     def renew_lease(self, lease: L, ttl_s: float) -> L: ...
     def release_lease(self, lease: L) -> None: ...
 
@@ -80,19 +82,21 @@ def hold(
     environment: str,
     owner: str,
     rollout: str,
+    projects: Sequence[str] = (),
     *,
     said: Callable[[str], None],
     ttl_s: float = TTL_S,
     renew_s: float = RENEW_S,
     clock: Callable[[], float] = seconds,
 ) -> Iterator[Held[L]]:
-    """Take the lease, renew it every `renew_s`, and give it back at the end, however that comes.
+    """Take the lease for `projects` (all when there are none), renew it every `renew_s`, and give it back at the end,
+    however that comes.
 
     What was done under it is done: when it cannot be given back, `said` is told, and nothing raised.
     Raises what `acquire_lease` raises, above all a `Refused` that names the holder.
     """
     asked_at = clock()
-    held = Held(leases.acquire_lease(environment, owner, rollout, ttl_s), asked_at, ttl_s, clock)
+    held = Held(leases.acquire_lease(environment, owner, rollout, ttl_s, projects), asked_at, ttl_s, clock)
     ended = threading.Event()
 
     def renew() -> None:

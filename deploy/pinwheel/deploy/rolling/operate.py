@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from pinwheel import config, pin
+from pinwheel import pin
 from pinwheel.deploy.inventory import fleet
 from pinwheel.deploy.planning import plan_file, resumption, steps, supervisor_file
 from pinwheel.deploy.planning.facts import HostFacts
 from pinwheel.deploy.planning.gate import Outcome
 from pinwheel.deploy.planning.plan import Plan, earlier, plan
+from pinwheel.deploy.planning.restart import restart
 from pinwheel.deploy.planning.resumption import Intent
 from pinwheel.deploy.planning.wish import Delivery, Setup, Wish, pins
-from pinwheel.deploy.rolling import evidence, execute, fetch, lease
+from pinwheel.deploy.rolling import evidence, execute, fetch, lease, prune
 from pinwheel.deploy.rolling.execute import Report
-from pinwheel.deploy.rolling.fetch import events_of
 from pinwheel.deploy.rolling.session import Session
 from pinwheel.errors import PinwheelError, UsageError
-from pinwheel.index.client import from_config
 
 
 def planned(session: Session, text: str) -> Plan:
@@ -31,26 +30,41 @@ def rolled_out(session: Session, text: str, planned_before: plan_file.Document |
 
     Raises `Refused` when somebody else holds the environment, `plan_file.Moved`."""
     wanted = _wish(session, text)
-    with session.lease() as held:
-        made = plan(wanted, session.facts(), session.environment.rollout)
+    with session.lease(wanted.application, wanted.project) as held:
+        told = session.facts()
+        made = plan(wanted, told, session.environment.rollout)
         if planned_before is not None:
             plan_file.hold(planned_before, plan_file.document(made, session.name))
-        return _carried_out(session, made, held)
+        made, report = _carried_out(session, made, held)
+        if made.changes and report.conclusion is execute.Conclusion.DONE:
+            prune.tidied(session, made, told, held)
+        return made, report
 
 
 def rolled_back(session: Session, application: str, to: str) -> tuple[Plan, Report]:
     """Take every host back to the newest good release before the running one, or to `to`. Needs no lock: the hosts
     have kept all of it. Raises `Refused`, `plan.NothingToGoBackTo`, `PinwheelError` when no host answers."""
     project = fleet.application(session.loaded.config, application).project or application
-    with session.lease() as held:
-        told = session.facts()
-        away = [each for each in told.values() if isinstance(each, Outcome)]
-        if len(away) == len(told):
-            reasons = "\n".join(f"{each.host}: {each.reason}" for each in away)
-            raise PinwheelError("no host answers", where=reasons, remedy=away[0].remedy)
+    with session.lease(application, project) as held:
+        told = _answering(session)
         found = earlier(application, [each for each in told.values() if isinstance(each, HostFacts)], to)
-        wanted = Wish(application, project, found.version, found.release, None, found.lock_sha256)
+        wanted = Wish(application, project, found.version, found.release, None, found.lock_sha256, act="rollback")
         return _carried_out(session, plan(wanted, told, session.environment.rollout), held)
+
+
+def restarted(session: Session, application: str, program: str) -> tuple[Plan, Report]:
+    """Start the application again, or one program of it, on every host that runs it, in waves as a rollout does.
+
+    Raises `Refused`, `restart.NothingRuns`, `UsageError`, `PinwheelError` when no host answers.
+    """
+    configured = fleet.application(session.loaded.config, application)
+    project = configured.project or application
+    if program and program.removeprefix(f"{application}-") not in configured.programs:
+        known = ", ".join(configured.programs)
+        raise UsageError(f"{application} has no program {program}", where="--program", remedy=f"name one of {known}")
+    with session.lease(application, project) as held:
+        made = restart(application, project, _answering(session), session.environment.rollout, program)
+        return _carried_out(session, made, held)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +85,10 @@ def to_resume(session: Session, application: str, *, force: bool) -> list[Resume
 def resumed(session: Session, application: str, *, force: bool) -> list[Resumed]:
     """Bring `application` (empty: each that was ever rolled out) to what should run by now, wherever it does not, and
     put back into service whoever is healthy. Raises `Refused`, `NothingToResume`, `NotAgain`."""
-    with session.lease() as held:
+    projects: tuple[str, ...] = ()  # all
+    if application:
+        projects = (application, fleet.application(session.loaded.config, application).project or application)
+    with session.lease(*projects) as held:
         told, events = session.facts(), session.events()
         done = []
         for each, made in _resumptions(session, application, told, events, force=force):
@@ -109,11 +126,14 @@ def bootstrapped(session: Session, *, check: bool) -> dict[str, tuple[str, ...] 
         return done | execute.bootstrap(session.pool(context), wanted, held, session.ledger, session.watcher, context)
 
 
-def history(name: str, limit: int) -> list[dict[str, object]]:
-    """The last `limit` events of the environment, oldest first."""
-    loaded = config.load()
-    fleet.environment(loaded.config, name)
-    return events_of(from_config(loaded), name)[-limit:]
+def _answering(session: Session) -> dict[str, HostFacts | Outcome]:
+    """What the hosts say, if any of them says something. Raises `PinwheelError`."""
+    told = session.facts()
+    away = [each for each in told.values() if isinstance(each, Outcome)]
+    if len(away) == len(told):
+        reasons = "\n".join(f"{each.host}: {each.reason}" for each in away)
+        raise PinwheelError("no host answers", where=reasons, remedy=away[0].remedy)
+    return told
 
 
 def _resumptions(
@@ -135,7 +155,8 @@ def _resumptions(
             if wanted.release != found.release:
                 raise resumption.lock_changed(found, wanted.release)
         known = dict(told) if force else resumption.without_the_bad(wanted, told)
-        yield found, plan(resumption.left_alone(wanted, told), known, session.environment.rollout)
+        wanted = replace(resumption.left_alone(wanted, told), act="resume")
+        yield found, plan(wanted, known, session.environment.rollout)
 
 
 def _carried_out(

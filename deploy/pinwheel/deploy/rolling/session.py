@@ -21,6 +21,7 @@ from pinwheel.deploy.inventory import fleet
 from pinwheel.deploy.inventory.fleet import Target
 from pinwheel.deploy.planning.facts import HostFacts
 from pinwheel.deploy.planning.gate import Outcome
+from pinwheel.deploy.planning.holder import Owner
 from pinwheel.deploy.reaching.hosts import Hosts
 from pinwheel.deploy.reaching.ssh import SshHosts
 from pinwheel.deploy.rolling import execute, hooks, lease
@@ -36,6 +37,11 @@ HOSTS_TOKEN_S = 1800
 """How long the hosts' read token lives: enough to prepare a fleet, too short to be worth stealing."""
 
 IMPATIENT_S = 2.0
+
+
+def person() -> str:
+    """Who is at work, as the ledger names them: `ann@desk`."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 class Patient:
@@ -100,7 +106,7 @@ class Session:
     @property
     def context(self) -> Context:
         targets = {each.name: each for each in self.targets}
-        return Context(self.name, self.rollout, targets, self.environment.connections)
+        return Context(self.name, self.rollout, targets, self.environment.connections, by=person())
 
     def pool(self, context: Context) -> HostPool:
         return HostPool(self.hosts, context, self.watcher, self.stop)
@@ -134,12 +140,15 @@ class Session:
         return told
 
     @contextlib.contextmanager
-    def lease(self) -> Iterator[lease.Held[lease.Granted]]:
-        """The right to change the environment, under a new rollout id."""
+    def lease(self, *projects: str) -> Iterator[lease.Held[lease.Granted]]:
+        """The right to change the environment, under a new rollout id, for `projects`; for all when none is named.
+
+        Raises `Refused` when somebody holds it, and `PinwheelError` when our credential is not for all of that.
+        """
         self.rollout = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
-        owner = f"{getpass.getuser()}@{socket.gethostname()} pid {os.getpid()}"
+        owner = str(Owner(getpass.getuser(), socket.gethostname(), os.getpid()))
         leases: lease.Leases[lease.Granted] = self.impatient  # type: ignore[assignment]
-        with lease.hold(leases, self.name, owner, self.rollout, said=self.watcher.said) as held:
+        with lease.hold(leases, self.name, owner, self.rollout, projects, said=self.watcher.said) as held:
             yield held
 
     def index_for_hosts(self) -> str:

@@ -1,22 +1,21 @@
-"""Plans, reports and facts as people and scripts see them: rows, lines and documents. Pure."""
+"""Plans and reports as people and scripts see them: rows, lines and documents. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from pinwheel.deploy.planning import plan_file
-from pinwheel.deploy.planning.facts import HostFacts, Installed
 from pinwheel.deploy.planning.gate import Ending, Outcome, named
 from pinwheel.deploy.planning.plan import HostPlan, Plan
 from pinwheel.deploy.rolling.execute import Conclusion, Report
 
-Known = Mapping[str, HostFacts | Outcome]
-
-STATUS_COLUMNS = ("host", "application", "version", "state", "pid", "since", "")
 PLAN_COLUMNS = ("host", "now", "wanted", "prepare", "activate", "why")
 REPORT_COLUMNS = ("host", "outcome", "release", "reason")
-HISTORY_COLUMNS = ("when", "what", "application", "version", "host", "outcome", "by")
+
+
+TOUCHED = {Ending.ACTIVATED, Ending.RESTARTED, Ending.TAKEN_BACK, Ending.STAYED}
+"""What a host cannot have ended as of which nothing was touched."""
 
 
 def plan_document(plan: Plan, environment: str) -> dict[str, Any]:
@@ -34,7 +33,7 @@ def plan_exit(plan: Plan) -> int:
 
 def plan_rows(plan: Plan) -> list[tuple[str, ...]]:
     rows = [_plan_row(each) for each in plan.hosts]
-    return rows + [(each.host, "?", plan.wish.release, "", "", _line(each)) for each in plan.blocked]
+    return rows + [(each.host, "?", plan.wish.release, "", "", one_line(each)) for each in plan.blocked]
 
 
 def plan_notes(plan: Plan) -> list[str]:
@@ -57,6 +56,7 @@ def plan_notes(plan: Plan) -> list[str]:
 def report_document(report: Report, plan: Plan) -> dict[str, Any]:
     return {
         "rollout": report.rollout,
+        "act": plan.wish.act,
         "application": plan.wish.application,
         "version": plan.wish.version,
         "outcome": report.conclusion,
@@ -100,6 +100,8 @@ def _ending(report: Report, plan: Plan, environment: str) -> str:
     match report.conclusion:
         case Conclusion.DONE:
             hosts = "1 host" if len(report.outcomes) == 1 else f"{len(report.outcomes)} hosts"
+            if plan.wish.act == "restart":
+                return f"done: {plan.wish.application} began anew on {hosts}"
             return f"done: {plan.wish.application} {plan.wish.version} runs on {hosts}"
         case Conclusion.FENCED:
             return f"stopped: {report.reason}. See who is at work: {look}"
@@ -118,9 +120,7 @@ def _ending(report: Report, plan: Plan, environment: str) -> str:
     elif Ending.UNKNOWN in endings:
         todo = f"See how it ended there: {look}"
     else:
-        rest = (
-            "" if endings & {Ending.ACTIVATED, Ending.TAKEN_BACK, Ending.STAYED} else "Nothing that runs was touched. "
-        )
+        rest = "" if endings & TOUCHED else "Nothing that runs was touched. "
         return f"halted: {reason}. {rest}Put that right, then: {again}"
     # what did not pass is not rolled out once more as it is, but it may be gone back to: it was good before
     return f"halted: {reason}. {todo}" + (f", then: {again}" if plan.wish.delivery is None else "")
@@ -129,6 +129,8 @@ def _ending(report: Report, plan: Plan, environment: str) -> str:
 def _again(plan: Plan, environment: str) -> str:
     """The command that goes on where this one stopped."""
     wish = plan.wish
+    if wish.act == "restart":
+        return f"pinwheel deploy.restart {wish.application} --env {environment}"
     if wish.delivery is not None:
         return f"pinwheel deploy.rollout {wish.application}=={wish.version} --env {environment}"
     # of two locks of one version, the version alone would name the newer one
@@ -153,37 +155,6 @@ def _reason(outcome: Outcome) -> str:
     return "; ".join(filter(None, [outcome.reason, drained]))
 
 
-def status_document(known: Known, environment: str) -> dict[str, Any]:
-    return {
-        "environment": environment,
-        "hosts": [_host_document(name, told, environment) for name, told in known.items()],
-    }
-
-
-def status_rows(known: Known, application: str = "") -> list[tuple[str, ...]]:
-    """One row for each process; one for a host without any."""
-    rows: list[tuple[str, ...]] = []
-    for name, told in known.items():
-        if isinstance(told, Outcome):
-            rows.append((name, "", "", told.ending, "", "", _line(told)))
-            continue
-        here = {key: each for key, each in told.applications.items() if application in ("", key)}
-        if not here:
-            rows.append(
-                (name, application, "", "nothing" if told.ready else "not ready", "", "", ", ".join(told.missing))
-            )
-        for key, each in here.items():
-            notes = [word for word, true in (("drift", each.drift), ("in doubt", each.in_doubt)) if true]
-            version = _version(each)
-            if not each.processes:
-                rows.append((name, key, version, "nothing runs", "", "", ", ".join(notes)))
-            for process in each.processes:
-                more = [process.program, *notes] if len(each.processes) > 1 else notes
-                pid = str(process.pid) if process.pid else ""
-                rows.append((name, key, version, process.state, pid, process.since, ", ".join(more)))
-    return rows
-
-
 def bootstrap_document(done: Mapping[str, tuple[str, ...] | Outcome], environment: str) -> dict[str, Any]:
     hosts: list[dict[str, Any]] = []
     for name, changes in done.items():
@@ -192,11 +163,6 @@ def bootstrap_document(done: Mapping[str, tuple[str, ...] | Outcome], environmen
         else:
             hosts.append({"name": name, "outcome": Ending.READY, "reason": "", "changes": list(changes)})
     return {"environment": environment, "hosts": hosts}
-
-
-def history_rows(events: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
-    keys = ("at", "kind", "subject", "version", "host", "outcome", "actor")
-    return [tuple(str(event.get(key, "")) for key in keys) for event in events]
 
 
 def _plan_row(each: HostPlan) -> tuple[str, ...]:
@@ -211,52 +177,7 @@ def _plan_row(each: HostPlan) -> tuple[str, ...]:
     )
 
 
-def _host_document(name: str, told: HostFacts | Outcome, environment: str) -> dict[str, Any]:
-    if isinstance(told, Outcome):
-        return {"name": name, "reachable": False, "reason": told.reason, "remedy": told.remedy, "applications": []}
-    return {
-        "name": name,
-        "reachable": True,
-        "ready": told.ready,
-        "python": told.python,
-        "uv": told.uv,
-        "supervisor": told.supervisor,
-        "free_bytes": told.free_bytes,
-        "fence": told.fence.get(environment, 0),
-        "applications": [
-            {
-                "application": key,
-                "version": _version(each),
-                "release": each.current or "",
-                **_origin(each),
-                "healthy": each.healthy,
-                "processes": [
-                    {"program": one.program, "pid": one.pid, "state": one.state, "since": one.since}
-                    for one in each.processes
-                ],
-                "drift": each.drift,
-                "in_doubt": each.in_doubt,
-            }
-            for key, each in told.applications.items()
-        ],
-    }
-
-
-def _origin(installed: Installed) -> dict[str, str]:
-    """Where what runs comes from; `signer` says who has signed that, empty when it is not proven."""
-    release = installed.release(installed.current)
-    return {"commit": release.commit, "signer": release.signer} if release else {"commit": "", "signer": ""}
-
-
-def _version(installed: Installed) -> str:
-    release = installed.release(installed.current)
-    if release:
-        return release.version
-    # its marker is gone, so the host does not count it as complete; the name still tells
-    return (installed.current or "").rpartition("-")[0]
-
-
-def _line(outcome: Outcome) -> str:
+def one_line(outcome: Outcome) -> str:
     return f"{outcome.reason}; {outcome.remedy}" if outcome.remedy else outcome.reason
 
 

@@ -68,6 +68,25 @@ class Table:
         console.say(text)
 
 
+class Notes:
+    """On stderr, only what somebody has to read: the work fills the terminal itself."""
+
+    def expect(self, names: Sequence[str]) -> None:
+        pass
+
+    def phase(self, text: str) -> None:
+        pass
+
+    def ended(self, outcome: Outcome) -> None:
+        pass
+
+    def heard(self, host: str, text: str) -> None:
+        pass
+
+    def said(self, text: str) -> None:
+        console.say(text)
+
+
 class Script:
     """On stdout: a line of JSON for everything that happens, as it happens."""
 
@@ -96,8 +115,10 @@ class Script:
 
 @contextlib.contextmanager
 def watching(title: str, *, lines: bool = False) -> Iterator[Watcher]:
-    """Show that `title` is under way; to a script with `lines`, else to a person."""
-    if lines:
+    """Show that `title` is under way, to a script with `lines`, else to a person; nothing when there is no title."""
+    if not title:
+        yield Notes()
+    elif lines:
         yield Script()
     elif sys.stderr.isatty():
         with console.roster(title) as roster:

@@ -131,6 +131,8 @@ def deployments(events: Iterable[Mapping[str, Any]]) -> frozenset[Deployment]:
         release = str((event.get("detail") or {}).get("release", ""))
         each = Deployment(application, environment, event["version"], release)
         if event["kind"] == "rollout-started":
+            if (event.get("detail") or {}).get("act") == "restart":
+                continue  # it brings nothing that was not there
             rollouts[application, environment] = each
         elif event["kind"] == "activated":
             before = hosts.get((application, environment, event["host"]), [])

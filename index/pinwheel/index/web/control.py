@@ -28,8 +28,9 @@ LONGEST_MINTED_S = 24 * 3600.0
 METRICS_TYPE = ("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 SCOPE_OF_EVENTS = {
     **dict.fromkeys(("released", "locked", "vendored"), "upload"),
-    **dict.fromkeys(("bootstrapped", "prepared", "activated", "reverted", "failed"), "deploy"),
+    **dict.fromkeys(("bootstrapped", "prepared", "activated", "restarted", "reverted", "failed"), "deploy"),
     **dict.fromkeys(("drained", "undrained", "rollout-started", "rollout-finished"), "deploy"),
+    **dict.fromkeys(("pruned", "unlocked"), "deploy"),
 }
 """Who may say what happened. What happens in the index it says itself, and takes from nobody."""
 _ENVIRONMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

@@ -1,0 +1,124 @@
+"""`pinwheel deploy.restart`, `deploy.prune` and `deploy.unlock`: what keeps a fleet in order between rollouts."""
+
+from __future__ import annotations
+
+from invoke import Context, Exit, task
+
+from pinwheel.deploy.commands.options import APPLICATION, CHANGES, ENV, HELD, HOST, JSON, session_of
+from pinwheel.deploy.commands.rollouts import finish
+from pinwheel.errors import UsageError
+
+
+@task(
+    auto_shortflags=False,
+    positional=["application"],
+    iterable=["host"],
+    help={
+        "application": APPLICATION,
+        "env": ENV,
+        "program": "only this one of its programs (default: all)",
+        "host": HOST,
+        "json": JSON,
+    },
+)
+def restart(
+    _context: Context, application: str, env: str, program: str = "", host: list[str] | None = None, json: bool = False
+) -> None:
+    """Start an application again where it runs, each host with the release that it has.
+
+    It goes in waves as a rollout does: the canary first, never more than max_unavailable at once, and every host must
+    pass its health checks before the next one. Exits as deploy.rollout does.
+
+    Example:
+      pinwheel deploy.restart acme-shop --env production
+      pinwheel deploy.restart acme-shop --env production --program worker --host web1
+    """
+    from pinwheel.deploy.rolling import operate
+
+    with session_of(env, f"restart of {application}", host) as session:
+        made, report = operate.restarted(session, application, program)
+    finish(made, report, env, json=json, lines=False)
+
+
+@task(
+    auto_shortflags=False,
+    help={"env": ENV, "force": "end the lease, whoever holds it (default: only say who does)", "json": JSON},
+)
+def unlock(_context: Context, env: str, force: bool = False, json: bool = False) -> None:
+    """Say who holds an environment, since when, and whether somebody is still behind it; with --force take it away.
+
+    A lease runs out 45 s after its holder died, so this is seldom needed. Whoever held it starts nothing more as soon
+    as it hears of it, and every host refuses it once the next rollout has begun. Exits 0 when nobody holds the
+    environment any more, 3 while somebody does.
+
+    Example:
+      pinwheel deploy.unlock --env production
+      pinwheel deploy.unlock --env production --force
+    """
+    from pinwheel import console
+    from pinwheel.deploy.rolling import unlock as verb
+    from pinwheel.deploy.showing import holding
+
+    if not env:
+        raise UsageError("no environment is named", where="--env", remedy="name one of pinwheel.toml: --env production")
+    found = verb.unlocked(env, force=force)
+    if json:
+        console.document(holding.document(env, found))
+    else:
+        console.data(holding.line(env, found))
+    if found and not found.released:
+        raise Exit(code=HELD)
+
+
+@task(
+    auto_shortflags=False,
+    positional=["application"],
+    iterable=["host"],
+    help={
+        "application": "as pinwheel.toml names it, or all (default: none; it must be named)",
+        "env": ENV,
+        "keep": "how many of the newest releases stay (default: 0, as environments.ENV.keep says)",
+        "check": "only say what would be removed; exit 4 if anything (default: remove it)",
+        "host": HOST,
+        "json": JSON,
+    },
+)
+def prune(
+    _context: Context,
+    application: str,
+    env: str,
+    keep: int = 0,
+    check: bool = False,
+    host: list[str] | None = None,
+    json: bool = False,
+) -> None:
+    """Remove from hosts what nobody needs: old releases, what was cut off half-way, and what the cache held for them.
+
+    The newest releases stay, and, however old, what runs anywhere, what ran before, what a rollback would go to, and
+    what any process still uses. A rollout that came through does the same by itself for its application.
+
+    Example:
+      pinwheel deploy.prune acme-shop --env production --check
+      pinwheel deploy.prune all --env production --keep 3
+    """
+    from pinwheel import console
+    from pinwheel.deploy.planning.gate import Outcome
+    from pinwheel.deploy.rolling import prune as verb
+    from pinwheel.deploy.showing import pruning
+
+    if keep < 0:
+        raise UsageError(f"{keep} releases cannot be kept", where="--keep", remedy="write 1 or more")
+    with session_of(env, f"prune {application}", host) as session:
+        ends = verb.pruned(session, application, keep=keep or session.environment.keep, check=check)
+    if json:
+        console.document(pruning.document(ends, env, check=check))
+    else:
+        if rows := pruning.rows(ends):
+            console.table(pruning.COLUMNS, rows)
+        console.say(pruning.last_line(ends, check=check))
+    if session.stop.is_set():
+        raise Exit(code=session.stop.exit_code)
+    if any(isinstance(end, Outcome) for end in ends.values()):
+        raise Exit(code=1)
+    if check and any(end.removed for end in ends.values() if not isinstance(end, Outcome)):
+        raise Exit(code=CHANGES)

@@ -1,0 +1,47 @@
+"""What was removed from hosts, or would be, as people and scripts see it. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pinwheel.deploy.planning.gate import Outcome
+from pinwheel.deploy.rolling.prune import Ends
+from pinwheel.deploy.showing.present import one_line
+
+COLUMNS = ("host", "removed", "MiB", "kept")
+
+
+def rows(ends: Ends) -> list[tuple[str, ...]]:
+    """One for each host with which something is."""
+    found: list[tuple[str, ...]] = []
+    for name, end in ends.items():
+        if isinstance(end, Outcome):
+            found.append((name, "", "", f"{end.ending}: {one_line(end)}"))
+        elif end.removed or end.kept:
+            kept = ", ".join(f"{release}: {why}" for release, why in end.kept.items())
+            found.append((name, "\n".join(end.removed), f"{end.bytes / (1 << 20):.1f}", kept))
+    return found
+
+
+def document(ends: Ends, environment: str, *, check: bool) -> dict[str, Any]:
+    hosts = []
+    for name, end in ends.items():
+        if isinstance(end, Outcome):
+            about: dict[str, Any] = {"outcome": end.ending, "reason": end.reason, "removed": [], "kept": {}, "bytes": 0}
+        else:
+            about = {"outcome": "ok", "reason": "", "removed": list(end.removed), "kept": dict(end.kept)}
+            about["bytes"] = end.bytes
+        hosts.append({"name": name} | about)
+    return {"environment": environment, "check": check, "bytes": total_bytes(ends), "hosts": hosts}
+
+
+def total_bytes(ends: Ends) -> int:
+    return sum(end.bytes for end in ends.values() if not isinstance(end, Outcome))
+
+
+def last_line(ends: Ends, *, check: bool) -> str:
+    hosts = sum(not isinstance(end, Outcome) and bool(end.removed) for end in ends.values())
+    if not hosts:
+        return "nothing to remove"
+    done = "would be freed" if check else "freed"
+    return f"{total_bytes(ends) / (1 << 20):.1f} MiB {done} on {'1 host' if hosts == 1 else f'{hosts} hosts'}"
