@@ -64,8 +64,11 @@ HOMES = {
     "twine": {"packaging.publishing.upload"},
     "requests": {"packaging.publishing.upload"},
     "readme_renderer": {"packaging.inspection.readme"},
-    "fabric": {"deploy.reaching.ssh"},
-    "paramiko": {"deploy.reaching.ssh", "deploy.reaching.known_hosts", "deploy.lab", "deploy.lab_host"},
+    "fabric": {"deploy.reaching.ways"},
+    "paramiko": {
+        *(f"deploy.reaching.{name}" for name in ("ssh", "ways", "known_hosts", "ssh_config")),
+        *("deploy.lab", "deploy.lab_host"),
+    },
     "invoke": {
         *("cli", "packaging.commands", "deploy.commands", "index.commands"),
         *(f"deploy.commands.{name}" for name in ("options", "hosts", "rollouts", "looking")),

@@ -11,7 +11,7 @@ from typing import Any
 from pinwheel.config import Layout
 from pinwheel.deploy.inventory.fleet import Target
 from pinwheel.deploy.planning.gate import Outcome
-from pinwheel.deploy.reaching.hosts import HostLost, HostUnreachable, StepRefused
+from pinwheel.deploy.reaching.hosts import HostKey, HostKeyUnknown, HostLost, HostUnreachable, StepRefused
 
 Body = Mapping[str, Any]
 
@@ -22,6 +22,7 @@ class SimulatedHost:
 
     name: str
     ready: bool = True
+    key: HostKey | None = None
     sick: set[str] = field(default_factory=set)
     unreachable: bool = False
     down: bool = False
@@ -133,6 +134,7 @@ class SimulatedHosts:
     def __init__(self, *names: str, before: Callable[[str, str], None] = lambda action, host: None) -> None:
         self.hosts = {name: SimulatedHost(name) for name in names}
         self.asked: list[tuple[str, str]] = []
+        self.trusted: list[HostKey] = []
         self.most_at_once = 0
         self.aborted = False
         self.before = before
@@ -154,6 +156,16 @@ class SimulatedHosts:
         finally:
             with self._lock:
                 self._activating -= action == "activate"
+
+    def greet(self, host: str) -> None:
+        here = self.hosts[host]
+        if here.unreachable:
+            raise HostUnreachable("nobody listens", where=f"{here.name}.example:22", remedy="is it up?")
+        if here.key is not None and here.key not in self.trusted:
+            raise HostKeyUnknown("its key is not known", where=f"{here.name}.example:22", remedy="", key=here.key)
+
+    def trust(self, key: HostKey) -> None:
+        self.trusted.append(key)
 
     def abort(self) -> None:
         self.aborted = True
