@@ -9,7 +9,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -40,10 +40,13 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setenv("PINWHEEL_TOKEN", "ours")
 
     @contextlib.contextmanager
-    def open_session(name: str, watcher: Watcher) -> Iterator[Session]:
+    def open_session(
+        name: str, watcher: Watcher, hosts: Sequence[str] = (), groups: Sequence[str] = ()
+    ) -> Iterator[Session]:
         environment = fleet.environment(made.loaded.config, name)
-        targets = fleet.targets(name, environment)
-        session = Session(made.loaded, name, environment, targets, made.hosts, watcher, made.stop)
+        targets = fleet.limited(name, environment, fleet.targets(name, environment), hosts, groups)
+        limit = " ".join(f"--host {each}" for each in hosts)
+        session = Session(made.loaded, name, environment, targets, made.hosts, watcher, made.stop, limit=limit)
         session.client = session.impatient = made.index  # type: ignore[assignment]
         session.ledger = Ledger(made.index, made.spool)
         yield session
@@ -224,6 +227,18 @@ def test_an_interruption_exits_with_its_signal(world: World, run: Run, number: i
     assert run(*words, "--env", "live") == 128 + number
 
 
+def test_a_limited_rollout_says_how_it_goes_on_with_the_same_limit(
+    world: World, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.hosts["h1"].prepare_fails = True
+    assert run("deploy.rollout", "shop==1.0.0", "--env", "live", "--host", "h1", "--host", "h2") == 1
+    out, err = capsys.readouterr()
+    assert "pinwheel deploy.rollout shop==1.0.0 --env live --host h1 --host h2" in err
+    assert "h3" not in out
+    assert run("deploy.status", "--env", "live", "--host", "h*", "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)["hosts"]) == 3
+
+
 def test_bootstrap_lists_changes_then_says_that_there_is_nothing_to_do(
     world: World, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -318,6 +333,8 @@ def test_a_rollout_of_which_nobody_reads_the_result_is_done_all_the_same_and_exi
         ("deploy.rollout", "shop==1.0.0", "--env", "live", "--plan", "nowhere.plan"),
         ("deploy.resume", "--env", "lvie"),
         ("deploy.history", "--env", "live", "--limit", "0"),
+        ("deploy.rollout", "shop==1.0.0", "--env", "live", "--host", "h4"),
+        ("deploy.status", "--env", "live", "--group", "web"),
     ],
 )
 def test_wrong_usage_exits_2_and_touches_nothing(world: World, run: Run, words: tuple[str, ...]) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +57,10 @@ class World:
         self.requests: list[Mapping[str, Any]] = []
         self.stop = Stop()
 
-    def session(self) -> Session:
-        targets = fleet.targets("live", self.environment)
-        made = Session(self.loaded, "live", self.environment, targets, self.hosts, Onlooker())
+    def session(self, hosts: Sequence[str] = ()) -> Session:
+        targets = fleet.limited("live", self.environment, fleet.targets("live", self.environment), hosts, ())
+        limit = " ".join(f"--host {each}" for each in hosts)
+        made = Session(self.loaded, "live", self.environment, targets, self.hosts, Onlooker(), limit=limit)
         made.client = made.impatient = self.index  # type: ignore[assignment]
         made.ledger = Ledger(Patient(self.index), self.spool)
         return made
@@ -223,6 +225,33 @@ def test_a_health_check_that_cannot_be_asked_is_told_with_its_line_before_anythi
     assert caught.value.where == f"{tmp_path / 'pinwheel.toml'}:{line}: {key}"
     assert world.hosts.asked == []
     assert world.index.released == []
+
+
+def test_a_limited_rollout_asks_no_other_host_and_its_shares_are_of_those_that_it_reaches(world: World) -> None:
+    """Two of three hosts: 50% is one of them. The event says that it was limited, for whoever reads it later."""
+    rollout = replace(world.environment.rollout, batch="50%", max_unavailable=2, canary=0)
+    world.environment = replace(world.environment, rollout=rollout)
+    made, report = operate.rolled_out(world.session(["h1", "h3"]), "shop==1.0.0")
+    assert report.conclusion is Conclusion.DONE
+    assert made.waves == (("h1",), ("h3",))
+    assert {host for _, host in world.hosts.asked} == {"h1", "h3"}
+    assert world.index.recorded[0].detail["limit"] == "--host h1 --host h3"
+
+
+def test_an_application_of_a_group_is_brought_to_that_group_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PINWHEEL_TOKEN", "ours")
+    groups = '[environments.live.groups]\nweb = {hosts = ["h2", "h3"]}\nodd = {hosts = ["h3"]}\n'
+    worker = '[applications.shop.programs.worker]\ncommand = ["{release}/bin/work"]\ngroups = ["odd"]\n'
+    text = f'[applications.shop]\ngroups = ["web"]\n{CONFIG}{groups}{worker}'
+    world = World(tmp_path, text)
+    operate.rolled_out(world.session(), "shop==1.0.0")
+    operate.rolled_out(world.session(), "shop==1.1.0")
+    operate.rolled_back(world.session(), "shop", "")
+    assert {host for _, host in world.hosts.asked} == {"h2", "h3"}
+    assert "worker" not in (world.hosts["h2"].conf or "")
+    assert "programs=shop-web,shop-worker" in (world.hosts["h3"].conf or "")
 
 
 def test_a_version_without_a_lock_is_an_error_before_the_lease(world: World) -> None:

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from invoke import Context, Exit, task
 
-from pinwheel.deploy.commands.options import ENV, JSON, session_of
+from pinwheel.deploy.commands.options import ENV, GROUP, HOST, JSON, session_of
 from pinwheel.errors import UsageError
 
 
-@task(auto_shortflags=False, help={"env": ENV, "application": "only this one (default: all)", "json": JSON})
-def status(_context: Context, env: str, application: str = "", json: bool = False) -> None:
+@task(
+    auto_shortflags=False,
+    iterable=["host", "group"],
+    help={"env": ENV, "application": "only this one (default: all)", "host": HOST, "group": GROUP, "json": JSON},
+)
+def status(
+    _context: Context,
+    env: str,
+    application: str = "",
+    host: Sequence[str] | None = None,
+    group: Sequence[str] | None = None,
+    json: bool = False,
+) -> None:
     """Show what every host runs, since when, and what is not as it should be. The hosts are asked, not the index.
 
     Exits 1 when a host did not answer; the others are shown all the same.
@@ -22,7 +35,7 @@ def status(_context: Context, env: str, application: str = "", json: bool = Fals
     from pinwheel.deploy.planning.gate import Outcome
     from pinwheel.deploy.showing import present
 
-    with session_of(env, "status") as session:
+    with session_of(env, "status", host, group) as session:
         told = session.facts()
     if json:
         console.document(present.status_document(told, env))

@@ -98,13 +98,15 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Where a rollout happens. `index_url` carries the hosts' credential. At most `at_once` hosts are asked at once."""
+    """Where a rollout happens. `index_url` carries the hosts' credential. At most `at_once` hosts are asked at once.
+    `limit` is empty when it is about every host of the environment, else the flags that say about which."""
 
     environment: str
     rollout: str
     targets: Mapping[str, Target]
     at_once: int = 32
     index_url: str = field(default="", repr=False)
+    limit: str = ""
 
 
 class HostPool:
@@ -258,13 +260,15 @@ class _Run:
 
     def go(self) -> _Stopped:
         """The whole way."""
-        plan = self._plan
+        plan, limit = self._plan, self._context.limit
+        about = {"limit": limit, "hosts": [*self._context.targets]} if limit else {}
         self._record(
             "rollout-started",
             detail={
                 "release": plan.wish.release,
                 "back": plan.wish.delivery is None,
                 "waves": [list(wave) for wave in plan.waves],
+                **about,
             },
         )
         for blocked in plan.blocked:

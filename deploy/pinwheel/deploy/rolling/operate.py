@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from pinwheel import config, pin
+from pinwheel.config import Application
 from pinwheel.deploy.inventory import fleet
 from pinwheel.deploy.planning import plan_file, resumption, steps, supervisor_file
 from pinwheel.deploy.planning.facts import HostFacts
@@ -23,16 +24,17 @@ from pinwheel.index.client import from_config
 
 def planned(session: Session, text: str) -> Plan:
     """The plan for `APP==VER`. Changes nothing, and is what `rolled_out` carries out."""
-    return plan(_wish(session, text), session.facts(), session.environment.rollout)
+    wanted, hosts = _wish(session, text)
+    return plan(wanted, session.facts(hosts), session.environment.rollout)
 
 
 def rolled_out(session: Session, text: str, planned_before: plan_file.Document | None = None) -> tuple[Plan, Report]:
     """Take every host to `APP==VER`, by exactly the plan that was made before, if there is one.
 
     Raises `Refused` when somebody else holds the environment, `plan_file.Moved`."""
-    wanted = _wish(session, text)
+    wanted, hosts = _wish(session, text)
     with session.lease() as held:
-        made = plan(wanted, session.facts(), session.environment.rollout)
+        made = plan(wanted, session.facts(hosts), session.environment.rollout)
         if planned_before is not None:
             plan_file.hold(planned_before, plan_file.document(made, session.name))
         return _carried_out(session, made, held)
@@ -41,9 +43,10 @@ def rolled_out(session: Session, text: str, planned_before: plan_file.Document |
 def rolled_back(session: Session, application: str, to: str) -> tuple[Plan, Report]:
     """Take every host back to the newest good release before the running one, or to `to`. Needs no lock: the hosts
     have kept all of it. Raises `Refused`, `plan.NothingToGoBackTo`, `PinwheelError` when no host answers."""
-    project = fleet.application(session.loaded.config, application).project or application
+    known = fleet.application(session.loaded.config, application)
+    project, hosts = known.project or application, _placed(session, application, known)
     with session.lease() as held:
-        told = session.facts()
+        told = session.facts(hosts)
         away = [each for each in told.values() if isinstance(each, Outcome)]
         if len(away) == len(told):
             reasons = "\n".join(f"{each.host}: {each.reason}" for each in away)
@@ -126,16 +129,23 @@ def _resumptions(
 ) -> Iterator[tuple[Intent, Plan]]:
     names = (application,) if application else resumption.applications(events)
     for name in names:
-        project = fleet.application(session.loaded.config, name).project or name
+        known = fleet.application(session.loaded.config, name)
         found = resumption.intent(name, events, told.values(), force=force)
+        hosts: Collection[str]
         if found.back:
-            wanted = Wish(name, project, found.version, found.release, None)
+            wanted = Wish(name, known.project or name, found.version, found.release, None)
+            hosts = _placed(session, name, known)
         else:
-            wanted = _wish(session, f"{name}=={found.version}")
+            wanted, hosts = _wish(session, f"{name}=={found.version}")
             if wanted.release != found.release:
                 raise resumption.lock_changed(found, wanted.release)
-        known = dict(told) if force else resumption.without_the_bad(wanted, told)
-        yield found, plan(resumption.left_alone(wanted, told), known, session.environment.rollout)
+        if apart := resumption.apart(name, events) & told.keys():
+            session.watcher.said(
+                f"left alone, because the last rollout there was of some hosts only: {', '.join(sorted(apart))}"
+            )
+        mine = {host: each for host, each in told.items() if host in hosts and host not in apart}
+        asked = mine if force else resumption.without_the_bad(wanted, mine)
+        yield found, plan(resumption.left_alone(wanted, mine), asked, session.environment.rollout)
 
 
 def _carried_out(
@@ -166,10 +176,20 @@ def _carried_out(
     return made, report
 
 
-def _wish(session: Session, text: str) -> Wish:
+def _placed(session: Session, name: str, application: Application) -> dict[str, Application]:
+    """The application as it runs on each of the session's hosts, by host."""
+    try:
+        return fleet.placed(name, application, session.name, session.environment.groups, session.targets)
+    except UsageError as error:
+        raise UsageError(error.problem, where=session.loaded.place(error.where), remedy=error.remedy) from error
+
+
+def _wish(session: Session, text: str) -> tuple[Wish, Collection[str]]:
+    """What `APP==VER` says, and the hosts that it is for."""
     name, wanted = pin.parse(text)
     application = fleet.application(session.loaded.config, name)
     project = application.project or name
+    placed = _placed(session, name, application)
     found = fetch.locked(session.client, project, str(wanted))
     lock, version = found.lock, found.version
     level, judge = evidence.demanded(session.loaded, session.name)
@@ -181,14 +201,15 @@ def _wish(session: Session, text: str) -> Wish:
     try:
         setups = {
             target.name: Setup(
-                supervisor_file.conf(name, application, target, lock.release, version),
-                supervisor_file.programs(name, application, target, lock.release, version),
+                supervisor_file.conf(name, placed[target.name], target, lock.release, version),
+                supervisor_file.programs(name, placed[target.name], target, lock.release, version),
             )
             for target in session.targets
+            if target.name in placed
         }
     except UsageError as error:
         raise UsageError(error.problem, where=session.loaded.place(error.where), remedy=error.remedy) from error
-    return Wish(
+    wish = Wish(
         application=name,
         project=project,
         version=version,
@@ -198,3 +219,4 @@ def _wish(session: Session, text: str) -> Wish:
         commit=origin.commit,
         signer=origin.signer,
     )
+    return wish, setups

@@ -80,23 +80,24 @@ def report_rows(report: Report) -> list[tuple[str, ...]]:
     return [(each.host, each.ending, each.release or "-", _short(_reason(each))) for each in report.outcomes]
 
 
-def next_step(report: Report, plan: Plan, environment: str) -> str:
-    """How it ended, and what to do now: a few sentences."""
+def next_step(report: Report, plan: Plan, scope: str) -> str:
+    """How it ended, and what to do now: a few sentences. `scope` is the environment and what it was limited to, as on
+    the command line."""
     drained = [each.host for each in report.outcomes if each.drained]
     stayed = [each.host for each in report.outcomes if each.ending is Ending.STAYED]
     more = []
     if stayed:
-        back = f"pinwheel deploy.rollback {plan.wish.application} --env {environment}"
+        back = f"pinwheel deploy.rollback {plan.wish.application} --env {scope}"
         more.append(f"{named(stayed)} should have gone back and did not: {back}")
     if drained:
         it = "it is" if len(drained) == 1 else "they are"
-        resume = f"pinwheel deploy.resume --env {environment} --application {plan.wish.application}"
+        resume = f"pinwheel deploy.resume --env {scope} --application {plan.wish.application}"
         more.append(f"Still out of service: {named(drained)}. Once {it} healthy: {resume}")
-    return ". ".join([_ending(report, plan, environment), *more])
+    return ". ".join([_ending(report, plan, scope), *more])
 
 
-def _ending(report: Report, plan: Plan, environment: str) -> str:
-    again, look = _again(plan, environment), f"pinwheel deploy.status --env {environment}"
+def _ending(report: Report, plan: Plan, scope: str) -> str:
+    again, look = _again(plan, scope), f"pinwheel deploy.status --env {scope}"
     match report.conclusion:
         case Conclusion.DONE:
             hosts = "1 host" if len(report.outcomes) == 1 else f"{len(report.outcomes)} hosts"
@@ -126,15 +127,15 @@ def _ending(report: Report, plan: Plan, environment: str) -> str:
     return f"halted: {reason}. {todo}" + (f", then: {again}" if plan.wish.delivery is None else "")
 
 
-def _again(plan: Plan, environment: str) -> str:
+def _again(plan: Plan, scope: str) -> str:
     """The command that goes on where this one stopped."""
     wish = plan.wish
     if wish.delivery is not None:
-        return f"pinwheel deploy.rollout {wish.application}=={wish.version} --env {environment}"
+        return f"pinwheel deploy.rollout {wish.application}=={wish.version} --env {scope}"
     # of two locks of one version, the version alone would name the newer one
     locks = {each.current for each in plan.hosts if each.current and each.current.startswith(f"{wish.version}-")}
     to = wish.release if locks - {wish.release} else wish.version
-    return f"pinwheel deploy.rollback {wish.application} --to {to} --env {environment}"
+    return f"pinwheel deploy.rollback {wish.application} --to {to} --env {scope}"
 
 
 def outcome_lines(outcome: Outcome) -> list[str]:
