@@ -91,10 +91,8 @@ NOUNS = {
     *("packaging.proving.proof", "packaging.releasing.graph", "packaging.releasing.plan"),
     *("packaging.locking.lockfile", "packaging.locking.vendored"),
     *("packaging.building.pythons", "packaging.building.comparison", "packaging.building.ingredients"),
-    *(
-        f"deploy.planning.{name}"
-        for name in ("facts", "plan", "steps", "gate", "waves", "wish", "resumption", "plan_file", "supervisor_file")
-    ),
+    *(f"deploy.planning.{name}" for name in ("facts", "fit", "plan", "steps", "gate", "waves", "wish", "resumption")),
+    *("deploy.planning.plan_file", "deploy.planning.supervisor_file"),
     *("deploy.inventory.fleet", "deploy.inventory.template", "deploy.showing.present"),
     *(
         f"index.{name}"

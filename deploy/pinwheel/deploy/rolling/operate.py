@@ -214,7 +214,7 @@ def _wish(session: Session, text: str) -> tuple[Wish, Collection[str]]:
         project=project,
         version=version,
         release=lock.release,
-        delivery=Delivery(setups, lock.requirements, lock.space_bytes),
+        delivery=Delivery(setups, lock.requirements, lock.space_bytes, lock.needs),
         lock_sha256=lock.sha256,
         commit=origin.commit,
         signer=origin.signer,
