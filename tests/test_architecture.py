@@ -92,7 +92,7 @@ NOUNS = {
     *("packaging.locking.lockfile", "packaging.locking.vendored"),
     *("packaging.building.pythons", "packaging.building.comparison", "packaging.building.ingredients"),
     *(f"deploy.planning.{name}" for name in ("facts", "fit", "plan", "steps", "gate", "waves", "wish", "resumption")),
-    *("deploy.planning.plan_file", "deploy.planning.supervisor_file"),
+    *("deploy.planning.plan_file", "deploy.planning.readiness", "deploy.planning.supervisor_file"),
     *("deploy.inventory.fleet", "deploy.inventory.template", "deploy.showing.present"),
     *(
         f"index.{name}"

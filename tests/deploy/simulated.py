@@ -23,6 +23,9 @@ class SimulatedHost:
     name: str
     ready: bool = True
     key: HostKey | None = None
+    users: set[str] = field(default_factory=set)
+    notes: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
     sick: set[str] = field(default_factory=set)
     unreachable: bool = False
     down: bool = False
@@ -71,10 +74,16 @@ class SimulatedHost:
         state = "FATAL" if self.down else "RUNNING"
         return [{"program": each, "pid": self.pid, "state": state, "since": since} for each in self.programs]
 
+    def survey(self, body: Body) -> dict[str, Any]:
+        work = [] if self.ready else [f"install {body['uv']['filename']}", "start supervisor"]
+        work += [f"add the system user {each}" for each in body["users"] if each not in self.users]
+        return {"changes": [{"what": each, "why": "not there"} for each in work], "notes": list(self.notes)}
+
     def bootstrap(self, body: Body) -> dict[str, Any]:
-        changes = [] if self.ready else ["folders", f"uv from {body['uv']['filename']}", "supervisor"]
-        self.ready = True
-        return {"changes": changes}
+        done = [each["what"] for each in self.survey(body)["changes"]]
+        missing = [{"what": each, "problem": "it fails", "where": "", "remedy": "mend it"} for each in self.lacks]
+        self.ready, self.users = self.ready or not self.lacks, {*self.users, *body["users"]}
+        return {"changes": [each for each in done if each not in self.lacks], "missing": missing, "notes": []}
 
     def prepare(self, body: Body) -> dict[str, Any]:
         if self.prepare_fails:
@@ -186,6 +195,8 @@ class SimulatedHosts:
         match action:
             case "facts":
                 return here.facts()
+            case "survey":
+                return here.survey(request["body"])
             case "bootstrap":
                 return here.bootstrap(request["body"])
             case "prepare":

@@ -30,6 +30,7 @@ def session_of(
     group: Sequence[str] | None = None,
     *,
     lines: bool = False,
+    live: bool = True,
 ) -> Iterator[Session]:
     """What a task works with: the hosts of environment `env`, or some of them, while the terminal shows `title`, or a
     script reads `lines`."""
@@ -39,7 +40,7 @@ def session_of(
     if not env:
         raise UsageError("no environment is named", where="--env", remedy="name one of pinwheel.toml: --env production")
     with (
-        watch.watching(title, lines=lines) as watcher,
+        watch.watching(title, lines=lines, live=live) as watcher,
         session.open_session(env, watcher, host or (), group or ()) as opened,
     ):
         watcher.expect([each.name for each in opened.targets])

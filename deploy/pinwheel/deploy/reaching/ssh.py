@@ -30,7 +30,8 @@ KEPT = 256
 
 
 class SshHosts:
-    """`Hosts` over SSH, one connection per host. `known_hosts` and `identity_file` None: the user's own.
+    """`Hosts` over SSH, one connection per host. `known_hosts` and `identity_file` None: the user's own. Where there is
+    no file of known hosts, nobody is known.
 
     Close it at the end: `with SshHosts(…) as hosts`.
     """
@@ -45,10 +46,10 @@ class SshHosts:
         silence_s: float = SILENCE_S,
         connect_s: int = CONNECT_S,
     ) -> None:
-        """Raises `UsageError` when a named file is not there."""
-        for file, key in ((known_hosts, "known_hosts"), (identity_file, "identity_file")):
-            if file is not None and not file.is_file():
-                raise UsageError("the file does not exist", where=str(file), remedy=f"correct {key} of the environment")
+        """Raises `UsageError` when a named file cannot be used."""
+        if identity_file is not None and not identity_file.is_file():
+            where, remedy = str(identity_file), "correct identity_file of the environment"
+            raise UsageError("the file does not exist", where=where, remedy=remedy)
         self._targets = {each.name: each for each in targets}
         self._silence_s = silence_s
         self._connect_s = connect_s

@@ -10,8 +10,9 @@ from pinwheel.config import Application
 from pinwheel.deploy.inventory import fleet
 from pinwheel.deploy.planning import plan_file, resumption, steps, supervisor_file
 from pinwheel.deploy.planning.facts import HostFacts
-from pinwheel.deploy.planning.gate import Outcome
+from pinwheel.deploy.planning.gate import Ending, Outcome
 from pinwheel.deploy.planning.plan import Plan, earlier, plan
+from pinwheel.deploy.planning.readiness import Readied, Surveyed
 from pinwheel.deploy.planning.resumption import Intent
 from pinwheel.deploy.planning.wish import Delivery, Setup, Wish, pins
 from pinwheel.deploy.rolling import evidence, execute, fetch, lease
@@ -87,29 +88,46 @@ def resumed(session: Session, application: str, *, force: bool) -> list[Resumed]
         return done
 
 
-def bootstrapped(session: Session, *, check: bool) -> dict[str, tuple[str, ...] | Outcome]:
-    """By host what was changed, or with `check` what would be; () for a host that was ready."""
-    if check:
-        return {name: told if isinstance(told, Outcome) else told.missing for name, told in session.facts().items()}
+def surveyed(session: Session) -> dict[str, tuple[steps.Survey, Surveyed] | Outcome]:
+    """By host what there is to do to make it ready, with the step that found it out. Changes nothing."""
+    told = session.facts()
+    uv, supervisor = session.client.files("uv"), _supervisor(session)
+    found: dict[str, tuple[steps.Survey, Surveyed] | Outcome] = {}
+    wanted: dict[str, steps.Survey] = {}
+    for target in session.targets:
+        match told[target.name]:
+            case Outcome() as outcome:
+                found[target.name] = outcome
+            case HostFacts(host=host, machine=machine, libc=libc):
+                try:
+                    wheel = session.as_hosts_see(fetch.uv_wheel(uv, machine, libc))
+                except fetch.NotInTheIndex as error:
+                    found[host] = Outcome(host, Ending.FAILED, error.problem, error.remedy, shown=target.where)
+                else:
+                    users = fleet.users(session.loaded.config.applications, target)
+                    wanted[host] = steps.Survey(host, wheel, supervisor, users)
+    for host, answer in execute.survey(session.pool(session.context), [*wanted.values()]).items():
+        found[host] = answer if isinstance(answer, Outcome) else (wanted[host], answer)
+    return {each.name: found[each.name] for each in session.targets}
+
+
+def bootstrapped(
+    session: Session, found: Mapping[str, tuple[steps.Survey, Surveyed] | Outcome]
+) -> dict[str, Readied | Outcome]:
+    """Do what the survey found, where it found anything. Raises `Refused` when somebody else holds the environment."""
+    wanted = [
+        steps.Bootstrap(survey.host, survey.uv, survey.supervisor_requirements, survey.users)
+        for each in found.values()
+        if not isinstance(each, Outcome)
+        for survey, told in [each]
+        if told.work
+    ]
+    if not wanted:
+        return {}
     with session.lease() as held:
-        told = session.facts()
-        bare = [each for each in told.values() if isinstance(each, HostFacts) and not each.ready]
-        done: dict[str, tuple[str, ...] | Outcome] = {
-            name: each if isinstance(each, Outcome) else () for name, each in told.items()
-        }
-        if not bare:
-            return done
-        uv = session.client.files("uv")
-        supervisor = ""
-        if any(each.layout.supervisor_from == "index" for each in session.targets):
-            supervisor = fetch.supervisor_requirements(session.client.files("supervisor"))
-        wanted = [
-            steps.Bootstrap(each.host, session.as_hosts_see(fetch.uv_wheel(uv, each.machine, each.libc)), supervisor)
-            for each in bare
-        ]
         context = replace(session.context, index_url=session.index_for_hosts())
-        session.watcher.phase(f"make ready {', '.join(each.host for each in bare)}")
-        return done | execute.bootstrap(session.pool(context), wanted, held, session.ledger, session.watcher, context)
+        session.watcher.phase(f"make ready {', '.join(each.host for each in wanted)}")
+        return execute.bootstrap(session.pool(context), wanted, held, session.ledger, session.watcher, context)
 
 
 def history(name: str, limit: int) -> list[dict[str, object]]:
@@ -174,6 +192,20 @@ def _carried_out(
     if problem := hooks.after(report.conclusion):
         session.watcher.said(f"the command after the rollout failed: {problem}")
     return made, report
+
+
+def _supervisor(session: Session) -> str:
+    """What hosts without a supervisor of their own install; empty when the index has none. Raises `NotInTheIndex` when
+    there are hosts that are to have the index's in any case."""
+    sources = {each.layout.supervisor_from for each in session.targets}
+    if sources == {"host"}:
+        return ""
+    try:
+        return fetch.supervisor_requirements(session.client.files("supervisor"))
+    except fetch.NotInTheIndex:
+        if "index" in sources:
+            raise
+        return ""
 
 
 def _placed(session: Session, name: str, application: Application) -> dict[str, Application]:
