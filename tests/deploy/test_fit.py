@@ -65,8 +65,13 @@ def test_a_lock_fits_a_host_or_says_why_not(document: dict[str, Any], host: Host
 
 
 def test_a_wheel_may_be_named_by_its_address_alone() -> None:
-    document = {"packages": [{"name": "a", "version": "1.0", "wheels": [{"url": f"https://x/{PURE}"}]}]}
-    assert misfit(needs(document), facts("3.12.3")) == ""
+    for wheel in (
+        {"url": f"https://x/{PURE}#sha256=00"},
+        {"url": "https://x/a-1.0%2Bcpu-py3-none-any.whl"},
+        {"path": PURE},
+    ):
+        document = {"packages": [{"name": "a", "version": "1.0", "wheels": [wheel]}]}
+        assert misfit(needs(document), facts("3.12.3")) == ""
 
 
 def test_a_host_with_the_wrong_python_is_blocked_in_the_plan_with_what_to_do() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from pinwheel.deploy.reaching.hosts import HostKey, HostKeyRejected, HostKeyUnkn
 from pinwheel.deploy.reaching.known_hosts import KnownHosts
 from pinwheel.deploy.reaching.ssh_config import expanded, ssh_config
 from pinwheel.deploy.reaching.ways import SHARED_BY
+from pinwheel.deploy.rolling.host_keys import introduce
 from pinwheel.errors import UsageError
 
 
@@ -259,3 +260,37 @@ def test_names_in_known_hosts_may_be_patterns(tmp_path: Path, bastion: Sshd, nam
     file.write_text(f"@cert-authority * {bastion.key_line}\n{names} {bastion.key_line}\n")
     key = HostKey("web-1.example", "ssh-ed25519", "", 256, "")
     assert KnownHosts(file).others(key) is known
+
+
+def test_strangers_behind_a_strange_bastion_are_introduced_one_after_the_other(
+    way: Way, home: Path, bastion: Sshd
+) -> None:
+    """First the bastion's key is shown, and once it is trusted those of the hosts behind it. A changed key never is."""
+    known = behind(way, home, bastion, known="")
+    host_keys = known.read_text()
+    known.write_text("")
+    targets = [replace(way.target(name), address=name, port=22) for name in way.lab.hosts]
+    asked: list[list[tuple[str, list[str]]]] = []
+
+    def yes(keys: Mapping[HostKey, Sequence[str]]) -> Collection[HostKey]:
+        asked.append([(key.name, list(names)) for key, names in keys.items()])
+        return list(keys)
+
+    with way.open(targets=targets, known_hosts=known) as hosts:
+        made = introduce(hosts, ["h1", "h2"], 4, yes)
+    ports = {name: host.port for name, host in way.lab.hosts.items()}
+    assert asked == [
+        [(f"[127.0.0.1]:{bastion.port}", ["h1", "h2"])],
+        [(f"[127.0.0.1]:{ports[name]}", [name]) for name in ("h1", "h2")],
+    ]
+    assert (made.known, made.unknown, made.failed) == (["h1", "h2"], {}, {})
+    assert sorted(known.read_text().splitlines()) == sorted([*host_keys.splitlines(), bastion.known.strip()])
+
+    swapped = known.read_text().replace(f"[127.0.0.1]:{ports['h1']} ", "[127.0.0.1]:1 ")
+    known.write_text(swapped.replace(f"[127.0.0.1]:{ports['h2']} ", f"[127.0.0.1]:{ports['h1']} "))
+    before = known.read_text()
+    with way.open(targets=targets, known_hosts=known) as hosts:
+        made = introduce(hosts, ["h1"], 4, yes)
+    assert "changed" in made.failed["h1"].problem
+    assert known.read_text() == before
+    assert len(asked) == 2

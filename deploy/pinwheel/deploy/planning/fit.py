@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from packaging.markers import Marker
 from packaging.specifiers import SpecifierSet
@@ -85,4 +86,6 @@ def _platform(facts: HostFacts) -> str:
 
 def _filename(wheel: Mapping[str, Any]) -> str:
     """A lock may name a wheel by its address alone."""
-    return str(wheel.get("name") or wheel.get("url", wheel.get("path", "")).rpartition("/")[2])
+    return str(
+        wheel.get("name") or unquote(urlsplit(wheel.get("url") or wheel.get("path", "")).path).rpartition("/")[2]
+    )
