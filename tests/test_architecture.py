@@ -64,8 +64,11 @@ HOMES = {
     "twine": {"packaging.publishing.upload"},
     "requests": {"packaging.publishing.upload"},
     "readme_renderer": {"packaging.inspection.readme"},
-    "fabric": {"deploy.reaching.ssh"},
-    "paramiko": {"deploy.reaching.ssh", "deploy.reaching.known_hosts", "deploy.lab", "deploy.lab_host"},
+    "fabric": {"deploy.reaching.ways"},
+    "paramiko": {
+        *(f"deploy.reaching.{name}" for name in ("ssh", "ways", "known_hosts", "ssh_config")),
+        *("deploy.lab", "deploy.lab_host"),
+    },
     "invoke": {
         *("cli", "packaging.commands", "deploy.commands", "index.commands"),
         *(f"deploy.commands.{name}" for name in ("options", "hosts", "rollouts", "looking", "tending", "reading")),
@@ -90,11 +93,11 @@ NOUNS = {
     *("packaging.building.pythons", "packaging.building.comparison", "packaging.building.ingredients"),
     *(
         f"deploy.planning.{name}"
-        for name in ("facts", "plan", "steps", "gate", "waves", "wish", "resumption", "plan_file", "supervisor_file")
+        for name in ("facts", "fit", "plan", "steps", "gate", "waves", "wish", "resumption", "plan_file", "readiness")
     ),
+    *(f"deploy.planning.{name}" for name in ("restart", "holder", "surplus", "supervisor_file")),
     *("deploy.inventory.fleet", "deploy.inventory.template"),
     *(f"deploy.showing.{name}" for name in ("present", "status", "story", "holding", "lines", "pruning")),
-    *(f"deploy.planning.{name}" for name in ("restart", "holder", "surplus")),
     *(
         f"index.{name}"
         for name in ("entries", "channels", "globs", "policy", "routes", "grants", "answers", "forwarded", "observer")

@@ -79,7 +79,7 @@ def test_hosts_without_known_keys_are_a_fault(tmp_path: Path) -> None:
     text = '[environments.prod]\nknown_hosts = "absent"\n[environments.prod.hosts.web1]\n'
     finding = about(look(tmp_path, text), "environments.prod")
     assert finding.level == "fault"
-    assert "ssh-keyscan" in finding.remedy
+    assert "--scan-host-keys" in finding.remedy
 
 
 def test_events_that_wait_are_mentioned(tmp_path: Path) -> None:

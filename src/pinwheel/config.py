@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import tomllib
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -160,6 +160,7 @@ class Program:
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     user: str = ""
+    groups: tuple[str, ...] = ()
     processes: Count = 1
     stop_signal: Signal = "TERM"
     stop_wait_s: Annotated[int, Ge(0), Le(DAY_S)] = 10
@@ -171,6 +172,7 @@ class Application:
     """What runs on the hosts: a project's release and the programs started from it."""
 
     project: str = ""
+    groups: tuple[str, ...] = ()
     programs: Mapping[str, Program] = field(default_factory=dict)
 
 
@@ -185,6 +187,23 @@ class Host:
 
 
 @section
+class Group:
+    """Hosts with something in common; `hosts` are names or globs of names."""
+
+    hosts: tuple[str, ...]
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+@section
+class Inventory:
+    """Which hosts there are: in an environment's table, or in the document that its `inventory` command prints."""
+
+    hosts: Mapping[str, Host] = field(default_factory=dict)
+    groups: Mapping[str, Group] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+@section
 class Layout:
     """Where things are on a host. Nothing else in the code knows a host path."""
 
@@ -192,7 +211,7 @@ class Layout:
     python: str = "python3"
     supervisor_conf_dir: str = "/etc/supervisor/conf.d"
     supervisor_socket: str = "/run/supervisor.sock"
-    supervisor_from: Literal["host", "index"] = "host"
+    supervisor_from: Literal["auto", "host", "index"] = "auto"
 
 
 @section
@@ -219,10 +238,10 @@ class Hooks:
 
 
 @section
-class Environment:
-    """A set of hosts that is deployed to as one."""
+class Environment(Inventory):
+    """A set of hosts that is deployed to as one. `inventory` is a command that knows them, instead of tables."""
 
-    hosts: Mapping[str, Host]
+    inventory: tuple[str, ...] = ()
     user: str = ""
     port: Annotated[int, Ge(1), Le(65535)] = 22
     identity_file: str = ""
@@ -330,32 +349,59 @@ def token(loaded: Loaded, environ: Mapping[str, str] = os.environ) -> str:
 
 def parse(text: str, name: str) -> Config:
     """Read the text of a configuration file called `name`. Raises `UsageError` with every fault in it."""
-    from pydantic import TypeAdapter, ValidationError
-
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(
             f"this is not TOML: {error}", where=name, remedy="correct the line that the message names"
         ) from error
-    try:
-        # through JSON, because strict validation of JSON takes an array for a tuple
-        return TypeAdapter(Config).validate_json(json.dumps(raw, default=str))
-    except ValidationError as error:
-        faults = sorted(_fault(text, one) for one in error.errors(include_url=False, include_input=False))
-    raise UsageError(
-        "the configuration has a fault" if len(faults) == 1 else f"the configuration has {len(faults)} faults",
-        where="\n".join(f"{name}:{line}: {what}" for line, what in faults),
-        remedy="examples/pinwheel.toml documents every key; `pinwheel init` writes a commented file",
+
+    def place(path: tuple[str, ...]) -> tuple[int, str]:
+        line = line_of(text, path)
+        return line, f"{name}:{line}: "
+
+    # through JSON, because strict validation of JSON takes an array for a tuple
+    return _validated(
+        Config,
+        json.dumps(raw, default=str),
+        place,
+        "the configuration",
+        "examples/pinwheel.toml documents every key; `pinwheel init` writes a commented file",
     )
 
 
-def _fault(text: str, error: Any) -> tuple[int, str]:
-    """The line of a fault, and the path of its key with what is wrong."""
-    path = tuple(str(part) for part in error["loc"])
+def parse_inventory(text: str, name: str) -> Inventory:
+    """Read what the inventory command `name` printed, by the rules of the file. Raises `UsageError` likewise."""
+    remedy = 'let it print {"hosts": {NAME: {…}}, "groups": {NAME: {"hosts": […]}}, "variables": {…}}'
+    return _validated(Inventory, text, lambda path: (0, f"{name}: "), "what it printed", remedy)
+
+
+def _validated(
+    kind: type[T], document: str, place: Callable[[tuple[str, ...]], tuple[int, str]], what: str, remedy: str
+) -> T:
+    """The value of a JSON document. `place` tells the line and the place of a path, for its faults."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_json(document)
+    except ValidationError as error:
+        faults = []
+        for one in error.errors(include_url=False, include_input=False):
+            path = tuple(str(part) for part in one["loc"])
+            line, where = place(path)
+            faults.append((line, where + _fault(kind, path, one)))
+    raise UsageError(
+        f"{what} has a fault" if len(faults) == 1 else f"{what} has {len(faults)} faults",
+        where="\n".join(text for _, text in sorted(faults)),
+        remedy=remedy,
+    )
+
+
+def _fault(kind: type, path: tuple[str, ...], error: Any) -> str:
+    """The path of a key, with what is wrong there."""
     match error["type"]:
         case "unexpected_keyword_argument" | "extra_forbidden":
-            near = difflib.get_close_matches(path[-1], _keys_at(path[:-1]), n=1, cutoff=0.5)
+            near = difflib.get_close_matches(path[-1], _keys_at(kind, path[:-1]), n=1, cutoff=0.5)
             what = "unknown key" + (f"; did you mean {'.'.join((*path[:-1], near[0]))}?" if near else "")
         case "missing" | "missing_argument" | "missing_keyword_only_argument":
             what = "is missing"
@@ -366,7 +412,7 @@ def _fault(text: str, error: Any) -> tuple[int, str]:
         case _:
             message = error["msg"]
             what = message[:1].lower() + message[1:]
-    return line_of(text, path), f"{'.'.join(path)}: {what}"
+    return f"{'.'.join(path)}: {what}" if path else what
 
 
 def line_of(text: str, path: tuple[str, ...]) -> int:
@@ -400,9 +446,9 @@ def _has(value: Any, path: tuple[str, ...]) -> bool:
     return True
 
 
-def _keys_at(path: tuple[str, ...]) -> list[str]:
-    """The keys that the schema knows in the table `path`."""
-    here: Any = Config
+def _keys_at(kind: type, path: tuple[str, ...]) -> list[str]:
+    """The keys that the schema knows in the table `path` of a `kind`."""
+    here: Any = kind
     for part in path:
         if dataclasses.is_dataclass(here):
             here = get_type_hints(here).get(part)

@@ -247,6 +247,17 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
+def somebody() -> bool:
+    """Is there a person at a terminal who can be asked?"""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def ask(question: str) -> str:
+    """The line that a person answers; empty at the end of input."""
+    print(question, end=" ", file=sys.stderr, flush=True)  # noqa: T201
+    return sys.stdin.readline().strip()
+
+
 def data(text: str) -> None:
     """One line of data, on stdout."""
     print(text, flush=True)  # noqa: T201
@@ -301,9 +312,9 @@ def documents() -> int:
 
 
 @contextlib.contextmanager
-def progress(title: str) -> Iterator[Progress]:
-    """Show that `title` is under way: a spinner on a terminal, plain lines elsewhere."""
-    if not sys.stderr.isatty():
+def progress(title: str, *, live: bool = True) -> Iterator[Progress]:
+    """Show that `title` is under way: a spinner on a terminal, plain lines elsewhere and when it is not `live`."""
+    if not (live and sys.stderr.isatty()):
         with group(title):
             yield _Lines(title)
         return

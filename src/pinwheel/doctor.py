@@ -215,7 +215,7 @@ def _repositories(loaded: config.Loaded, start: Path) -> list[Path]:
 def _hosts(loaded: config.Loaded) -> Iterator[Finding]:
     for name, environment in loaded.config.environments.items():
         subject = f"environments.{name}"
-        if not environment.hosts:
+        if not environment.hosts and not environment.inventory:
             yield Finding("fault", subject, "has no hosts", f"add a table [{subject}.hosts.NAME]")
         if environment.identity_file:
             yield from _private(loaded.path(environment.identity_file), f"{subject}.identity_file")
@@ -225,7 +225,7 @@ def _hosts(loaded: config.Loaded) -> Iterator[Finding]:
                 "fault",
                 subject,
                 f"{loaded.path(named[0])} does not exist, and host keys are always checked",
-                f"ssh-keyscan HOST >> {loaded.path(named[0])}, after you compared the fingerprint",
+                f"pinwheel deploy.bootstrap --env {name} --scan-host-keys, and compare the fingerprints",
             )
 
 

@@ -64,16 +64,6 @@ def free_port() -> int:
             return port
 
 
-def oldest_python() -> str | None:
-    """A Python 3.10, the oldest that hosts may have, if this machine has one."""
-    asked = ("python3.10", "-I", "-c", "import sys; print(sys.executable)")
-    with contextlib.suppress(FileNotFoundError):
-        # pyenv's shims want to be told; nobody else minds
-        env = {**os.environ, "PYENV_VERSION": "3.10"}
-        return subprocess.run(asked, env=env, capture_output=True, text=True).stdout.strip() or None
-    return None
-
-
 class Running:
     """One runner at work."""
 

@@ -11,7 +11,7 @@ from typing import Any
 from pinwheel.config import Layout
 from pinwheel.deploy.inventory.fleet import Target
 from pinwheel.deploy.planning.gate import Outcome
-from pinwheel.deploy.reaching.hosts import HostLost, HostUnreachable, StepRefused, Told, untold
+from pinwheel.deploy.reaching.hosts import HostKey, HostKeyUnknown, HostLost, HostUnreachable, StepRefused, Told, untold
 
 Body = Mapping[str, Any]
 
@@ -22,6 +22,10 @@ class SimulatedHost:
 
     name: str
     ready: bool = True
+    key: HostKey | None = None
+    users: set[str] = field(default_factory=set)
+    notes: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
     sick: set[str] = field(default_factory=set)
     unreachable: bool = False
     down: bool = False
@@ -75,10 +79,16 @@ class SimulatedHost:
         state = "FATAL" if self.down else "RUNNING"
         return [{"program": each, "pid": self.pid, "state": state, "since": since} for each in self.programs]
 
+    def survey(self, body: Body) -> dict[str, Any]:
+        work = [] if self.ready else [f"install {body['uv']['filename']}", "start supervisor"]
+        work += [f"add the system user {each}" for each in body["users"] if each not in self.users]
+        return {"changes": [{"what": each, "why": "not there"} for each in work], "notes": list(self.notes)}
+
     def bootstrap(self, body: Body) -> dict[str, Any]:
-        changes = [] if self.ready else ["folders", f"uv from {body['uv']['filename']}", "supervisor"]
-        self.ready = True
-        return {"changes": changes}
+        done = [each["what"] for each in self.survey(body)["changes"]]
+        missing = [{"what": each, "problem": "it fails", "where": "", "remedy": "mend it"} for each in self.lacks]
+        self.ready, self.users = self.ready or not self.lacks, {*self.users, *body["users"]}
+        return {"changes": [each for each in done if each not in self.lacks], "missing": missing, "notes": []}
 
     def prepare(self, body: Body) -> dict[str, Any]:
         if self.prepare_fails:
@@ -159,6 +169,7 @@ class SimulatedHosts:
     def __init__(self, *names: str, before: Callable[[str, str], None] = lambda action, host: None) -> None:
         self.hosts = {name: SimulatedHost(name) for name in names}
         self.asked: list[tuple[str, str]] = []
+        self.trusted: list[HostKey] = []
         self.most_at_once = 0
         self.aborted = False
         self.before = before
@@ -183,6 +194,16 @@ class SimulatedHosts:
             with self._lock:
                 self._activating -= action == "activate"
 
+    def greet(self, host: str) -> None:
+        here = self.hosts[host]
+        if here.unreachable:
+            raise HostUnreachable("nobody listens", where=f"{here.name}.example:22", remedy="is it up?")
+        if here.key is not None and here.key not in self.trusted:
+            raise HostKeyUnknown("its key is not known", where=f"{here.name}.example:22", remedy="", key=here.key)
+
+    def trust(self, key: HostKey) -> None:
+        self.trusted.append(key)
+
     def abort(self) -> None:
         self.aborted = True
 
@@ -202,6 +223,8 @@ class SimulatedHosts:
         match action:
             case "facts":
                 return here.facts()
+            case "survey":
+                return here.survey(request["body"])
             case "bootstrap":
                 return here.bootstrap(request["body"])
             case "prepare":

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import inspect
+import io
 import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -19,10 +20,11 @@ import pytest
 from invoke import Collection, Task
 from tests.deploy.test_operate import CONFIG, World
 
-from pinwheel import cli
+from pinwheel import cli, console
 from pinwheel.config import Host
 from pinwheel.deploy import commands
 from pinwheel.deploy.inventory import fleet
+from pinwheel.deploy.reaching.hosts import HostKey
 from pinwheel.deploy.rolling import past, unlock
 from pinwheel.deploy.rolling import session as sessions
 from pinwheel.deploy.rolling.execute import Watcher
@@ -40,10 +42,13 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setenv("PINWHEEL_TOKEN", "ours")
 
     @contextlib.contextmanager
-    def open_session(name: str, watcher: Watcher) -> Iterator[Session]:
+    def open_session(
+        name: str, watcher: Watcher, hosts: Sequence[str] = (), groups: Sequence[str] = ()
+    ) -> Iterator[Session]:
         environment = fleet.environment(made.loaded.config, name)
-        targets = fleet.targets(name, environment)
-        session = Session(made.loaded, name, environment, targets, made.hosts, watcher, made.stop)
+        targets = fleet.limited(name, environment, fleet.targets(name, environment), hosts, groups)
+        limit = " ".join(f"--host {each}" for each in hosts)
+        session = Session(made.loaded, name, environment, targets, made.hosts, watcher, made.stop, limit=limit)
         session.client = session.impatient = made.index  # type: ignore[assignment]
         session.ledger = Ledger(made.index, made.spool)
         yield session
@@ -210,35 +215,137 @@ def test_status_shows_every_host_also_one_that_is_away(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("action", ["facts", "activate", "bootstrap"])
+@pytest.mark.parametrize("action", ["facts", "activate", "survey", "bootstrap"])
 def test_an_interruption_exits_with_its_signal(world: World, run: Run, number: int, action: str) -> None:
     """As every other task does: 130, 143, 129."""
-    world.hosts["h1"].ready = world.hosts["h2"].ready = action != "bootstrap"
+    world.hosts["h1"].ready = world.hosts["h2"].ready = action not in ("survey", "bootstrap")
 
     def stop(asked: str, _: str) -> None:
         if asked == action and not world.stop.is_set():
             world.stop.set(number)
 
     world.hosts.before = stop
-    words = ("deploy.bootstrap",) if action == "bootstrap" else ("deploy.rollout", "shop==1.0.0")
+    words = ("deploy.bootstrap",) if action in ("survey", "bootstrap") else ("deploy.rollout", "shop==1.0.0")
     assert run(*words, "--env", "live") == 128 + number
 
 
-def test_bootstrap_lists_changes_then_says_that_there_is_nothing_to_do(
+def test_a_limited_rollout_says_how_it_goes_on_with_the_same_limit(
+    world: World, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.hosts["h1"].prepare_fails = True
+    assert run("deploy.rollout", "shop==1.0.0", "--env", "live", "--host", "h1", "--host", "h2") == 1
+    out, err = capsys.readouterr()
+    assert "pinwheel deploy.rollout shop==1.0.0 --env live --host h1 --host h2" in err
+    assert "h3" not in out
+    assert run("deploy.status", "--env", "live", "--host", "h*", "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)["hosts"]) == 3
+
+
+def test_bootstrap_says_what_it_will_do_then_does_it_then_says_that_there_is_nothing_to_do(
     world: World, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world.hosts["h2"].ready = False
+    world.hosts["h2"].notes = ("no systemd",)
     assert run("deploy.bootstrap", "--env", "live", "--check") == 4
+    out, err = capsys.readouterr()
+    uv = world.index.files("uv")[0].filename
+    plan = (
+        f"h1: nothing to do\nh2: to do\n  install {uv} (not there)\n  start supervisor (not there)\nh3: nothing to do\n"
+    )
+    assert out == plan
+    assert "h2: no systemd" in err
     assert run("deploy.bootstrap", "--env", "live") == 0
-    capsys.readouterr()
+    assert capsys.readouterr().out == f"{plan}h2: ready\n"
     assert run("deploy.bootstrap", "--env", "live") == 0
     assert capsys.readouterr().out == "h1: nothing to do\nh2: nothing to do\nh3: nothing to do\n"
     run("deploy.bootstrap", "--env", "live", "--json")
-    assert [host["changes"] for host in json.loads(capsys.readouterr().out)["hosts"]] == [[], [], []]
+    hosts = json.loads(capsys.readouterr().out)["hosts"]
+    assert [(host["outcome"], host["plan"], host["changes"]) for host in hosts] == [("ready", [], [])] * 3
     world.hosts["h1"].unreachable = True
     capsys.readouterr()
     assert run("deploy.bootstrap", "--env", "live") == 1
     assert capsys.readouterr().out.startswith("h1: nobody listens\n  where: h1.example:22\n  remedy: is it up?\n")
+
+
+def test_bootstrap_says_what_a_host_lacks_in_the_end(
+    world: World, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.hosts["h2"].ready = False
+    world.hosts["h2"].lacks = ("start supervisor",)
+    assert run("deploy.bootstrap", "--env", "live") == 1
+    end = "h2: not ready yet, it lacks\n  start supervisor: it fails\n    remedy: mend it\n"
+    assert capsys.readouterr().out.endswith(end)
+    assert run("deploy.bootstrap", "--env", "live", "--json") == 1
+    one = json.loads(capsys.readouterr().out)["hosts"][1]
+    assert (one["outcome"], one["reason"]) == ("not ready", "start supervisor: it fails")
+    assert [each["what"] for each in one["missing"]] == ["start supervisor"]
+
+
+KEYS = {
+    "h1": HostKey("h1.example", "ssh-ed25519", "AAAA", 256, "SHA256:one"),
+    "h2": HostKey("[h2.example]:2222", "ecdsa-sha2-nistp256", "BBBB", 256, "SHA256:two"),
+}
+
+
+@pytest.fixture
+def strangers(world: World) -> World:
+    """h1 and h2 have keys that nobody knows."""
+    for name, key in KEYS.items():
+        world.hosts[name].key = key
+    return world
+
+
+def test_unknown_keys_are_shown_as_ssh_keygen_does_and_added_only_when_they_are_named(
+    strangers: World, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scan = ("deploy.bootstrap", "--env", "live", "--scan-host-keys")
+    assert run(*scan) == 4
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "256 SHA256:one h1.example (ED25519)\n  for h1\n" in err
+    assert "256 SHA256:two [h2.example]:2222 (ECDSA)\n  for h2\n" in err
+    assert strangers.hosts.trusted == []
+    assert run(*scan, "--accept", "SHA256:two", "--accept", "SHA256:other", "--json") == 4
+    out, err = capsys.readouterr()
+    document = json.loads(out)
+    assert document["known"] == ["h3", "h2"]
+    assert [each["fingerprint"] for each in document["added"]] == ["SHA256:two"]
+    assert [(each["fingerprint"], each["hosts"]) for each in document["unknown"]] == [("SHA256:one", ["h1"])]
+    assert "SHA256:other" in err
+    assert strangers.hosts.trusted == [KEYS["h2"]]
+    assert run(*scan, "--accept", "SHA256:one") == 0
+    assert capsys.readouterr().out == "added to ~/.ssh/known_hosts: h1.example SHA256:one\n"
+    assert run(*scan) == 0
+    assert strangers.hosts.asked == [], "no runner was started"
+
+
+@pytest.mark.parametrize(("answer", "code"), [("yes\n", 0), ("no\n", 4), ("y\n", 4), ("", 4)])
+def test_on_a_terminal_a_question_is_asked(
+    strangers: World, run: Run, monkeypatch: pytest.MonkeyPatch, answer: str, code: int
+) -> None:
+    monkeypatch.setattr(console, "somebody", lambda: True)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
+    assert run("deploy.bootstrap", "--env", "live", "--scan-host-keys") == code
+    assert len(strangers.hosts.trusted) == (0 if code else 2)
+
+
+def test_a_host_that_cannot_be_asked_for_its_key_exits_1(
+    strangers: World, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    strangers.hosts["h3"].unreachable = True
+    words = (
+        "deploy.bootstrap",
+        "--env",
+        "live",
+        "--scan-host-keys",
+        "--accept",
+        "SHA256:one",
+        "--accept",
+        "SHA256:two",
+    )
+    assert run(*words) == 1
+    assert "h3: nobody listens\n  remedy: is it up?\n" in capsys.readouterr().out
+    assert len(strangers.hosts.trusted) == 2
 
 
 def test_history_shows_what_the_index_recorded(
@@ -422,6 +529,9 @@ def test_a_rollout_of_which_nobody_reads_the_result_is_done_all_the_same_and_exi
         ("deploy.prune", "shop", "--env", "live", "--keep", "-1"),
         ("deploy.logs", "chop", "--env", "live"),
         ("deploy.logs", "shop", "--env", "live", "--lines", "-1"),
+        ("deploy.bootstrap", "--env", "live", "--accept", "SHA256:x"),
+        ("deploy.rollout", "shop==1.0.0", "--env", "live", "--host", "h4"),
+        ("deploy.status", "--env", "live", "--group", "web"),
     ],
 )
 def test_wrong_usage_exits_2_and_touches_nothing(world: World, run: Run, words: tuple[str, ...]) -> None:

@@ -15,7 +15,7 @@ from tests.deploy.simulated import SimulatedHosts, target
 from pinwheel import config
 from pinwheel.deploy.inventory import fleet
 from pinwheel.deploy.inventory.fleet import Target
-from pinwheel.deploy.planning import facts, steps, supervisor_file
+from pinwheel.deploy.planning import facts, readiness, steps, supervisor_file
 from pinwheel.deploy.planning.facts import Installed
 from pinwheel.deploy.reaching.hosts import Hosts, StepRefused
 from pinwheel.deploy.reaching.ssh import SshHosts
@@ -48,8 +48,14 @@ class Bench:
     def here(self) -> Installed:
         return facts.parse("h1", self.ask(steps.Look("h1"), None)).installed("shop")
 
+    def survey(self) -> list[str]:
+        told = self.ask(steps.Survey("h1", self.uv, self.supervisor), None)
+        return [each.what for each in readiness.surveyed("h1", told).work]
+
     def bootstrap(self) -> list[str]:
-        return list(self.ask(steps.Bootstrap("h1", self.uv, self.supervisor))["changes"])
+        told = readiness.readied("h1", self.ask(steps.Bootstrap("h1", self.uv, self.supervisor)))
+        assert not told.lacks
+        return list(told.done)
 
     def prepare(self, version: str) -> Mapping[str, Any]:
         release, sha256 = self.release(version), hashlib.sha256(version.encode()).hexdigest()
@@ -115,7 +121,12 @@ def a_bare_host_tells_what_it_lacks(bench: Bench) -> None:
 
 
 def bootstrap_makes_it_ready_once(bench: Bench) -> None:
-    assert bench.bootstrap()
+    assert (wanted := bench.survey())
+    assert bench.survey() == wanted, "it changes nothing"
+    assert bench.bootstrap()[1:] == wanted[1:], (
+        "what is done is what was said; the first are folders, of which some are made"
+    )
+    assert bench.survey() == []
     assert bench.bootstrap() == []
     told = facts.parse("h1", bench.ask(steps.Look("h1"), None))
     assert (told.ready, told.missing) == (True, ())

@@ -11,6 +11,7 @@ from tests.deploy.simulated import Balancer, Diary, Lease, Onlooker, SimulatedHo
 from pinwheel.config import Rollout
 from pinwheel.deploy.planning.gate import Ending
 from pinwheel.deploy.planning.plan import plan
+from pinwheel.deploy.planning.readiness import Lack, Readied
 from pinwheel.deploy.planning.steps import Bootstrap
 from pinwheel.deploy.planning.wish import Delivery, Setup, Wish
 from pinwheel.deploy.reaching.hosts import StepRefused
@@ -301,10 +302,21 @@ def test_bootstrap_tells_what_changed_and_the_second_time_nothing() -> None:
     world.hosts["h2"].ready = False
     wanted = [Bootstrap(name, {"filename": "uv.whl", "url": "", "sha256": ""}, "supervisor") for name in ("h1", "h2")]
     ready = execute.bootstrap(world.pool, wanted, world.lease, world.diary, world.onlooker, world.context)
-    assert ready == {"h1": (), "h2": ("folders", "uv from uv.whl", "supervisor")}
+    assert ready == {"h1": Readied("h1", (), ()), "h2": Readied("h2", ("install uv.whl", "start supervisor"), ())}
     assert world.diary.kinds() == [("bootstrapped", "h2")]
     again = execute.bootstrap(world.pool, wanted, world.lease, world.diary, world.onlooker, world.context)
-    assert again == {"h1": (), "h2": ()}
+    assert again == {name: Readied(name, (), ()) for name in ("h1", "h2")}
+
+
+def test_what_bootstrap_could_not_do_is_told_and_what_it_did_is_written_down() -> None:
+    world = Fleet(SimulatedHosts("h1"), Rollout())
+    world.hosts["h1"].ready = False
+    world.hosts["h1"].lacks = ("start supervisor",)
+    wanted = [Bootstrap("h1", {"filename": "uv.whl", "url": "", "sha256": ""}, "supervisor")]
+    (ready,) = execute.bootstrap(world.pool, wanted, world.lease, world.diary, world.onlooker, world.context).values()
+    assert ready == Readied("h1", ("install uv.whl",), (Lack("start supervisor", "it fails", "", "mend it"),))
+    assert world.diary.events[0]["detail"] == {"changes": ["install uv.whl"]}
+    assert world.onlooker.outcomes[0].ending is Ending.FAILED
 
 
 @pytest.mark.parametrize(

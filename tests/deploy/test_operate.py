@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from pinwheel import config
 from pinwheel.deploy.inventory import fleet
 from pinwheel.deploy.planning.gate import Outcome
 from pinwheel.deploy.planning.plan import NothingToGoBackTo
-from pinwheel.deploy.reaching.hosts import untold
+from pinwheel.deploy.planning.readiness import Readied
+from pinwheel.deploy.reaching.hosts import Told, untold
 from pinwheel.deploy.rolling import operate
 from pinwheel.deploy.rolling.execute import Conclusion, Stop
 from pinwheel.deploy.rolling.fetch import NotInTheIndex
@@ -57,9 +59,10 @@ class World:
         self.requests: list[Mapping[str, Any]] = []
         self.stop = Stop()
 
-    def session(self) -> Session:
-        targets = fleet.targets("live", self.environment)
-        made = Session(self.loaded, "live", self.environment, targets, self.hosts, Onlooker())
+    def session(self, hosts: Sequence[str] = ()) -> Session:
+        targets = fleet.limited("live", self.environment, fleet.targets("live", self.environment), hosts, ())
+        limit = " ".join(f"--host {each}" for each in hosts)
+        made = Session(self.loaded, "live", self.environment, targets, self.hosts, Onlooker(), limit=limit)
         made.client = made.impatient = self.index  # type: ignore[assignment]
         made.ledger = Ledger(Patient(self.index), self.spool)
         return made
@@ -226,37 +229,96 @@ def test_a_health_check_that_cannot_be_asked_is_told_with_its_line_before_anythi
     assert world.index.released == []
 
 
+def test_a_limited_rollout_asks_no_other_host_and_its_shares_are_of_those_that_it_reaches(world: World) -> None:
+    """Two of three hosts: 50% is one of them. The event says that it was limited, for whoever reads it later."""
+    rollout = replace(world.environment.rollout, batch="50%", max_unavailable=2, canary=0)
+    world.environment = replace(world.environment, rollout=rollout)
+    made, report = operate.rolled_out(world.session(["h1", "h3"]), "shop==1.0.0")
+    assert report.conclusion is Conclusion.DONE
+    assert made.waves == (("h1",), ("h3",))
+    assert {host for _, host in world.hosts.asked} == {"h1", "h3"}
+    assert world.index.recorded[0].detail["limit"] == "--host h1 --host h3"
+
+
+def test_an_application_of_a_group_is_brought_to_that_group_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PINWHEEL_TOKEN", "ours")
+    groups = '[environments.live.groups]\nweb = {hosts = ["h2", "h3"]}\nodd = {hosts = ["h3"]}\n'
+    worker = '[applications.shop.programs.worker]\ncommand = ["{release}/bin/work"]\ngroups = ["odd"]\n'
+    text = f'[applications.shop]\ngroups = ["web"]\n{CONFIG}{groups}{worker}'
+    world = World(tmp_path, text)
+    operate.rolled_out(world.session(), "shop==1.0.0")
+    operate.rolled_out(world.session(), "shop==1.1.0")
+    operate.rolled_back(world.session(), "shop", "")
+    assert {host for _, host in world.hosts.asked} == {"h2", "h3"}
+    assert "worker" not in (world.hosts["h2"].conf or "")
+    assert "programs=shop-web,shop-worker" in (world.hosts["h3"].conf or "")
+
+
 def test_a_version_without_a_lock_is_an_error_before_the_lease(world: World) -> None:
     with pytest.raises(NotInTheIndex):
         operate.rolled_out(world.session(), "shop==9.9.9")
     assert world.index.released == []
 
 
-def test_bootstrap_makes_bare_hosts_ready_and_the_second_time_asks_for_facts_only(world: World) -> None:
+def work(world: World) -> dict[str, list[str]]:
+    """What there is to do on each host that answers."""
+    found = operate.surveyed(world.session())
+    return {name: [one.what for one in each[1].work] for name, each in found.items() if not isinstance(each, Outcome)}
+
+
+def test_bootstrap_makes_bare_hosts_ready_and_the_second_time_changes_nothing(world: World) -> None:
     world.hosts["h2"].ready = False
-    assert operate.bootstrapped(world.session(), check=True) == {
-        "h1": (),
-        "h2": ("folders", "uv", "supervisor"),
-        "h3": (),
-    }
+    uv = world.index.files("uv")[0].filename
+    assert work(world) == {"h1": [], "h2": [f"install {uv}", "start supervisor"], "h3": []}
     assert world.hosts.did("bootstrap") == []
-    done = operate.bootstrapped(world.session(), check=False)
-    assert (done["h1"], done["h3"]) == ((), ())
-    assert done["h2"]
+    assert world.index.released == []
+    session = world.session()
+    done = operate.bootstrapped(session, operate.surveyed(session))
+    assert done == {"h2": Readied("h2", (f"install {uv}", "start supervisor"), ())}
     (request,) = [each for each in world.requests if each["action"] == "bootstrap"]
     assert request["body"]["uv"]["url"].startswith("http://index.example/files/")
     assert request["body"]["supervisor_requirements"].startswith("supervisor==4.3.0 --hash=sha256:")
-    assert operate.bootstrapped(world.session(), check=False) == {"h1": (), "h2": (), "h3": ()}
+    assert "short-lived" in request["body"]["index_url"]
+    assert all("short-lived" not in repr(each) for each in world.requests if each["action"] == "survey")
+    assert operate.bootstrapped(session, operate.surveyed(session)) == {}
     assert world.hosts.did("bootstrap") == ["h2"]
 
 
 def test_bootstrap_goes_on_with_the_hosts_that_it_reaches(world: World) -> None:
     world.hosts["h1"].unreachable = True
     world.hosts["h2"].ready = False
-    done = operate.bootstrapped(world.session(), check=False)
-    assert isinstance(done["h1"], Outcome)
-    assert list(done) == ["h1", "h2", "h3"]
-    assert done["h2"]
+    session = world.session()
+    found = operate.surveyed(session)
+    assert isinstance(found["h1"], Outcome)
+    assert list(found) == ["h1", "h2", "h3"]
+    assert [*operate.bootstrapped(session, found)] == ["h2"]
+
+
+def test_the_users_that_programs_run_as_are_made_where_they_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PINWHEEL_TOKEN", "ours")
+    groups = '[environments.live.groups]\nweb = {hosts = ["h2"]}\n'
+    text = CONFIG.replace('"{port}"]', '"{port}"]\nuser = "shop"\ngroups = ["web"]') + groups
+    world = World(tmp_path, text)
+    assert work(world) == {"h1": [], "h2": ["add the system user shop"], "h3": []}
+
+
+def test_a_host_for_which_the_index_has_no_uv_is_named_and_the_others_are_made_ready(world: World) -> None:
+    session = world.session()
+    ask = world.hosts.ask
+
+    def elsewhere(host: str, request: Mapping[str, Any], heard: Any, told: Told = untold) -> Mapping[str, Any]:
+        answer = ask(host, request, heard, told)
+        return {**answer, "machine": "riscv64"} if (host, request["action"]) == ("h2", "facts") else answer
+
+    world.hosts.ask = elsewhere  # type: ignore[method-assign]
+    found = operate.surveyed(session)
+    assert isinstance(found["h2"], Outcome)
+    assert "no uv for riscv64" in found["h2"].reason
+    assert not isinstance(found["h3"], Outcome)
 
 
 def test_hosts_that_see_the_index_elsewhere_get_that_address(tmp_path: Path) -> None:

@@ -273,3 +273,16 @@ def test_whatever_happened_a_resume_converges_once_the_faults_are_gone(
         assert releases(world) == [world.two] * 3
         again = resume(world)
         assert endings(again) == ["unchanged"] * 3
+
+
+def test_a_rollout_of_some_hosts_is_no_wish_for_the_others_and_a_resume_leaves_those_hosts_alone(
+    world: World,
+) -> None:
+    world.hosts["h2"].down = True
+    operate.rolled_out(world.session(["h1"]), "shop==1.1.0")
+    done = resume(world)
+    assert done.intent.release == world.one
+    assert [each.host for each in done.plan.hosts] == ["h2", "h3"]
+    assert releases(world) == [world.two, world.one, world.one]
+    operate.rolled_out(world.session(), "shop==1.1.0")
+    assert [each.host for each in resume(world).plan.hosts] == ["h1", "h2", "h3"], "the last one was of all hosts"

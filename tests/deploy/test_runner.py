@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.deploy.bare import BareHost, bare_host, oldest_python, wait_until
+from tests.deploy.bare import BareHost, bare_host, wait_until
 
 from pinwheel.deploy.host import runner
 
@@ -63,16 +63,6 @@ def test_the_first_release_runs(host: BareHost) -> None:
     assert host.journal() == ["begin", "commit"]
     assert release(host, OLD)["verdict"] == "good"
     assert release(host, OLD)["activated_at"]
-
-
-@pytest.mark.slow
-def test_it_works_with_the_oldest_python_that_hosts_may_have(running: BareHost) -> None:
-    found = oldest_python()
-    if found is None:
-        pytest.skip("there is no Python 3.10 on this machine")
-    running.python = found
-    assert running.activate(NEW, OLD, "sick", deadline_s=0.5)["outcome"] == "reverted"
-    assert running.activate(NEW, OLD)["outcome"] == "activated"
 
 
 def test_the_next_release_takes_its_place(running: BareHost) -> None:

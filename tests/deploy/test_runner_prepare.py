@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import http.server
+import importlib.metadata
 import os
 import sys
 import threading
@@ -235,18 +236,37 @@ def test_a_tool_that_outlives_a_killed_runner_keeps_the_lock(host: BareHost, ind
     assert releases(host) == [RELEASE]
 
 
+def asked_of(index: Index, **more: Any) -> dict[str, Any]:
+    """The body of a survey and of a bootstrap."""
+    supervisor = index.requirement("supervisor")
+    return {"index_url": index.url, "uv": index.file("uv"), "supervisor_requirements": supervisor, "users": [], **more}
+
+
 def test_bootstrap_makes_a_host_ready_and_a_second_one_changes_nothing(host: BareHost, index: Index) -> None:
     (host.root / "bin/uv").unlink()
-    asked = {"index_url": index.url, "uv": index.file("uv"), "supervisor_requirements": index.requirement("supervisor")}
+    asked = asked_of(index)
+    wanted = host.ask("survey", asked, supervisor_from="index")
+    assert not (host.root / "bin/uv").exists()
     changes = host.ask("bootstrap", asked, supervisor_from="index")["changes"]
-    assert any(each.startswith("installed uv") for each in changes)
-    assert {"installed supervisor", "started supervisor"} <= set(changes)
+    assert changes == [each["what"] for each in wanted["changes"]]
+    assert all(each["why"] for each in wanted["changes"])
+    uv = asked["uv"]["filename"].split("-")[1]
+    version = importlib.metadata.version("supervisor")
+    assert changes == [
+        f"make {host.root / 'etc'}",
+        f"install uv {uv} in {host.root / 'bin'}",
+        f"install supervisor {version} in {host.root / 'supervisor'}",
+        f"write {host.root / 'etc/supervisord.conf'}",
+        "start supervisor",
+    ]
     pid = host.supervisor.call("getPID")
-    assert host.ask("bootstrap", asked, supervisor_from="index")["changes"] == []
+    for action in ("survey", "bootstrap"):
+        again = host.ask(action, asked, supervisor_from="index")
+        assert (again["changes"], again.get("missing", [])) == ([], [])
     assert host.supervisor.call("getPID") == pid
     told = host.ask("facts", {}, supervisor_from="index")
     assert (told["ready"], told["missing"], told["supervisor"]["state"]) == (True, [], "RUNNING")
-    assert told["uv"] == asked["uv"]["filename"].split("-")[1]  # type: ignore[index]
+    assert told["uv"] == uv
     assert_no_secret(host)
     # it outlives the channel: a session of its own, nothing of ours open, found by the host's mark
     assert os.getsid(pid) == pid
@@ -256,8 +276,7 @@ def test_bootstrap_makes_a_host_ready_and_a_second_one_changes_nothing(host: Bar
 
 @pytest.mark.slow
 def test_after_a_reboot_the_next_action_starts_supervisor(host: BareHost, index: Index) -> None:
-    asked = {"index_url": index.url, "uv": index.file("uv"), "supervisor_requirements": index.requirement("supervisor")}
-    host.ask("bootstrap", asked, supervisor_from="index")
+    host.ask("bootstrap", asked_of(index), supervisor_from="index")
     assert host.ask("activate", host.activation(RELEASE, None), supervisor_from="index")["outcome"] == "activated"
     end_marked(MARK, host.root)
     assert host.supervisor.state() is None
@@ -266,20 +285,23 @@ def test_after_a_reboot_the_next_action_starts_supervisor(host: BareHost, index:
     assert "good at" in host.answer()
 
 
-def test_a_tampered_uv_is_refused(host: BareHost, index: Index) -> None:
+def test_a_tampered_uv_is_refused_and_what_needs_it_is_not_tried(host: BareHost, index: Index) -> None:
     (host.root / "bin/uv").unlink()
     uv = {**index.file("uv"), "sha256": "0" * 64}
-    error = host.ask("bootstrap", {"index_url": index.url, "uv": uv, "supervisor_requirements": ""})
-    assert error["code"] == "bad-digest"
+    told = host.ask("bootstrap", asked_of(index, uv=uv), supervisor_from="index")
+    first, *others = told["missing"]
+    assert first["what"].startswith("install uv")
+    assert "is not what the index promised" in first["problem"]
+    assert {each["problem"] for each in others} == {f"not tried without: {first['what']}"}
     assert not (host.root / "bin/uv").exists()
 
 
 def test_a_hosts_own_supervisor_must_answer(host: BareHost, index: Index) -> None:
     uv = {**index.file("uv"), "filename": f"uv-{uv_here(host)}-py3-none-any.whl"}
-    error = host.ask("bootstrap", {"index_url": index.url, "uv": uv, "supervisor_requirements": ""})
-    assert error["code"] == "supervisor-unreachable"
-    assert error["where"] == str(host.socket)
-    assert error["remedy"]
+    told = host.ask("bootstrap", asked_of(index, uv=uv))
+    (missing,) = told["missing"]
+    assert missing["where"] == str(host.socket)
+    assert missing["remedy"]
 
 
 def uv_here(host: BareHost) -> str | None:

@@ -8,7 +8,7 @@ import errno
 import re
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +66,11 @@ class Way:
         made = Target(name, host.address, host.port, "deploy", (), layout, {})
         return dataclasses.replace(made, **changes)
 
-    def open(self, runner: bytes = ECHO, target: Target | None = None, **changes: Any) -> SshHosts:
+    def open(
+        self, runner: bytes = ECHO, target: Target | None = None, targets: Sequence[Target] = (), **changes: Any
+    ) -> SshHosts:
         given: dict[str, Any] = {"known_hosts": self.lab.known_hosts, "identity_file": self.lab.identity_file}
-        targets = [target] if target else [self.target(name) for name in self.lab.hosts]
+        targets = targets or ([target] if target else [self.target(name) for name in self.lab.hosts])
         sent = bundle.packed({"runner": f"{runner.decode()}\ndef main(errands): ...\n"})
         return SshHosts(targets, sent=lambda _: sent, **(given | changes))
 
@@ -414,9 +416,9 @@ def test_jump_hosts_are_as_strict_as_hosts(way: Way, tmp_path: Path, monkeypatch
     jumps = "Host inner\n ProxyJump outer,root@middle:2222\nHost direct\n ProxyJump none\nHost self\n ProxyJump self\n"
     (tmp_path / ".ssh" / "config").write_text(jumps)
     with way.open() as hosts:
-        assert not hosts._connection(way.target(address="direct")).gateway
-        assert not hosts._connection(way.target(address="self")).gateway
-        hop = hosts._connection(way.target(address="inner"))
+        assert not hosts._ways.connection(way.target(address="direct")).gateway
+        assert not hosts._ways.connection(way.target(address="self")).gateway
+        hop = hosts._ways.connection(way.target(address="inner"))
         passed = []
         while hop is not None:
             passed.append(hop.host)

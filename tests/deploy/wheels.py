@@ -59,7 +59,8 @@ def broken(folder: Path) -> Path:
 
 def pylock(project: str, version: str, sha256: str) -> bytes:
     """The lock of a project of one wheel and without dependencies."""
-    wheel = f'{{name = "{project}-{version}-py3-none-any.whl", size = 1000, hashes = {{sha256 = "{sha256}"}}}}'
+    stem = project.replace("-", "_")
+    wheel = f'{{name = "{stem}-{version}-py3-none-any.whl", size = 1000, hashes = {{sha256 = "{sha256}"}}}}'
     text = f'lock-version = "1.0"\ncreated-by = "tests"\n[[packages]]\nname = "{project}"\nversion = "{version}"\n'
     return f"{text}wheels = [{wheel}]\n".encode()
 

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from invoke import Context, Exit, task
 
-from pinwheel.deploy.commands.options import ENV, HOST, JSON, session_of
+from pinwheel.deploy.commands.options import ENV, GROUP, HOST, JSON, session_of
 from pinwheel.errors import UsageError
 
 
 @task(
     auto_shortflags=False,
-    iterable=["host"],
-    help={"env": ENV, "application": "only this one (default: all)", "host": HOST, "json": JSON},
+    iterable=["host", "group"],
+    help={"env": ENV, "application": "only this one (default: all)", "host": HOST, "group": GROUP, "json": JSON},
 )
 def status(
-    _context: Context, env: str, application: str = "", host: list[str] | None = None, json: bool = False
+    _context: Context,
+    env: str,
+    application: str = "",
+    host: Sequence[str] | None = None,
+    group: Sequence[str] | None = None,
+    json: bool = False,
 ) -> None:
     """Show what every host runs, since when and by whom, and what is not as it should be. The index is not asked.
 
@@ -31,7 +37,7 @@ def status(
     from pinwheel.deploy.planning.gate import Outcome
     from pinwheel.deploy.showing import status as shown
 
-    with session_of(env, "status", host) as session:
+    with session_of(env, "status", host, group) as session:
         told = session.facts()
     if json:
         console.document(shown.document(told, env, application))

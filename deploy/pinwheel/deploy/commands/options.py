@@ -21,22 +21,31 @@ ENV = "the environment, as pinwheel.toml names it (default: none; it must be nam
 RELEASE = "APP==VER, an application and its version (default: none; it must be named)"
 LINES = "print a line of JSON on stdout for everything that happens, as it happens (default: text for people)"
 APPLICATION = "as pinwheel.toml names it (default: none; it must be named)"
-HOST = "only this host; may be repeated (default: all)"
+HOST = "only hosts of these names or globs; may be repeated (default: every host of the environment)"
+GROUP = "only hosts in groups of these names or globs; may be repeated (default: every host)"
 JSON = "print one JSON document on stdout (default: text for people)"
 
 
 @contextlib.contextmanager
-def session_of(env: str, title: str, hosts: Sequence[str] | None = None, *, lines: bool = False) -> Iterator[Session]:
-    """What a task works with: the hosts of environment `env`, or those of them that are named, while the terminal shows
-    `title`, or a script reads `lines`."""
-    from pinwheel.deploy.inventory import fleet
+def session_of(
+    env: str,
+    title: str,
+    host: Sequence[str] | None = None,
+    group: Sequence[str] | None = None,
+    *,
+    lines: bool = False,
+    live: bool = True,
+) -> Iterator[Session]:
+    """What a task works with: the hosts of environment `env`, or some of them, while the terminal shows `title`, or a
+    script reads `lines`."""
     from pinwheel.deploy.rolling import session
     from pinwheel.deploy.showing import watch
 
     if not env:
         raise UsageError("no environment is named", where="--env", remedy="name one of pinwheel.toml: --env production")
-    with watch.watching(title, lines=lines) as watcher, session.open_session(env, watcher) as opened:
-        if hosts:
-            opened.targets = fleet.chosen(env, opened.targets, hosts)
+    with (
+        watch.watching(title, lines=lines, live=live) as watcher,
+        session.open_session(env, watcher, host or (), group or ()) as opened,
+    ):
         watcher.expect([each.name for each in opened.targets])
         yield opened

@@ -11,7 +11,7 @@ from typing import Any
 from invoke import Context, Exit, Task, task
 
 from pinwheel import console
-from pinwheel.deploy.commands.options import APPLICATION, ENV, HOST, session_of
+from pinwheel.deploy.commands.options import APPLICATION, ENV, GROUP, HOST, session_of
 
 
 class Followed(Task):  # type: ignore[type-arg]
@@ -49,13 +49,14 @@ class Printed:
     klass=Followed,
     auto_shortflags=False,
     positional=["application"],
-    iterable=["host"],
+    iterable=["host", "group"],
     help={
         "application": APPLICATION,
         "env": ENV,
         "follow": "go on with what is added, until Ctrl-C (default: end after the last line)",
         "program": "only this one of its programs (default: all)",
         "host": HOST,
+        "group": GROUP,
         "lines": "how many of the last lines of each process (default: 20)",
         "json": "print each line as a JSON document of its own (default: text for people)",
     },
@@ -66,7 +67,8 @@ def logs(
     env: str,
     follow: bool = False,
     program: str = "",
-    host: list[str] | None = None,
+    host: Sequence[str] | None = None,
+    group: Sequence[str] | None = None,
     lines: int = 20,
     json: bool = False,
 ) -> None:
@@ -81,7 +83,7 @@ def logs(
     """
     from pinwheel.deploy.rolling import logs as verb
 
-    with session_of(env, "", host) as session:
+    with session_of(env, "", host, group) as session:
         width = max(len(each.name) for each in session.targets)
         reader = Printed(application, width, json=json)
         complete = verb.read(session, application, reader, program=program, lines=lines, follow=follow)

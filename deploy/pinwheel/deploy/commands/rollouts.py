@@ -3,11 +3,12 @@ back."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from invoke import Context, Exit, task
 
-from pinwheel.deploy.commands.options import APPLICATION, CHANGES, ENV, JSON, LINES, RELEASE, session_of
+from pinwheel.deploy.commands.options import APPLICATION, CHANGES, ENV, GROUP, HOST, JSON, LINES, RELEASE, session_of
 from pinwheel.errors import PinwheelError, UsageError
 
 if TYPE_CHECKING:
@@ -16,19 +17,31 @@ if TYPE_CHECKING:
     from pinwheel.deploy.planning.plan import Plan
     from pinwheel.deploy.rolling.execute import Report
     from pinwheel.deploy.rolling.operate import Resumed
+    from pinwheel.deploy.rolling.session import Session
 
 
 @task(
     auto_shortflags=False,
     positional=["release"],
+    iterable=["host", "group"],
     help={
         "release": RELEASE,
         "env": ENV,
         "out": "write the plan into this FILE, for deploy.rollout --plan (default: none)",
+        "host": HOST,
+        "group": GROUP,
         "json": JSON,
     },
 )
-def plan(_context: Context, release: str, env: str, out: str = "", json: bool = False) -> None:
+def plan(
+    _context: Context,
+    release: str,
+    env: str,
+    out: str = "",
+    host: Sequence[str] | None = None,
+    group: Sequence[str] | None = None,
+    json: bool = False,
+) -> None:
     """Say what a rollout would do on each host, and why. Changes nothing.
 
     The rollout computes the same plan with the same code and carries it out. Exits 4 when there are changes, 1 when
@@ -43,7 +56,7 @@ def plan(_context: Context, release: str, env: str, out: str = "", json: bool = 
     from pinwheel.deploy.rolling import operate
     from pinwheel.deploy.showing import present
 
-    with session_of(env, f"plan of {release}") as session:
+    with session_of(env, f"plan of {release}", host, group) as session:
         made = operate.planned(session, release)
     if out:
         _write(out, plan_file.document(made, env))
@@ -57,16 +70,26 @@ def plan(_context: Context, release: str, env: str, out: str = "", json: bool = 
 @task(
     auto_shortflags=False,
     positional=["release"],
+    iterable=["host", "group"],
     help={
         "release": RELEASE,
         "env": ENV,
+        "host": HOST,
+        "group": GROUP,
         "plan": "do exactly what this FILE of deploy.plan says, or nothing (default: plan anew)",
         "json": JSON,
         "json_lines": LINES,
     },
 )
 def rollout(
-    _context: Context, release: str, env: str, plan: str = "", json: bool = False, json_lines: bool = False
+    _context: Context,
+    release: str,
+    env: str,
+    plan: str = "",
+    host: Sequence[str] | None = None,
+    group: Sequence[str] | None = None,
+    json: bool = False,
+    json_lines: bool = False,
 ) -> None:
     """Bring a version to every host: prepare everywhere, then activate in waves.
 
@@ -76,6 +99,7 @@ def rollout(
 
     Example:
       pinwheel deploy.rollout acme-shop==1.1.0 --env production
+      pinwheel deploy.rollout acme-shop==1.1.0 --env production --group web --host 'web-eu-*'
       pinwheel deploy.rollout acme-shop==1.1.0 --env production --plan shop.plan
     """
     from pinwheel.deploy.planning import plan_file
@@ -83,9 +107,9 @@ def rollout(
 
     planned = plan_file.read(_text(plan), plan) if plan else None
     _one_of(json, json_lines)
-    with session_of(env, f"rollout of {release}", lines=json_lines) as session:
+    with session_of(env, f"rollout of {release}", host, group, lines=json_lines) as session:
         made, report = operate.rolled_out(session, release, planned)
-    finish(made, report, env, json=json, lines=json_lines)
+    finish(made, report, session, json=json, lines=json_lines)
 
 
 @task(
@@ -136,16 +160,26 @@ def resume(
 @task(
     auto_shortflags=False,
     positional=["application"],
+    iterable=["host", "group"],
     help={
         "application": APPLICATION,
         "to": "the version (or release) to go back to (default: the newest good one before the running one)",
         "env": ENV,
+        "host": HOST,
+        "group": GROUP,
         "json": JSON,
         "json_lines": LINES,
     },
 )
 def rollback(
-    _context: Context, application: str, env: str, to: str = "", json: bool = False, json_lines: bool = False
+    _context: Context,
+    application: str,
+    env: str,
+    to: str = "",
+    host: Sequence[str] | None = None,
+    group: Sequence[str] | None = None,
+    json: bool = False,
+    json_lines: bool = False,
 ) -> None:
     """Go back to the release that ran before, on every host, in waves.
 
@@ -159,12 +193,12 @@ def rollback(
     from pinwheel.deploy.rolling import operate
 
     _one_of(json, json_lines)
-    with session_of(env, f"rollback of {application}", lines=json_lines) as session:
+    with session_of(env, f"rollback of {application}", host, group, lines=json_lines) as session:
         made, report = operate.rolled_back(session, application, to)
-    finish(made, report, env, json=json, lines=json_lines)
+    finish(made, report, session, json=json, lines=json_lines)
 
 
-def finish(made: Plan, report: Report, env: str, *, json: bool, lines: bool) -> None:
+def finish(made: Plan, report: Report, session: Session, *, json: bool, lines: bool) -> None:
     """Show how it ended, and exit with the code that says so."""
     from pinwheel import console
     from pinwheel.deploy.showing import present
@@ -174,12 +208,12 @@ def finish(made: Plan, report: Report, env: str, *, json: bool, lines: bool) -> 
     elif lines:
         console.line({"event": "finished", **present.report_document(report, made), "exit_code": report.exit_code})
     else:
-        _tell(made, report, env)
+        _tell(made, report, session.scope)
     if report.exit_code:
         raise Exit(code=report.exit_code)
 
 
-def _tell(made: Plan, report: Report, env: str) -> None:
+def _tell(made: Plan, report: Report, scope: str) -> None:
     from pinwheel import console
     from pinwheel.deploy.showing import present
 
@@ -187,7 +221,7 @@ def _tell(made: Plan, report: Report, env: str) -> None:
         console.data(f"nothing to do: {made.wish.application} {made.wish.version} runs on every host")
         return
     console.table(present.REPORT_COLUMNS, present.report_rows(report))
-    console.say(present.next_step(report, made, env))
+    console.say(present.next_step(report, made, scope))
 
 
 def _show(made: Plan) -> None:

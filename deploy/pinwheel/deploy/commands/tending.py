@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from invoke import Context, Exit, task
 
-from pinwheel.deploy.commands.options import APPLICATION, CHANGES, ENV, HELD, HOST, JSON, session_of
+from pinwheel.deploy.commands.options import APPLICATION, CHANGES, ENV, GROUP, HELD, HOST, JSON, session_of
 from pinwheel.deploy.commands.rollouts import finish
 from pinwheel.errors import UsageError
 
@@ -12,17 +14,24 @@ from pinwheel.errors import UsageError
 @task(
     auto_shortflags=False,
     positional=["application"],
-    iterable=["host"],
+    iterable=["host", "group"],
     help={
         "application": APPLICATION,
         "env": ENV,
         "program": "only this one of its programs (default: all)",
         "host": HOST,
+        "group": GROUP,
         "json": JSON,
     },
 )
 def restart(
-    _context: Context, application: str, env: str, program: str = "", host: list[str] | None = None, json: bool = False
+    _context: Context,
+    application: str,
+    env: str,
+    program: str = "",
+    host: Sequence[str] | None = None,
+    group: Sequence[str] | None = None,
+    json: bool = False,
 ) -> None:
     """Start an application again where it runs, each host with the release that it has.
 
@@ -35,9 +44,9 @@ def restart(
     """
     from pinwheel.deploy.rolling import operate
 
-    with session_of(env, f"restart of {application}", host) as session:
+    with session_of(env, f"restart of {application}", host, group) as session:
         made, report = operate.restarted(session, application, program)
-    finish(made, report, env, json=json, lines=False)
+    finish(made, report, session, json=json, lines=False)
 
 
 @task(
@@ -73,13 +82,14 @@ def unlock(_context: Context, env: str, force: bool = False, json: bool = False)
 @task(
     auto_shortflags=False,
     positional=["application"],
-    iterable=["host"],
+    iterable=["host", "group"],
     help={
         "application": "as pinwheel.toml names it, or all (default: none; it must be named)",
         "env": ENV,
         "keep": "how many of the newest releases stay (default: 0, as environments.ENV.keep says)",
         "check": "only say what would be removed; exit 4 if anything (default: remove it)",
         "host": HOST,
+        "group": GROUP,
         "json": JSON,
     },
 )
@@ -89,7 +99,8 @@ def prune(
     env: str,
     keep: int = 0,
     check: bool = False,
-    host: list[str] | None = None,
+    host: Sequence[str] | None = None,
+    group: Sequence[str] | None = None,
     json: bool = False,
 ) -> None:
     """Remove from hosts what nobody needs: old releases, what was cut off half-way, and what the cache held for them.
@@ -108,7 +119,7 @@ def prune(
 
     if keep < 0:
         raise UsageError(f"{keep} releases cannot be kept", where="--keep", remedy="write 1 or more")
-    with session_of(env, f"prune {application}", host) as session:
+    with session_of(env, f"prune {application}", host, group) as session:
         ends = verb.pruned(session, application, keep=keep or session.environment.keep, check=check)
     if json:
         console.document(pruning.document(ends, env, check=check))

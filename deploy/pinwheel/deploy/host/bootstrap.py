@@ -1,55 +1,126 @@
-"""The errand `bootstrap`: a host made ready, with uv and if need be supervisor from the index."""
+"""The errands `survey` and `bootstrap`: what a host lacks to be ready, and the same done.
+
+What is as it should be is left alone. Nothing is written outside of the layout but users (`useradd`) and the unit of
+our own supervisord, where there is systemd; both are named in the survey.
+"""
 
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import http.client
 import io
+import os
+import pwd
+import re
 import shutil
 import urllib.parse
 import urllib.request
 import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
 
-from pinwheel.deploy.host.gate import Document, said
+from pinwheel.deploy.host.gate import Document, said, tail
 from pinwheel.deploy.host.look import folders, uv_version
 from pinwheel.deploy.host.prepare import make_virtualenv
 from pinwheel.deploy.host.runner import (
+    CALL_S,
     SAME_VERSION,
     Given,
     Job,
     Refusal,
+    Supervisor,
     read_text,
     replace_file,
+    run,
     running_supervisor,
 )
 
+SYSTEMD = Path("/run/systemd/system")
+"""There while systemd runs the host (sd_booted(3))."""
+
+USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+
+
+class Change(NamedTuple):
+    """One thing to do, and why. When it fails, the others are done all the same if it stands `alone`."""
+
+    what: str
+    why: str
+    do: Callable[[], object]
+    alone: bool = False
+
+
+def survey(job: Job, held: int = -1) -> Document:
+    """What `bootstrap` would do here. Changes nothing."""
+    found = [{"what": each.what, "why": each.why} for each in changes(job, held)]
+    return {"changes": found, "notes": notes(job)}
+
 
 def bootstrap(job: Job, held: int) -> Document:
-    """Make the host ready. What is as it should be is left alone."""
-    changes = [f"made {folder}" for folder in folders(job) if not folder.is_dir()]
-    for folder in folders(job):
-        folder.mkdir(parents=True, exist_ok=True)
-    if uv_version(job) != (wanted := job.body["uv"]["filename"].split("-")[1]):
-        job.progress(f"fetch uv {wanted}")
-        with zipfile.ZipFile(io.BytesIO(fetch(job, Given(job.body["uv"])))) as wheel:
-            member = next(each for each in wheel.namelist() if each.endswith(".data/scripts/uv"))
-            replace_file(job.root / "bin/uv", wheel.read(member), 0o755)
-        changes.append(f"installed uv {wanted}")
+    """Make the host ready; what cannot be done is told with its reason, and the rest of what stands alone is done."""
+    done: list[str] = []
+    missing: list[Document] = []
+    broken = ""
+    for each in changes(job, held):
+        job.check()
+        if broken and not each.alone:
+            missing.append({"what": each.what, "problem": f"not tried without: {broken}", "where": "", "remedy": ""})
+            continue
+        job.progress(each.what)
+        try:
+            each.do()
+            done.append(each.what)
+        except (Refusal, OSError) as error:
+            job.check()
+            missing.append({"what": each.what, **told(error)})
+            broken = broken if each.alone else each.what
+    return {"changes": done, "missing": missing, "notes": notes(job)}
+
+
+def told(error: Refusal | OSError) -> Document:
+    if isinstance(error, Refusal):
+        return {"problem": error.problem, "where": error.where, "remedy": error.remedy}
+    return {"problem": said(error), "where": str(error.filename or ""), "remedy": "see to it on the host and run again"}
+
+
+def changes(job: Job, held: int) -> Iterator[Change]:
+    """What is to be done, in its order. Whether a later one is needed is looked at once the earlier ones are done."""
+    if absent := [each for each in folders(job) if not each.is_dir()]:
+        yield Change(f"make {', '.join(map(str, absent))}", "not there", functools.partial(make_folders, absent))
+    for user in job.body["users"]:
+        if not has_user(user):
+            yield Change(
+                f"add the system user {user}", "programs run as it", functools.partial(add_user, job, user), True
+            )
+    found, wanted = uv_version(job), job.body["uv"]["filename"].split("-")[1]
+    if found != wanted:
+        why = f"{found} is there, and the index has {wanted}" if found else "not there"
+        yield Change(f"install uv {wanted} in {job.root / 'bin'}", why, functools.partial(install_uv, job))
     if job.own_supervisor:
-        complete, conf_file = job.root / "supervisor/COMPLETE", job.root / "etc/supervisord.conf"
-        if not complete.exists():
-            job.progress("install supervisor")
-            shutil.rmtree(complete.parent, ignore_errors=True)
-            make_virtualenv(job, held, complete.parent, job.body["supervisor_requirements"])
-            replace_file(complete, "")
-            changes.append("installed supervisor")
-        if read_text(conf_file) != supervisor_conf(job):
-            replace_file(conf_file, supervisor_conf(job))
-            changes.append(f"wrote {conf_file}")
-    if running_supervisor(job)[1]:
-        changes.append("started supervisor")
-    return {"changes": changes}
+        yield from own_supervisor(job, held)
+    elif not (job.conf_dir.is_dir() and Supervisor(job.socket).state()):
+        yield Change(
+            "reach the host's supervisor", f"no answer on {job.socket}", functools.partial(running_supervisor, job)
+        )
+
+
+def own_supervisor(job: Job, held: int) -> Iterator[Change]:
+    folder, conf_file, conf = job.root / "supervisor", job.root / "etc/supervisord.conf", supervisor_conf(job)
+    if not (folder / "COMPLETE").exists():
+        version = job.body["supervisor_requirements"].partition(" ")[0].replace("==", " ")
+        install = functools.partial(install_supervisor, job, held, folder)
+        yield Change(f"install {version or 'supervisor'} in {folder}", "not there", install)
+    if (there := read_text(conf_file)) != conf:
+        why = "it says something else" if there else "not there"
+        yield Change(f"write {conf_file}", why, functools.partial(replace_file, conf_file, conf))
+    if registers() and read_text(job.unit) != (text := unit(job)):
+        why = "systemd starts supervisor after a reboot"
+        yield Change(f"write {job.unit} and enable it", why, functools.partial(register, job, text))
+    if not Supervisor(job.socket).state():
+        yield Change("start supervisor", f"no answer on {job.socket}", functools.partial(running_supervisor, job))
 
 
 def fetch(job: Job, file: Given) -> bytes:
@@ -95,4 +166,90 @@ files={conf_dir}/*.conf
 """
 
 
-ACTIONS = {"bootstrap": bootstrap}
+def make_folders(absent: list[Path]) -> None:
+    for each in absent:
+        each.mkdir(parents=True, exist_ok=True)
+
+
+def has_user(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def add_user(job: Job, name: str) -> None:
+    """A user without a home, a login or a password. Raises `Refusal`."""
+    if not USER.fullmatch(name):
+        raise Refusal(
+            "bad-request", f"{name!r} cannot be the name of a user", job.host, "correct `user` of the program"
+        )
+    argv = ("useradd", "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", name)
+    must(job, *argv)
+
+
+def must(job: Job, *argv: str) -> None:
+    """Run a small tool of the system that must succeed. Raises `Refusal`."""
+    code, output = run(job, argv, CALL_S)
+    if code != 0:
+        problem = f"{' '.join(argv[:2])} … failed with exit code {code}: {tail(output)}"
+        raise Refusal("prepare-failed", problem, job.host, "see to it on the host and run again")
+
+
+def install_uv(job: Job) -> None:
+    with zipfile.ZipFile(io.BytesIO(fetch(job, Given(job.body["uv"])))) as wheel:
+        member = next(each for each in wheel.namelist() if each.endswith(".data/scripts/uv"))
+        replace_file(job.root / "bin/uv", wheel.read(member), 0o755)
+
+
+def install_supervisor(job: Job, held: int, folder: Path) -> None:
+    if not job.body["supervisor_requirements"]:
+        problem, remedy = (
+            "the index has no wheel of supervisor",
+            "give the index an upstream, or install the host's own",
+        )
+        raise Refusal("not-ready", problem, job.host, remedy)
+    shutil.rmtree(folder, ignore_errors=True)
+    make_virtualenv(job, held, folder, job.body["supervisor_requirements"])
+    replace_file(folder / "COMPLETE", "")
+
+
+def registers() -> bool:
+    """Can our supervisord be registered with the system's init?"""
+    return SYSTEMD.is_dir() and os.geteuid() == 0
+
+
+def register(job: Job, text: str) -> None:
+    replace_file(job.unit, text, 0o644)
+    must(job, "systemctl", "daemon-reload")
+    must(job, "systemctl", "enable", job.unit.name)  # not started: it may run already, by hand
+
+
+def notes(job: Job) -> list[str]:
+    if not job.own_supervisor or registers():
+        return []
+    why = "only root may register it with systemd" if SYSTEMD.is_dir() else "there is no systemd"
+    return [f"nothing starts supervisor after a reboot ({why}); the next action of pinwheel does"]
+
+
+def unit(job: Job) -> str:
+    """The unit of our own supervisord. It stops its programs itself, each with its own signal and patience."""
+    root = job.root
+    return f"""# written by pinwheel
+[Unit]
+Description=supervisor of pinwheel in {root}
+After=network.target
+[Service]
+ExecStartPre=/bin/mkdir -p "{Path(job.socket).parent}"
+ExecStart="{root}/supervisor/bin/supervisord" -n -c "{root}/etc/supervisord.conf"
+KillMode=mixed
+TimeoutStopSec=infinity
+Restart=on-failure
+RestartSec=5
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+ACTIONS = {"survey": survey, "bootstrap": bootstrap}

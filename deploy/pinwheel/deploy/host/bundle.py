@@ -13,6 +13,7 @@ TRANSACTION = ("gate", "runner")
 
 ERRANDS = {
     "facts": ("look",),
+    "survey": ("look", "prepare", "bootstrap"),
     "bootstrap": ("look", "prepare", "bootstrap"),
     "prepare": ("prepare",),
     "activate": (),

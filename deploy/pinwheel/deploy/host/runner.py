@@ -46,7 +46,7 @@ SAME_VERSION = "use the same version of pinwheel on both sides"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+!-]{0,199}")
 STOPPED = ("STOPPED", "EXITED", "FATAL", "UNKNOWN")  # supervisor's states in which a group can be removed
 
-READING = frozenset({"facts", "logs", "weigh"})
+READING = frozenset({"facts", "survey", "logs", "weigh"})
 """Actions that change nothing: they need no fence and no lock, and nothing has to be here."""
 
 Actions = Mapping[str, "Callable[[Job, int], Document]"]
@@ -106,7 +106,10 @@ class Job:
         self.rollout, self.fence, self.by = asked["rollout"], asked["fence"], str(asked.get("by", ""))
         self.root, self.conf_dir = Path(layout["root"]), Path(layout["supervisor_conf_dir"])
         self.python, self.socket = layout["python"], layout["supervisor_socket"]
-        self.own_supervisor = layout["supervisor_from"] == "index"
+        self.unit = Path(f"/etc/systemd/system/pinwheel{str(self.root).replace('/', '-')}.service")  # of our supervisor
+        theirs = Path(self.socket).exists() or shutil.which("supervisord") is not None
+        ours = (self.root / "supervisor/COMPLETE").exists() or not theirs
+        self.own_supervisor = {"index": True, "host": False}.get(layout["supervisor_from"], ours)
         if asked["protocol"] != PROTOCOL:
             problem = f"this runner does not speak protocol {asked['protocol']}"
             raise Refusal("unsupported", problem, self.host, SAME_VERSION)
@@ -411,7 +414,8 @@ def running_supervisor(job: Job) -> tuple[Supervisor, bool]:
         raise Refusal("not-ready", "there is no supervisor yet", job.host, "run pinwheel deploy.bootstrap")
     Path(job.socket).parent.mkdir(parents=True, exist_ok=True)  # it may be gone after a reboot
     # in a session of its own; it forks once more and lets go of everything, so it outlives this channel
-    run(job, (str(job.root / "supervisor/bin/supervisord"), "-c", str(job.root / "etc/supervisord.conf")), CALL_S)
+    by_hand = (str(job.root / "supervisor/bin/supervisord"), "-c", str(job.root / "etc/supervisord.conf"))
+    run(job, ("systemctl", "start", job.unit.name) if job.unit.exists() else by_hand, CALL_S)
     deadline = time.monotonic() + CALL_S
     while not supervisor.state():
         if time.monotonic() > deadline:

@@ -12,6 +12,7 @@ from packaging.version import InvalidVersion, Version
 
 from pinwheel.config import Rollout
 from pinwheel.deploy.planning.facts import HostFacts, Installed, Release
+from pinwheel.deploy.planning.fit import misfit
 from pinwheel.deploy.planning.gate import Ending, Outcome
 from pinwheel.deploy.planning.steps import Activate, Prepare
 from pinwheel.deploy.planning.waves import Service, batch_size, waves
@@ -138,6 +139,14 @@ def _host(wish: Wish, facts: HostFacts) -> HostPlan | Outcome:
             Ending.FAILED,
             f"{wish.release} never passed its gate here, so there is nothing to go back to",
             f"run pinwheel deploy.rollout {wish.application}=={wish.version}",
+        )
+    if delivery and there is None and (why := misfit(delivery.needs, facts)):
+        return Outcome(
+            facts.host,
+            Ending.FAILED,
+            why,
+            "install the Python that the lock is for and name it in layout.python, or lock for this one "
+            f"(packaging.pythons) and release: pinwheel packaging.lock {wish.project}=={wish.version}",
         )
     space_bytes = delivery.space_bytes if delivery else 0
     needed = space_bytes + RESERVE_BYTES

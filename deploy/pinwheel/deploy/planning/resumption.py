@@ -99,6 +99,17 @@ def drained(application: str, events: Events) -> frozenset[str]:
     return frozenset(host for host, kind in last.items() if kind == "drained")
 
 
+def apart(application: str, events: Events) -> frozenset[str]:
+    """The hosts whose last rollout was one of some hosts only (`--host`, `--group`): its operator wished for them what
+    the others were not to have."""
+    found: set[str] = set()
+    for each in events:
+        if each["subject"] == application and _started(each):
+            detail = each["detail"]
+            found = found | {*detail.get("hosts", ())} if detail.get("limit") else set()
+    return frozenset(found)
+
+
 def left_alone(wish: Wish, facts: Mapping[str, HostFacts | Outcome]) -> Wish:
     """The same wish, with the conf that it has for every host which runs the release well: a resume restarts nobody
     who is where he should be, whatever `pinwheel.toml` says by now."""
@@ -146,7 +157,7 @@ def _intents(application: str, events: Events) -> list[Intent]:
             ended.get(each["rollout"], ""),
         )
         for each in reversed(mine)
-        if _wishes(each)
+        if _wishes(each) and not each["detail"].get("limit")
     ]
 
 
@@ -154,6 +165,10 @@ def _wishes(event: Mapping[str, Any]) -> bool:
     """Is it the beginning of something that wished for a release? A restart takes what is there."""
     detail = event.get("detail") or {}
     return event["kind"] == "rollout-started" and bool(detail.get("release")) and detail.get("act") != "restart"
+
+
+def _started(event: Mapping[str, Any]) -> bool:
+    return event["kind"] == "rollout-started" and bool(event.get("detail"))
 
 
 def _rejected(wished: Intent, events: Events, installed: Sequence[Installed]) -> bool:

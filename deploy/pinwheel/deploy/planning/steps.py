@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from pinwheel.deploy.inventory.fleet import Target
 
@@ -23,13 +23,22 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Bootstrap:
-    """Make a host ready. `uv` is {"filename", "url", "sha256"} of the wheel for this very host."""
+    """Make a host ready. `uv` is {"filename", "url", "sha256"} of the wheel for this very host, `users` are those that
+    its programs run as."""
 
     host: str
     uv: Mapping[str, str]
     supervisor_requirements: str
+    users: tuple[str, ...] = ()
 
-    action = "bootstrap"
+    action: ClassVar[str] = "bootstrap"
+
+
+@dataclass(frozen=True, slots=True)
+class Survey(Bootstrap):
+    """Say what `Bootstrap` would do; changes nothing."""
+
+    action: ClassVar[str] = "survey"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +117,7 @@ class Prune:
     action = "prune"
 
 
-Step = Look | Bootstrap | Prepare | Activate | Logs | Weigh | Prune
+Step = Look | Survey | Bootstrap | Prepare | Activate | Logs | Weigh | Prune
 
 
 def request(

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from pinwheel.deploy.planning.fit import Needs, needs
 from pinwheel.errors import PinwheelError
 
 UNPACKED = 4
@@ -47,6 +48,7 @@ class Delivery:
     setups: Mapping[str, Setup]
     requirements: str = field(default="", repr=False)
     space_bytes: int = 0
+    needs: Needs = field(default_factory=Needs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class Lock:
     sha256: str
     requirements: str
     space_bytes: int
+    needs: Needs = field(default_factory=Needs)
 
 
 def lock(project: str, version: str, pylock: bytes, requirements: bytes, published: Collection[str]) -> Lock:
@@ -86,7 +89,9 @@ def lock(project: str, version: str, pylock: bytes, requirements: bytes, publish
     remedy = f"make a new one: pinwheel packaging.lock {project}=={version}"
     try:
         text = requirements.decode()
-        packages = tomllib.loads(pylock.decode()).get("packages", [])
+        document = tomllib.loads(pylock.decode())
+        packages = document.get("packages", [])
+        needed = needs(document)
         pinned, twin = pins(text), _packages(packages)
     # TOMLDecodeError, UnicodeDecodeError and InvalidVersion are ValueErrors; the others come from another shape
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -112,7 +117,7 @@ def lock(project: str, version: str, pylock: bytes, requirements: bytes, publish
             remedy=f"was it locked against another index? {remedy}",
         )
     sha256 = hashlib.sha256(pylock).hexdigest()
-    return Lock(f"{version}-{sha256[:8]}", sha256, text, UNPACKED * sum(map(_largest_wheel, packages)))
+    return Lock(f"{version}-{sha256[:8]}", sha256, text, UNPACKED * sum(map(_largest_wheel, packages)), needed)
 
 
 Pins = dict[tuple[str, Version], frozenset[str]]

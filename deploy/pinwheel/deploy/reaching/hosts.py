@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pinwheel.errors import PinwheelError
@@ -18,6 +19,26 @@ class HostUnreachable(NotTouched):
 
 class HostKeyRejected(NotTouched):
     """The host's key is unknown, or is another one than known_hosts says."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostKey:
+    """A key that a server proved to have. `name` is how known_hosts calls that server: `host`, or `[host]:port`;
+    `kind` is as there (`ssh-ed25519`), `fingerprint` as ssh-keygen shows it (`SHA256:…`)."""
+
+    name: str
+    kind: str
+    base64: str
+    bits: int
+    fingerprint: str
+
+
+class HostKeyUnknown(HostKeyRejected):
+    """The host, or a jump host on the way to it, has a `key` that is in no known_hosts."""
+
+    def __init__(self, problem: str, *, where: str, remedy: str, key: HostKey) -> None:
+        super().__init__(problem, where=where, remedy=remedy)
+        self.key = key
 
 
 class LoginRefused(NotTouched):
@@ -62,6 +83,12 @@ class Hosts(Protocol):
         `heard` is called with what it says meanwhile to people, `told` with the answers that are neither that nor its
         last one: the lines of logs. Raises the errors above, and what these two raise.
         """
+
+    def greet(self, host: str) -> None:
+        """Connect to `host` and ask nothing. Raises `NotTouched`."""
+
+    def trust(self, key: HostKey) -> None:
+        """Write a key of which a person is sure into the file of known hosts. Raises `UsageError`."""
 
     def abort(self) -> None:
         """Tell every host that is at work to stop, which makes an activation go back; they answer as always."""

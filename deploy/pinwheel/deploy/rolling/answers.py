@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pinwheel.deploy.planning import facts, steps
+from pinwheel.deploy.planning import facts, readiness, steps
 from pinwheel.deploy.planning.facts import Nonsense
 from pinwheel.deploy.planning.gate import Ending, Outcome
 from pinwheel.deploy.planning.plan import MIB, HostPlan
+from pinwheel.deploy.planning.readiness import Readied, Surveyed
 from pinwheel.deploy.planning.wish import Wish
 from pinwheel.deploy.reaching.hosts import HostLost, NotTouched, RunnerFailed, StepRefused
 
@@ -63,10 +64,18 @@ def went_back(wish: Wish, before: HostPlan, result: Result) -> Outcome:
     )
 
 
-def changes(host: str, result: Result) -> tuple[str, tuple[str, ...]]:
-    """What `bootstrap` changed on the host."""
+def surveyed(host: str, result: Result) -> Surveyed:
+    """What there is to do on the host."""
     try:
-        return host, tuple(str(each) for each in result["changes"])
+        return readiness.surveyed(host, result)
+    except (KeyError, TypeError) as error:
+        raise nonsense(error) from error
+
+
+def readied(host: str, result: Result) -> Readied:
+    """What `bootstrap` did on the host."""
+    try:
+        return readiness.readied(host, result)
     except (KeyError, TypeError) as error:
         raise nonsense(error) from error
 

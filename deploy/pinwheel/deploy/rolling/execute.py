@@ -17,6 +17,7 @@ from pinwheel.deploy.planning import facts, steps
 from pinwheel.deploy.planning.facts import HostFacts, Nonsense
 from pinwheel.deploy.planning.gate import Ending, Halt, Outcome, named, verdict
 from pinwheel.deploy.planning.plan import HostPlan, Plan, version_of
+from pinwheel.deploy.planning.readiness import Readied, Surveyed
 from pinwheel.deploy.planning.waves import Growing, Service, waves, without
 from pinwheel.deploy.reaching.hosts import HostLost, Hosts, NotTouched, StepRefused
 from pinwheel.deploy.rolling import answers
@@ -99,7 +100,8 @@ class Report:
 @dataclass(frozen=True, slots=True)
 class Context:
     """Where a rollout happens, and on behalf of whom. `index_url` carries the hosts' credential. At most `at_once`
-    hosts are asked at once."""
+    hosts are asked at once. `limit` is empty when it is about every host of the environment, else the flags that say
+    about which."""
 
     environment: str
     rollout: str
@@ -107,6 +109,7 @@ class Context:
     at_once: int = 32
     index_url: str = field(default="", repr=False)
     by: str = ""
+    limit: str = ""
 
 
 class HostPool:
@@ -168,6 +171,11 @@ def gather(pool: HostPool, targets: Sequence[Target]) -> dict[str, HostFacts | O
     return {each.name: told[each.name] for each in targets}
 
 
+def survey(pool: HostPool, wanted: Sequence[steps.Survey]) -> dict[str, Surveyed | Outcome]:
+    """What there is to do on each host to make it ready."""
+    return {each.host: each for each in pool.each(wanted, None, answers.surveyed)}
+
+
 def bootstrap(
     pool: HostPool,
     wanted: Sequence[steps.Bootstrap],
@@ -175,24 +183,27 @@ def bootstrap(
     ledger: Recorder,
     watcher: Watcher,
     context: Context,
-) -> dict[str, tuple[str, ...] | Outcome]:
-    """Make hosts ready. By host: what was changed, () when it was ready before; or how it went wrong."""
-    done: dict[str, tuple[str, ...] | Outcome] = {}
-    for answer in pool.each(wanted, fence.token, answers.changes):
+) -> dict[str, Readied | Outcome]:
+    """Make hosts ready. By host what was done, and what could not be; or how it went wrong altogether."""
+    done: dict[str, Readied | Outcome] = {}
+    for answer in pool.each(wanted, fence.token, answers.readied):
+        done[answer.host] = answer
         if isinstance(answer, Outcome):
-            done[answer.host] = answer
             watcher.ended(answer)
             continue
-        host, done[host] = answer
-        watcher.ended(Outcome(host, Ending.READY, "; ".join(answer[1]) or "nothing to do"))
-        if answer[1]:
+        if answer.lacks:
+            first = answer.lacks[0]
+            watcher.ended(Outcome(answer.host, Ending.FAILED, f"{first.what}: {first.problem}", first.remedy))
+        else:
+            watcher.ended(Outcome(answer.host, Ending.READY, "; ".join(answer.done) or "nothing to do"))
+        if answer.done:
             ledger.append(
                 "bootstrapped",
                 "",
                 environment=context.environment,
-                host=host,
+                host=answer.host,
                 rollout=context.rollout,
-                detail={"changes": list(answer[1])},
+                detail={"changes": list(answer.done)},
             )
     return {each.host: done[each.host] for each in wanted}
 
@@ -261,7 +272,8 @@ class _Run:
 
     def go(self) -> _Stopped:
         """The whole way."""
-        plan = self._plan
+        plan, limit = self._plan, self._context.limit
+        about = {"limit": limit, "hosts": [*self._context.targets]} if limit else {}
         self._record(
             "rollout-started",
             detail={
@@ -269,6 +281,7 @@ class _Run:
                 "release": plan.wish.release,
                 "back": plan.wish.delivery is None,
                 "waves": [list(wave) for wave in plan.waves],
+                **about,
             },
         )
         for blocked in plan.blocked:

@@ -6,11 +6,13 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from pinwheel import pin
+from pinwheel.config import Application
 from pinwheel.deploy.inventory import fleet
 from pinwheel.deploy.planning import plan_file, resumption, steps, supervisor_file
 from pinwheel.deploy.planning.facts import HostFacts
-from pinwheel.deploy.planning.gate import Outcome
+from pinwheel.deploy.planning.gate import Ending, Outcome
 from pinwheel.deploy.planning.plan import Plan, earlier, plan
+from pinwheel.deploy.planning.readiness import Readied, Surveyed
 from pinwheel.deploy.planning.restart import restart
 from pinwheel.deploy.planning.resumption import Intent
 from pinwheel.deploy.planning.wish import Delivery, Setup, Wish, pins
@@ -22,16 +24,17 @@ from pinwheel.errors import PinwheelError, UsageError
 
 def planned(session: Session, text: str) -> Plan:
     """The plan for `APP==VER`. Changes nothing, and is what `rolled_out` carries out."""
-    return plan(_wish(session, text), session.facts(), session.environment.rollout)
+    wanted, hosts = _wish(session, text)
+    return plan(wanted, session.facts(hosts), session.environment.rollout)
 
 
 def rolled_out(session: Session, text: str, planned_before: plan_file.Document | None = None) -> tuple[Plan, Report]:
     """Take every host to `APP==VER`, by exactly the plan that was made before, if there is one.
 
     Raises `Refused` when somebody else holds the environment, `plan_file.Moved`."""
-    wanted = _wish(session, text)
+    wanted, hosts = _wish(session, text)
     with session.lease(wanted.application, wanted.project) as held:
-        told = session.facts()
+        told = session.facts(hosts)
         made = plan(wanted, told, session.environment.rollout)
         if planned_before is not None:
             plan_file.hold(planned_before, plan_file.document(made, session.name))
@@ -44,9 +47,10 @@ def rolled_out(session: Session, text: str, planned_before: plan_file.Document |
 def rolled_back(session: Session, application: str, to: str) -> tuple[Plan, Report]:
     """Take every host back to the newest good release before the running one, or to `to`. Needs no lock: the hosts
     have kept all of it. Raises `Refused`, `plan.NothingToGoBackTo`, `PinwheelError` when no host answers."""
-    project = fleet.application(session.loaded.config, application).project or application
+    known = fleet.application(session.loaded.config, application)
+    project, hosts = known.project or application, _placed(session, application, known)
     with session.lease(application, project) as held:
-        told = _answering(session)
+        told = _answering(session, hosts)
         found = earlier(application, [each for each in told.values() if isinstance(each, HostFacts)], to)
         wanted = Wish(application, project, found.version, found.release, None, found.lock_sha256, act="rollback")
         return _carried_out(session, plan(wanted, told, session.environment.rollout), held)
@@ -63,7 +67,8 @@ def restarted(session: Session, application: str, program: str) -> tuple[Plan, R
         known = ", ".join(configured.programs)
         raise UsageError(f"{application} has no program {program}", where="--program", remedy=f"name one of {known}")
     with session.lease(application, project) as held:
-        made = restart(application, project, _answering(session), session.environment.rollout, program)
+        hosts = _placed(session, application, configured)
+        made = restart(application, project, _answering(session, hosts), session.environment.rollout, program)
         return _carried_out(session, made, held)
 
 
@@ -101,34 +106,51 @@ def resumed(session: Session, application: str, *, force: bool) -> list[Resumed]
         return done
 
 
-def bootstrapped(session: Session, *, check: bool) -> dict[str, tuple[str, ...] | Outcome]:
-    """By host what was changed, or with `check` what would be; () for a host that was ready."""
-    if check:
-        return {name: told if isinstance(told, Outcome) else told.missing for name, told in session.facts().items()}
-    with session.lease() as held:
-        told = session.facts()
-        bare = [each for each in told.values() if isinstance(each, HostFacts) and not each.ready]
-        done: dict[str, tuple[str, ...] | Outcome] = {
-            name: each if isinstance(each, Outcome) else () for name, each in told.items()
-        }
-        if not bare:
-            return done
-        uv = session.client.files("uv")
-        supervisor = ""
-        if any(each.layout.supervisor_from == "index" for each in session.targets):
-            supervisor = fetch.supervisor_requirements(session.client.files("supervisor"))
-        wanted = [
-            steps.Bootstrap(each.host, session.as_hosts_see(fetch.uv_wheel(uv, each.machine, each.libc)), supervisor)
-            for each in bare
-        ]
-        context = replace(session.context, index_url=session.index_for_hosts())
-        session.watcher.phase(f"make ready {', '.join(each.host for each in bare)}")
-        return done | execute.bootstrap(session.pool(context), wanted, held, session.ledger, session.watcher, context)
-
-
-def _answering(session: Session) -> dict[str, HostFacts | Outcome]:
-    """What the hosts say, if any of them says something. Raises `PinwheelError`."""
+def surveyed(session: Session) -> dict[str, tuple[steps.Survey, Surveyed] | Outcome]:
+    """By host what there is to do to make it ready, with the step that found it out. Changes nothing."""
     told = session.facts()
+    uv, supervisor = session.client.files("uv"), _supervisor(session)
+    found: dict[str, tuple[steps.Survey, Surveyed] | Outcome] = {}
+    wanted: dict[str, steps.Survey] = {}
+    for target in session.targets:
+        match told[target.name]:
+            case Outcome() as outcome:
+                found[target.name] = outcome
+            case HostFacts(host=host, machine=machine, libc=libc):
+                try:
+                    wheel = session.as_hosts_see(fetch.uv_wheel(uv, machine, libc))
+                except fetch.NotInTheIndex as error:
+                    found[host] = Outcome(host, Ending.FAILED, error.problem, error.remedy, shown=target.where)
+                else:
+                    users = fleet.users(session.loaded.config.applications, target)
+                    wanted[host] = steps.Survey(host, wheel, supervisor, users)
+    for host, answer in execute.survey(session.pool(session.context), [*wanted.values()]).items():
+        found[host] = answer if isinstance(answer, Outcome) else (wanted[host], answer)
+    return {each.name: found[each.name] for each in session.targets}
+
+
+def bootstrapped(
+    session: Session, found: Mapping[str, tuple[steps.Survey, Surveyed] | Outcome]
+) -> dict[str, Readied | Outcome]:
+    """Do what the survey found, where it found anything. Raises `Refused` when somebody else holds the environment."""
+    wanted = [
+        steps.Bootstrap(survey.host, survey.uv, survey.supervisor_requirements, survey.users)
+        for each in found.values()
+        if not isinstance(each, Outcome)
+        for survey, told in [each]
+        if told.work
+    ]
+    if not wanted:
+        return {}
+    with session.lease() as held:
+        context = replace(session.context, index_url=session.index_for_hosts())
+        session.watcher.phase(f"make ready {', '.join(each.host for each in wanted)}")
+        return execute.bootstrap(session.pool(context), wanted, held, session.ledger, session.watcher, context)
+
+
+def _answering(session: Session, hosts: Collection[str]) -> dict[str, HostFacts | Outcome]:
+    """What `hosts` say, if any of them says something. Raises `PinwheelError`."""
+    told = session.facts(hosts)
     away = [each for each in told.values() if isinstance(each, Outcome)]
     if len(away) == len(told):
         reasons = "\n".join(f"{each.host}: {each.reason}" for each in away)
@@ -146,17 +168,24 @@ def _resumptions(
 ) -> Iterator[tuple[Intent, Plan]]:
     names = (application,) if application else resumption.applications(events)
     for name in names:
-        project = fleet.application(session.loaded.config, name).project or name
+        known = fleet.application(session.loaded.config, name)
         found = resumption.intent(name, events, told.values(), force=force)
+        hosts: Collection[str]
         if found.back:
-            wanted = Wish(name, project, found.version, found.release, None)
+            wanted = Wish(name, known.project or name, found.version, found.release, None)
+            hosts = _placed(session, name, known)
         else:
-            wanted = _wish(session, f"{name}=={found.version}")
+            wanted, hosts = _wish(session, f"{name}=={found.version}")
             if wanted.release != found.release:
                 raise resumption.lock_changed(found, wanted.release)
-        known = dict(told) if force else resumption.without_the_bad(wanted, told)
-        wanted = replace(resumption.left_alone(wanted, told), act="resume")
-        yield found, plan(wanted, known, session.environment.rollout)
+        if apart := resumption.apart(name, events) & told.keys():
+            session.watcher.said(
+                f"left alone, because the last rollout there was of some hosts only: {', '.join(sorted(apart))}"
+            )
+        mine = {host: each for host, each in told.items() if host in hosts and host not in apart}
+        asked = mine if force else resumption.without_the_bad(wanted, mine)
+        wanted = replace(resumption.left_alone(wanted, mine), act="resume")
+        yield found, plan(wanted, asked, session.environment.rollout)
 
 
 def _carried_out(
@@ -187,10 +216,34 @@ def _carried_out(
     return made, report
 
 
-def _wish(session: Session, text: str) -> Wish:
+def _supervisor(session: Session) -> str:
+    """What hosts without a supervisor of their own install; empty when the index has none. Raises `NotInTheIndex` when
+    there are hosts that are to have the index's in any case."""
+    sources = {each.layout.supervisor_from for each in session.targets}
+    if sources == {"host"}:
+        return ""
+    try:
+        return fetch.supervisor_requirements(session.client.files("supervisor"))
+    except fetch.NotInTheIndex:
+        if "index" in sources:
+            raise
+        return ""
+
+
+def _placed(session: Session, name: str, application: Application) -> dict[str, Application]:
+    """The application as it runs on each of the session's hosts, by host."""
+    try:
+        return fleet.placed(name, application, session.name, session.environment.groups, session.targets)
+    except UsageError as error:
+        raise UsageError(error.problem, where=session.loaded.place(error.where), remedy=error.remedy) from error
+
+
+def _wish(session: Session, text: str) -> tuple[Wish, Collection[str]]:
+    """What `APP==VER` says, and the hosts that it is for."""
     name, wanted = pin.parse(text)
     application = fleet.application(session.loaded.config, name)
     project = application.project or name
+    placed = _placed(session, name, application)
     found = fetch.locked(session.client, project, str(wanted))
     lock, version = found.lock, found.version
     level, judge = evidence.demanded(session.loaded, session.name)
@@ -202,20 +255,22 @@ def _wish(session: Session, text: str) -> Wish:
     try:
         setups = {
             target.name: Setup(
-                supervisor_file.conf(name, application, target, lock.release, version),
-                supervisor_file.programs(name, application, target, lock.release, version),
+                supervisor_file.conf(name, placed[target.name], target, lock.release, version),
+                supervisor_file.programs(name, placed[target.name], target, lock.release, version),
             )
             for target in session.targets
+            if target.name in placed
         }
     except UsageError as error:
         raise UsageError(error.problem, where=session.loaded.place(error.where), remedy=error.remedy) from error
-    return Wish(
+    wish = Wish(
         application=name,
         project=project,
         version=version,
         release=lock.release,
-        delivery=Delivery(setups, lock.requirements, lock.space_bytes),
+        delivery=Delivery(setups, lock.requirements, lock.space_bytes, lock.needs),
         lock_sha256=lock.sha256,
         commit=origin.commit,
         signer=origin.signer,
     )
+    return wish, setups

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import itertools
 import os
 import secrets
+import shlex
 import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
 from pinwheel import config
-from pinwheel.deploy.inventory import fleet
+from pinwheel.deploy.inventory import fleet, source
 from pinwheel.deploy.inventory.fleet import Target
 from pinwheel.deploy.planning.facts import HostFacts
 from pinwheel.deploy.planning.gate import Outcome
@@ -77,7 +79,10 @@ class Interrupted(PinwheelError):
 
 @dataclass
 class Session:
-    """One command on one environment, with everything at hand; hosts are connected to when they are first asked."""
+    """One command on one environment, with everything at hand; hosts are connected to when they are first asked.
+
+    `targets` are the hosts that it is about, all of the environment unless `limit` says which.
+    """
 
     loaded: config.Loaded
     name: str
@@ -87,6 +92,7 @@ class Session:
     watcher: Watcher
     stop: Stop = field(default_factory=Stop)
     rollout: str = ""
+    limit: str = ""
 
     @cached_property
     def client(self) -> IndexClient:
@@ -104,9 +110,14 @@ class Session:
         return Ledger(Patient(self.impatient), default_spool(os.environ, self.impatient.url))
 
     @property
+    def scope(self) -> str:
+        """The environment and the limit, as they stand on the command line after --env."""
+        return f"{self.name} {self.limit}".strip()
+
+    @property
     def context(self) -> Context:
         targets = {each.name: each for each in self.targets}
-        return Context(self.name, self.rollout, targets, self.environment.connections, by=person())
+        return Context(self.name, self.rollout, targets, self.environment.connections, by=person(), limit=self.limit)
 
     def pool(self, context: Context) -> HostPool:
         return HostPool(self.hosts, context, self.watcher, self.stop)
@@ -132,9 +143,10 @@ class Session:
         except UsageError as error:
             raise UsageError(error.problem, where=self.loaded.place(error.where), remedy=error.remedy) from error
 
-    def facts(self) -> dict[str, HostFacts | Outcome]:
-        """What every host says, asked at the same time. Raises `Interrupted`."""
-        told = execute.gather(self.pool(self.context), self.targets)
+    def facts(self, names: Container[str] | None = None) -> dict[str, HostFacts | Outcome]:
+        """What every host says, or every one of `names`, asked at the same time. Raises `Interrupted`."""
+        asked = [each for each in self.targets if names is None or each.name in names]
+        told = execute.gather(self.pool(self.context), asked)
         if self.stop.is_set():
             raise Interrupted(self.stop)
         return told
@@ -171,22 +183,26 @@ class Session:
 
 
 @contextlib.contextmanager
-def open_session(name: str, watcher: Watcher) -> Iterator[Session]:
-    """Read the configuration and get ready to talk to the hosts of environment `name`.
+def open_session(
+    name: str, watcher: Watcher, only_hosts: Sequence[str] = (), only_groups: Sequence[str] = ()
+) -> Iterator[Session]:
+    """Read the configuration and get ready to talk to the hosts of environment `name`, or to some of them
+    (`fleet.limited`).
 
     SIGINT, SIGTERM and SIGHUP stop what is under way: nothing more is started, hosts at work go back. A second one
     cuts the connections, which the hosts take for the same. Raises `UsageError`.
     """
     loaded = config.load()
-    environment = fleet.environment(loaded.config, name)
-    targets = fleet.targets(name, environment)
+    environment = source.filled(name, fleet.environment(loaded.config, name), loaded.folder, watcher.said)
+    targets = fleet.limited(name, environment, fleet.targets(name, environment), only_hosts, only_groups)
     hosts = SshHosts(
         targets,
         known_hosts=loaded.path(environment.known_hosts) if environment.known_hosts else None,
         identity_file=loaded.path(environment.identity_file) if environment.identity_file else None,
     )
+    flags = [("--host", each) for each in only_hosts] + [("--group", each) for each in only_groups]
     with hosts:
-        made = Session(loaded, name, environment, targets, hosts, watcher)
+        made = Session(loaded, name, environment, targets, hosts, watcher, limit=shlex.join(itertools.chain(*flags)))
         with _stoppable(made):
             yield made
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pinwheel.deploy.planning import plan_file
 from pinwheel.deploy.planning.gate import Ending, Outcome, named
 from pinwheel.deploy.planning.plan import HostPlan, Plan
+from pinwheel.deploy.planning.readiness import Readied, Surveyed
+from pinwheel.deploy.planning.steps import Survey
+from pinwheel.deploy.reaching.hosts import HostKey
 from pinwheel.deploy.rolling.execute import Conclusion, Report
+from pinwheel.deploy.rolling.host_keys import Introduced
+
+Found = Mapping[str, tuple[Survey, Surveyed] | Outcome]
 
 PLAN_COLUMNS = ("host", "now", "wanted", "prepare", "activate", "why")
 REPORT_COLUMNS = ("host", "outcome", "release", "reason")
@@ -16,6 +22,9 @@ REPORT_COLUMNS = ("host", "outcome", "release", "reason")
 
 TOUCHED = {Ending.ACTIVATED, Ending.RESTARTED, Ending.TAKEN_BACK, Ending.STAYED}
 """What a host cannot have ended as of which nothing was touched."""
+
+KEY_KINDS = {"ssh-ed25519": "ED25519", "ssh-rsa": "RSA", "ssh-dss": "DSA"}
+"""What ssh-keygen calls kinds of keys; all others are ECDSA."""
 
 
 def plan_document(plan: Plan, environment: str) -> dict[str, Any]:
@@ -80,23 +89,24 @@ def report_rows(report: Report) -> list[tuple[str, ...]]:
     return [(each.host, each.ending, each.release or "-", _short(_reason(each))) for each in report.outcomes]
 
 
-def next_step(report: Report, plan: Plan, environment: str) -> str:
-    """How it ended, and what to do now: a few sentences."""
+def next_step(report: Report, plan: Plan, scope: str) -> str:
+    """How it ended, and what to do now: a few sentences. `scope` is the environment and what it was limited to, as on
+    the command line."""
     drained = [each.host for each in report.outcomes if each.drained]
     stayed = [each.host for each in report.outcomes if each.ending is Ending.STAYED]
     more = []
     if stayed:
-        back = f"pinwheel deploy.rollback {plan.wish.application} --env {environment}"
+        back = f"pinwheel deploy.rollback {plan.wish.application} --env {scope}"
         more.append(f"{named(stayed)} should have gone back and did not: {back}")
     if drained:
         it = "it is" if len(drained) == 1 else "they are"
-        resume = f"pinwheel deploy.resume --env {environment} --application {plan.wish.application}"
+        resume = f"pinwheel deploy.resume --env {scope} --application {plan.wish.application}"
         more.append(f"Still out of service: {named(drained)}. Once {it} healthy: {resume}")
-    return ". ".join([_ending(report, plan, environment), *more])
+    return ". ".join([_ending(report, plan, scope), *more])
 
 
-def _ending(report: Report, plan: Plan, environment: str) -> str:
-    again, look = _again(plan, environment), f"pinwheel deploy.status --env {environment}"
+def _ending(report: Report, plan: Plan, scope: str) -> str:
+    again, look = _again(plan, scope), f"pinwheel deploy.status --env {scope}"
     match report.conclusion:
         case Conclusion.DONE:
             hosts = "1 host" if len(report.outcomes) == 1 else f"{len(report.outcomes)} hosts"
@@ -126,17 +136,17 @@ def _ending(report: Report, plan: Plan, environment: str) -> str:
     return f"halted: {reason}. {todo}" + (f", then: {again}" if plan.wish.delivery is None else "")
 
 
-def _again(plan: Plan, environment: str) -> str:
+def _again(plan: Plan, scope: str) -> str:
     """The command that goes on where this one stopped."""
     wish = plan.wish
     if wish.act == "restart":
-        return f"pinwheel deploy.restart {wish.application} --env {environment}"
+        return f"pinwheel deploy.restart {wish.application} --env {scope}"
     if wish.delivery is not None:
-        return f"pinwheel deploy.rollout {wish.application}=={wish.version} --env {environment}"
+        return f"pinwheel deploy.rollout {wish.application}=={wish.version} --env {scope}"
     # of two locks of one version, the version alone would name the newer one
     locks = {each.current for each in plan.hosts if each.current and each.current.startswith(f"{wish.version}-")}
     to = wish.release if locks - {wish.release} else wish.version
-    return f"pinwheel deploy.rollback {wish.application} --to {to} --env {environment}"
+    return f"pinwheel deploy.rollback {wish.application} --to {to} --env {scope}"
 
 
 def outcome_lines(outcome: Outcome) -> list[str]:
@@ -155,14 +165,102 @@ def _reason(outcome: Outcome) -> str:
     return "; ".join(filter(None, [outcome.reason, drained]))
 
 
-def bootstrap_document(done: Mapping[str, tuple[str, ...] | Outcome], environment: str) -> dict[str, Any]:
-    hosts: list[dict[str, Any]] = []
-    for name, changes in done.items():
-        if isinstance(changes, Outcome):
-            hosts.append({"name": name, "outcome": changes.ending, "reason": changes.reason, "changes": []})
+def survey_lines(found: Found) -> list[str]:
+    """What there is to do to make each host ready, and why."""
+    lines: list[str] = []
+    for name, each in found.items():
+        if isinstance(each, Outcome):
+            told = (("where", each.shown), ("remedy", each.remedy))
+            lines += [f"{name}: {each.reason}", *(f"  {label}: {text}" for label, text in told if text)]
         else:
-            hosts.append({"name": name, "outcome": Ending.READY, "reason": "", "changes": list(changes)})
+            work = each[1].work
+            lines.append(f"{name}: {'to do' if work else 'nothing to do'}")
+            lines += [f"  {one.what} ({one.why})" for one in work]
+    return lines
+
+
+def survey_notes(found: Found) -> list[str]:
+    """What an operator should know of hosts, each once with the hosts that it is about."""
+    notes: dict[str, list[str]] = {}
+    for name, each in found.items():
+        for note in () if isinstance(each, Outcome) else each[1].notes:
+            notes.setdefault(note, []).append(name)
+    return [f"{', '.join(names)}: {note}" for note, names in notes.items()]
+
+
+def bootstrap_lines(done: Mapping[str, Readied | Outcome]) -> list[str]:
+    """What has become of that."""
+    lines: list[str] = []
+    for name, each in done.items():
+        if isinstance(each, Outcome):
+            lines += [f"{name}: {each.reason}", *([f"  remedy: {each.remedy}"] if each.remedy else [])]
+            continue
+        lines.append(f"{name}: {'ready' if not each.lacks else 'not ready yet, it lacks'}")
+        for lack in each.lacks:
+            place = f" ({lack.where})" if lack.where not in ("", name) else ""
+            lines.append(f"  {lack.what}: {lack.problem}{place}")
+            lines += [f"    remedy: {lack.remedy}"] if lack.remedy else []
+    return lines
+
+
+def bootstrap_document(found: Found, done: Mapping[str, Readied | Outcome], environment: str) -> dict[str, Any]:
+    """`done` is empty when it was only a question."""
+    hosts: list[dict[str, Any]] = []
+    for name, asked in found.items():
+        became = asked if isinstance(asked, Outcome) else done.get(name)
+        plan = () if isinstance(asked, Outcome) else asked[1].work
+        lacks = became.lacks if isinstance(became, Readied) else ()
+        hosts.append(
+            {
+                "name": name,
+                "outcome": _readiness(became, bool(plan)),
+                "reason": became.reason
+                if isinstance(became, Outcome)
+                else "; ".join(f"{each.what}: {each.problem}" for each in lacks),
+                "plan": [{"what": each.what, "why": each.why} for each in plan],
+                "changes": list(became.done) if isinstance(became, Readied) else [],
+                "missing": [
+                    {"what": each.what, "problem": each.problem, "where": each.where, "remedy": each.remedy}
+                    for each in lacks
+                ],
+                "notes": [] if isinstance(asked, Outcome) else list(asked[1].notes),
+            }
+        )
     return {"environment": environment, "hosts": hosts}
+
+
+def _readiness(became: Readied | Outcome | None, work: bool) -> str:
+    """How a host stands after a bootstrap, or after the question (None) whether there is `work`."""
+    if isinstance(became, Outcome):
+        return became.ending
+    lacking = became.lacks if became else work
+    return "not ready" if lacking else Ending.READY
+
+
+def key_lines(keys: Mapping[HostKey, Sequence[str]]) -> list[str]:
+    """Keys as `ssh-keygen -lf` shows them, with the hosts that are behind each."""
+    lines = []
+    for key, names in keys.items():
+        lines.append(f"{key.bits} {key.fingerprint} {key.name} ({KEY_KINDS.get(key.kind, 'ECDSA')})")
+        lines.append(f"  for {', '.join(names)}")
+    return lines
+
+
+def keys_document(made: Introduced, environment: str, file: str) -> dict[str, Any]:
+    def told(key: HostKey) -> dict[str, Any]:
+        about = {"name": key.name, "type": key.kind, "bits": key.bits, "fingerprint": key.fingerprint}
+        return {**about, "hosts": list(made.unknown.get(key, ()))}
+
+    return {
+        "environment": environment,
+        "known_hosts": file,
+        "known": list(made.known),
+        "added": [told(key) for key in made.added],
+        "unknown": [told(key) for key in made.unknown],
+        "failed": [
+            {"name": name, "reason": error.problem, "remedy": error.remedy} for name, error in made.failed.items()
+        ],
+    }
 
 
 def _plan_row(each: HostPlan) -> tuple[str, ...]:

@@ -114,15 +114,16 @@ class Script:
 
 
 @contextlib.contextmanager
-def watching(title: str, *, lines: bool = False) -> Iterator[Watcher]:
-    """Show that `title` is under way, to a script with `lines`, else to a person; nothing when there is no title."""
+def watching(title: str, *, lines: bool = False, live: bool = True) -> Iterator[Watcher]:
+    """Show that `title` is under way, to a script with `lines`, else to a person; nothing when there is no title. Not
+    `live` where questions are asked meanwhile."""
     if not title:
         yield Notes()
     elif lines:
         yield Script()
-    elif sys.stderr.isatty():
+    elif live and sys.stderr.isatty():
         with console.roster(title) as roster:
             yield Table(roster)
     else:
-        with console.progress(title) as progress:
+        with console.progress(title, live=False) as progress:
             yield Log(progress)
