@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ class SharedLabsTogether(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         module = nodeid.split("::", 1)[0]
-        return module if "/lab/test_promises_" in module else nodeid
+        return module if Path(module).name.startswith(("test_promises_", "test_random_faults")) else nodeid
 
 
 @pytest.hookimpl

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import os
 import shutil
@@ -144,6 +145,7 @@ def _run(*argv: str) -> None:
         raise NoBase(f"{argv[0]} ended with {done.exit_code}:\n{process.tail(done.output + done.errors)}")
 
 
+@functools.cache
 def _source(recipe: Recipe) -> tuple[str, str]:
     """Suite and mirror of `recipe`; the mirror is the machine's own, as its apt knows it. Raises `NoBase`."""
     codename = ""
