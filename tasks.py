@@ -158,15 +158,18 @@ def lint(_context: Context, fix: bool = False) -> None:
         "table": "index, packaging, deploy or all",
         "quick": "small inputs and few rounds: to see that it works, not to quote",
         "json": "print one JSON document",
+        "only": "of deploy: sizes of fleets and peers, as in 4,1000,ansible,script-clone (default: all of them)",
     }
 )
-def bench(_context: Context, table: str = "all", quick: bool = False, json: bool = False) -> None:
+def bench(_context: Context, table: str = "all", quick: bool = False, json: bool = False, only: str = "") -> None:
     """Measure each station against its peers, as ratios within one run.
 
     Example:
       inv bench --table index
+      inv bench --table deploy --only 4,ansible
     """
     flags = [flag for flag, given in (("--quick", quick), ("--json", json)) if given]
+    flags += ["--only", only] if only else []
     _run(sys.executable, "-P", str(ROOT / "ci" / "bench" / "run.py"), table, *flags)
 
 

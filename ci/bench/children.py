@@ -108,10 +108,12 @@ def end(child: subprocess.Popen[bytes]) -> None:
         os.killpg(child.pid, signal.SIGKILL)
 
 
-def fetch(url: str, headers: Mapping[str, str] = MappingProxyType({})) -> tuple[int, bytes]:
+def fetch(
+    url: str, headers: Mapping[str, str] = MappingProxyType({}), timeout_s: float = START_TIMEOUT_S
+) -> tuple[int, bytes]:
     """Status and body of one GET without redirects; (0, b"") when nothing answers."""
     address = urlsplit(url)
-    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=START_TIMEOUT_S)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=timeout_s)
     with contextlib.closing(connection):
         try:
             connection.request("GET", address.path, headers=dict(headers))

@@ -46,8 +46,14 @@ def ratio(figures: Sequence[Figure], figure: Figure) -> float | None:
         same = (own.task, own.unit) == (figure.task, figure.unit)
         if own.subject == PINWHEEL and same and own.rounds and figure.rounds:
             pairs = zip(own.rounds, figure.rounds, strict=False)
-            return statistics.median(mine / theirs if theirs else float("inf") for mine, theirs in pairs)
+            return statistics.median(_times(mine, theirs) for mine, theirs in pairs)
     return None
+
+
+def _times(mine: float, theirs: float) -> float:
+    if mine == theirs:
+        return 1.0  # also of nothing at all
+    return mine / theirs if theirs else float("inf")
 
 
 def rows(table: Table) -> list[tuple[str, ...]]:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from ci.bench import children, machine
 
+LOOPBACK = "127.0.0.1"
+
 
 @dataclass(frozen=True, slots=True)
 class Running:
@@ -21,19 +23,21 @@ class Running:
 
 
 @contextlib.contextmanager
-def pinwheel_index(folder: Path, *flags: str) -> Iterator[Running]:
-    """Serve a fresh data folder below `folder` on loopback until the context ends."""
-    with started(folder / "index", folder / "index.log", *flags) as index:
+def pinwheel_index(folder: Path, *flags: str, host: str = LOOPBACK) -> Iterator[Running]:
+    """Serve a fresh data folder below `folder` at an address of this machine until the context ends."""
+    with started(folder / "index", folder / "index.log", *flags, host=host) as index:
         yield index
 
 
 @contextlib.contextmanager
-def started(data: Path, log: Path, *flags: str, within_s: float = children.START_TIMEOUT_S) -> Iterator[Running]:
-    """Serve a data folder, which is made when it is not there, on loopback until the context ends."""
+def started(
+    data: Path, log: Path, *flags: str, host: str = LOOPBACK, within_s: float = children.START_TIMEOUT_S
+) -> Iterator[Running]:
+    """Serve a data folder, which is made when it is not there, at that address until the context ends."""
     port = children.free_port()
-    url = f"http://127.0.0.1:{port}/"
+    url = f"http://{host}:{port}/"
     argv = (
-        *(machine.program("pinwheel"), "index.serve", "--data", str(data), "--host", "127.0.0.1", "--port", str(port)),
+        *(machine.program("pinwheel"), "index.serve", "--data", str(data), "--host", host, "--port", str(port)),
         *("--workers", str(workers()), *flags),
     )
     with children.serving(argv, f"{url}-/ready", log, within_s=within_s) as pid:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from ci.bench import machine
+from ci.bench.children import BenchFailed
 
 PEERS = {
     "pypiserver": (
@@ -21,13 +22,15 @@ PEERS = {
     "devpi-server": ("devpi-server==6.20.0", "setuptools<81"),
     "peryx": ("peryx==2026.1010.0",),
     "simple-repository-server": ("simple-repository-server==0.10.0",),
+    "ansible": ("ansible-core==2.19.14",),
+    "pyinfra": ("pyinfra==3.10.0",),
 }
 """What each is installed from. waitress is the fastest server that stock pypiserver takes; passlib cannot read
 bcrypt 5."""
 INSTALL_TIMEOUT_S = 300
 
 
-class NotInstalled(Exception):
+class NotInstalled(BenchFailed):
     """A peer that cannot be had here; the text says why."""
 
 
@@ -45,9 +48,9 @@ def program(peer: str, name: str) -> Path:
     return home / "bin" / name
 
 
-def versions() -> dict[str, str]:
-    """The peers' versions, as they would be installed."""
-    return {peer: wanted[0].partition("==")[2] for peer, wanted in PEERS.items()}
+def versions(*peers: str) -> dict[str, str]:
+    """The versions of these peers, as they would be installed."""
+    return {peer: PEERS[peer][0].partition("==")[2] for peer in peers}
 
 
 def _cache() -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,13 +31,11 @@ class Effort:
 
 
 @dataclass(slots=True)
-class Bench:
+class Taken:
     """What was measured so far: the rounds by task, subject and unit; and why what is missing is."""
 
-    folder: Path
-    effort: Effort
-    rounds: dict[tuple[str, str, str], list[float]] = field(default_factory=dict)
-    missing: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    rounds: dict[tuple[str, str, str], list[float]] = field(default_factory=dict, kw_only=True)
+    missing: dict[tuple[str, str, str], str] = field(default_factory=dict, kw_only=True)
 
     def note(self, task: str, subject: str, unit: str, measure: Callable[[], float]) -> None:
         """Measure once, and keep why it cannot be done if so. Only pinwheel itself must not fail."""
@@ -50,6 +48,23 @@ class Bench:
             if subject == PINWHEEL:
                 raise
             self.without(*key, " ".join(str(error).split())[:160])
+
+    def note_all(self, task: str, subject: str, unit: str, measure: Callable[[], Mapping[str, float]]) -> bool:
+        """The same of a measure that tells several figures, by unit; what fails is missing at `unit`."""
+        if (task, subject, unit) in self.missing:
+            return False
+        try:
+            figures = measure()
+        except (BenchFailed, OSError) as error:
+            if subject == PINWHEEL:
+                raise
+            for key in [key for key in self.rounds if key[:2] == (task, subject)]:
+                del self.rounds[key]
+            self.without(task, subject, unit, " ".join(str(error).split())[-160:])
+            return False
+        for one, figure in figures.items():
+            self.rounds.setdefault((task, subject, one), []).append(figure)
+        return True
 
     def without(self, task: str, subject: str, unit: str, reason: str) -> None:
         self.rounds.pop((task, subject, unit), None)
@@ -64,3 +79,11 @@ class Bench:
             for key in keys
             if (key[0], key[2]) == (task, unit)
         )
+
+
+@dataclass(slots=True)
+class Bench(Taken):
+    """What was measured of the index, where, and how much was to be."""
+
+    folder: Path
+    effort: Effort

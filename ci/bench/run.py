@@ -1,4 +1,4 @@
-"""The benchmarks: python ci/bench/run.py [index|packaging|deploy|all] [--quick] [--json]
+"""The benchmarks: python ci/bench/run.py [index|packaging|deploy|all] [--quick] [--json] [--only WORD,…]
 
 Figures are ratios within one run; absolute times mean little on a shared machine. Nothing here is a test.
 """
@@ -31,7 +31,17 @@ def main() -> None:
     parser.add_argument("station", nargs="?", choices=(*STATIONS, "all"), default="all")
     parser.add_argument("--quick", action="store_true", help="less of everything: to see that it works")
     parser.add_argument("--json", action="store_true", help="one JSON document at the end, instead of tables")
+    parser.add_argument(
+        "--only", default="", help="of deploy: sizes of fleets and peers, as in 4,1000,ansible,script-clone"
+    )
     given = parser.parse_args()
+    only = [word.strip() for word in given.only.split(",") if word.strip()]
+    if only and given.station != "deploy":
+        parser.error("--only is for deploy alone")
+    try:
+        import_module("ci.bench.station_deploy").chosen(only)
+    except children.BenchFailed as error:
+        parser.error(str(error))
     # a polite end must reach the servers that are measured
     signal.signal(signal.SIGTERM, _interrupt)
     here = machine.describe()
@@ -43,7 +53,8 @@ def main() -> None:
     for station in STATIONS if given.station == "all" else (given.station,):
         folder = Path(tempfile.mkdtemp(prefix=f"pinwheel-bench-{station}-"))
         try:
-            table = import_module(f"ci.bench.station_{station}").table(folder, quick=given.quick)
+            measure = import_module(f"ci.bench.station_{station}").table
+            table = measure(folder, quick=given.quick, **({"only": only} if only else {}))
             measured.append(table)
             if not given.json:
                 _print_table(table)

@@ -27,6 +27,7 @@ NGINX, TUNED = "nginx, static files", "nginx, tuned"
 FRONTED = "pinwheel's files by nginx"
 SLOW_INSTALL_S = 5.0
 FILES_WITHIN_S = 60.0
+PEERS = ("pypiserver", "devpi-server", "peryx", "simple-repository-server")
 NO_NGINX = "install nginx (nginx-light)"
 AS_UV_ASKS = {"Accept": "application/vnd.pypi.simple.v1+json", "Accept-Encoding": "gzip"}
 
@@ -76,7 +77,7 @@ def table(folder: Path, *, quick: bool) -> Table:
         measure_flatness(bench, {size: of for size, of in every.items() if of})
     guessing.measure(bench)
     _say(f"measured in {time.monotonic() - ready:.0f} s")
-    pinned = ", ".join(f"{peer} {version}" for peer, version in peer_venvs.versions().items())
+    pinned = ", ".join(f"{peer} {version}" for peer, version in peer_venvs.versions(*PEERS).items())
     return Table(
         "index",
         bench.figures(),
