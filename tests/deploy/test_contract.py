@@ -38,7 +38,13 @@ class Bench:
 
     def ask(self, step: steps.Step, fence: int | None = 5) -> Mapping[str, Any]:
         request = steps.request(
-            step, self.target, environment="live", rollout="r1", fence=fence, index_url=self.index_url
+            step,
+            self.target,
+            environment="live",
+            rollout="r1",
+            fence=fence,
+            index_url=self.index_url,
+            by="ann@desk",
         )
         return self.hosts.ask("h1", request, lambda text: None)
 
@@ -193,6 +199,35 @@ def going_back_needs_only_the_name(bench: Bench) -> None:
     assert (here.healthy, here.drift) == (True, False)
 
 
+def a_restart_is_an_activation_of_what_runs_and_the_journal_knows_by_whom(bench: Bench) -> None:
+    before = bench.here()
+    step = steps.Activate("h1", "shop", bench.release("1.0.0"), None, None, bench.release("1.0.0"), restart="")
+    assert bench.ask(step)["outcome"] == "activated"
+    after = bench.here()
+    assert after.current == before.current
+    assert after.processes[0].pid != before.processes[0].pid
+    assert after.last is not None
+    assert (after.last.event, after.last.release, after.last.by) == ("commit", before.current, "ann@desk")
+
+
+def logs_are_told_in_answers_of_their_own(bench: Bench) -> None:
+    told: list[Mapping[str, Any]] = []
+    request = steps.request(
+        steps.Logs("h1", "shop", "", 5, False, {}), bench.target, environment="live", rollout="", fence=None
+    )
+    assert bench.hosts.ask("h1", request, lambda text: None, told.append)["logs"] == ["shop-web"]
+    assert all((each["process"], len(each["seen"])) == ("shop-web", 2) for each in told)
+
+
+def a_host_removes_what_is_named_but_not_what_runs(bench: Bench) -> None:
+    named = {"shop": [bench.release("1.0.0"), bench.release("1.2.0")]}
+    gone = [f"apps/shop/releases/{bench.release('1.2.0')}"]
+    assert bench.ask(steps.Weigh("h1", named, whole=False), None)["removed"] == gone
+    answer = bench.ask(steps.Prune("h1", named, whole=False))
+    assert (answer["removed"], answer["kept"]) == (gone, {f"shop {bench.release('1.0.0')}": "it runs"})
+    assert bench.here().release(bench.release("1.2.0")) is None
+
+
 def a_host_that_has_moved_refuses(bench: Bench) -> None:
     with pytest.raises(StepRefused) as caught:
         bench.activate("1.1.0", "1.1.0")
@@ -216,6 +251,9 @@ STORY = (
     the_next_release_takes_its_place,
     a_sick_release_goes_back_and_is_marked_bad,
     going_back_needs_only_the_name,
+    a_restart_is_an_activation_of_what_runs_and_the_journal_knows_by_whom,
+    logs_are_told_in_answers_of_their_own,
+    a_host_removes_what_is_named_but_not_what_runs,
     a_host_that_has_moved_refuses,
     a_host_refuses_a_lower_token_than_it_has_seen,
 )

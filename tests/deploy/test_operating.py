@@ -132,8 +132,8 @@ def test_the_environment_of_a_stopped_operator_is_taken_and_he_is_fenced(site: S
         assert restarted.code == 0, restarted.err
         first.send_signal(signal.SIGCONT)
         first.communicate(timeout=DEADLINE_S)
-    assert first.returncode == 3
-    assert len(set(site.answers().values())) == 1
+    assert first.returncode in (1, 3), "fenced, or after so long without a connection to its hosts"
+    assert set(site.answers().values()) == {"1.0.0"}, "nothing of what it had begun was done after that"
     told = site.pinwheel("deploy.history", "--env", "live", "--json").document["rollouts"]
     assert "unlock" in [each["act"] for each in told]
 

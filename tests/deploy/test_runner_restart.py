@@ -66,7 +66,11 @@ def test_a_program_that_is_not_there_is_refused_and_nothing_stops(running: BareH
 
 def test_a_restart_after_which_it_is_not_healthy_says_so(running: BareHost) -> None:
     """What it needs has gone since it was started: nothing older can be brought back, so the host is worse off."""
-    (running.root / "apps/shop/releases" / ONE / "service.py").write_text("raise SystemExit('no database')")
+    folder = running.root / "apps/shop/releases" / ONE
+    (folder / "service.py").write_text("raise SystemExit('no database')")
+    about = json.loads((folder / "release.json").read_text())
+    about["programs"][0]["health"]["deadline_s"] = 1.0  # nothing to wait for
+    (folder / "release.json").write_text(json.dumps(about))
     result = again(running)
     assert result["outcome"] == "revert-unhealthy"
     assert "no database" in result["log_tail"]

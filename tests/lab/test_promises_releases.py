@@ -92,8 +92,10 @@ def test_when_the_old_release_is_not_healthy_either_the_rollout_stops_and_says_s
 
 
 def events(desk: World) -> list[dict[str, str]]:
-    done = desk.pinwheel("deploy.history", "--env", ENVIRONMENT, "--json")
-    return list(json.loads(done.output)["events"])
+    """Of the last rollout."""
+    history = ("deploy.history", "--env", ENVIRONMENT, "--json")
+    last = json.loads(desk.pinwheel(*history).output)["rollouts"][-1]["rollout"]
+    return list(json.loads(desk.pinwheel(*history, "--rollout", last).output)["events"])
 
 
 # --- D11

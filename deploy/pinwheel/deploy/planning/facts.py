@@ -19,14 +19,14 @@ class Nonsense(PinwheelError):
 @dataclass(frozen=True, slots=True)
 class Process:
     """One supervised process. `state` is supervisor's word; `pid` 0 when there is none; `since` RFC 3339 or empty;
-    `memory_bytes` is what it and all that it has started has in memory."""
+    `memory_bytes` is what it and all that it has started has in memory. A process that goes on is equal to itself."""
 
     program: str
     pid: int
     state: str
     since: str = ""
-    uptime_s: int = 0
-    memory_bytes: int = 0
+    uptime_s: int = field(default=0, compare=False)
+    memory_bytes: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
