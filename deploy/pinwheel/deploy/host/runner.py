@@ -40,7 +40,6 @@ PROTOCOL = 1
 HEARTBEAT_S = 2.0
 LOCK_S = 2.0
 CALL_S = 20.0  # until supervisor, or a small tool, has answered
-SHOWN_BYTES = 2048
 MIB = 1 << 20
 SAME_VERSION = "use the same version of pinwheel on both sides"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+!-]{0,199}")
@@ -107,7 +106,7 @@ class Job:
         self.root, self.conf_dir = Path(layout["root"]), Path(layout["supervisor_conf_dir"])
         self.python, self.socket = layout["python"], layout["supervisor_socket"]
         self.unit = Path(f"/etc/systemd/system/pinwheel{str(self.root).replace('/', '-')}.service")  # of our supervisor
-        theirs = Path(self.socket).exists() or shutil.which("supervisord") is not None
+        theirs = Path(self.socket).exists() or shutil.which("supervisord")
         ours = (self.root / "supervisor/COMPLETE").exists() or not theirs
         self.own_supervisor = {"index": True, "host": False}.get(layout["supervisor_from"], ours)
         if asked["protocol"] != PROTOCOL:
