@@ -10,6 +10,7 @@ from pinwheel.errors import UsageError
 
 if TYPE_CHECKING:
     from pinwheel.deploy.rolling.session import Session
+    from pinwheel.deploy.showing.watch import Watcher
 
 HELD = 3
 """The exit code of what somebody else's lease stands in the way of."""
@@ -26,17 +27,25 @@ JSON = "print one JSON document on stdout (default: text for people)"
 
 
 @contextlib.contextmanager
-def session_of(env: str, title: str, hosts: Sequence[str] | None = None, *, lines: bool = False) -> Iterator[Session]:
+def session_of(
+    env: str,
+    title: str,
+    hosts: Sequence[str] | None = None,
+    *,
+    lines: bool = False,
+    watcher: Watcher | None = None,
+) -> Iterator[Session]:
     """What a task works with: the hosts of environment `env`, or those of them that are named, while the terminal shows
-    `title`, or a script reads `lines`."""
+    `title`, a script reads `lines`, or `watcher` looks on."""
     from pinwheel.deploy.inventory import fleet
     from pinwheel.deploy.rolling import session
     from pinwheel.deploy.showing import watch
 
     if not env:
         raise UsageError("no environment is named", where="--env", remedy="name one of pinwheel.toml: --env production")
-    with watch.watching(title, lines=lines) as watcher, session.open_session(env, watcher) as opened:
+    watching = contextlib.nullcontext(watcher) if watcher else watch.watching(title, lines=lines)
+    with watching as looking_on, session.open_session(env, looking_on) as opened:
         if hosts:
             opened.targets = fleet.chosen(env, opened.targets, hosts)
-        watcher.expect([each.name for each in opened.targets])
+        looking_on.expect([each.name for each in opened.targets])
         yield opened

@@ -6,17 +6,18 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from pinwheel import pin
-from pinwheel.deploy.inventory import fleet
+from pinwheel.deploy.inventory import fleet, settings
 from pinwheel.deploy.planning import plan_file, resumption, steps, supervisor_file
 from pinwheel.deploy.planning.facts import HostFacts
 from pinwheel.deploy.planning.gate import Outcome
 from pinwheel.deploy.planning.plan import Plan, earlier, plan
 from pinwheel.deploy.planning.restart import restart
 from pinwheel.deploy.planning.resumption import Intent
-from pinwheel.deploy.planning.wish import Delivery, Setup, Wish, pins
-from pinwheel.deploy.rolling import evidence, execute, fetch, lease, prune
+from pinwheel.deploy.planning.wish import Delivery, Wish, pins
+from pinwheel.deploy.rolling import evidence, execute, fetch, lease, prune, secret_sources
 from pinwheel.deploy.rolling.execute import Report
 from pinwheel.deploy.rolling.session import Session
+from pinwheel.deploy.rolling.tasks import Tasks
 from pinwheel.errors import PinwheelError, UsageError
 
 
@@ -25,11 +26,19 @@ def planned(session: Session, text: str) -> Plan:
     return plan(_wish(session, text), session.facts(), session.environment.rollout)
 
 
-def rolled_out(session: Session, text: str, planned_before: plan_file.Document | None = None) -> tuple[Plan, Report]:
-    """Take every host to `APP==VER`, by exactly the plan that was made before, if there is one.
+def rolled_out(
+    session: Session,
+    text: str,
+    planned_before: plan_file.Document | None = None,
+    task_modes: Mapping[str, str] | None = None,
+) -> tuple[Plan, Report]:
+    """Take every host to `APP==VER`, by exactly the plan that was made before, if there is one. `task_modes` says of
+    tasks whether they are to run again, or are done.
 
     Raises `Refused` when somebody else holds the environment, `plan_file.Moved`."""
     wanted = _wish(session, text)
+    session.task_modes = task_modes or {}
+    _check_tasks(session, wanted)
     with session.lease(wanted.application, wanted.project) as held:
         told = session.facts()
         made = plan(wanted, told, session.environment.rollout)
@@ -171,20 +180,31 @@ def _carried_out(
         return made, Report(session.rollout, execute.Conclusion.DONE, "", outcomes, 0)
     hooks = session.hooks(made.wish.application, made.wish.version)
     hooks.before()
+    pool, ledger = session.pool(context), session.announced()
     report = execute.rollout(
         made,
-        session.pool(context),
+        pool,
         held,
-        session.announced(),
+        ledger,
         session.watcher,
         context,
         session.stop,
         hooks if session.environment.hooks.drain else None,
         drained,
+        Tasks(made, pool, held, ledger, session.watcher, context),
     )
     if problem := hooks.after(report.conclusion):
         session.watcher.said(f"the command after the rollout failed: {problem}")
     return made, report
+
+
+def _check_tasks(session: Session, wanted: Wish) -> None:
+    """Refuse words about tasks that there are not. Raises `UsageError`."""
+    delivery = wanted.delivery
+    known = {task.name for setup in delivery.setups.values() for task in setup.tasks} if delivery else set()
+    for name in sorted({*session.task_modes} - known):
+        known_text = ", ".join(sorted(known)) or "none"
+        raise UsageError(f"there is no task {name!r}", where="--task-done, --task-again", remedy=f"known: {known_text}")
 
 
 def _wish(session: Session, text: str) -> Wish:
@@ -200,13 +220,11 @@ def _wish(session: Session, text: str) -> Wish:
     session.hooks(name, version)  # what cannot be is an error now
     session.announced()
     try:
-        setups = {
-            target.name: Setup(
-                supervisor_file.conf(name, application, target, lock.release, version),
-                supervisor_file.programs(name, application, target, lock.release, version),
-            )
-            for target in session.targets
-        }
+        application = settings.settled(name, application, session.name, session.environment)
+        kept = secret_sources.secret_set(session.loaded, session.name, name, application)
+        session.secrets = {**session.secrets, **({name: kept} if kept else {})}
+        secrets, names = (kept.id, kept.names) if kept else ("", ())
+        setups = supervisor_file.setups(name, application, session.targets, lock.release, version, secrets)
     except UsageError as error:
         raise UsageError(error.problem, where=session.loaded.place(error.where), remedy=error.remedy) from error
     return Wish(
@@ -214,7 +232,7 @@ def _wish(session: Session, text: str) -> Wish:
         project=project,
         version=version,
         release=lock.release,
-        delivery=Delivery(setups, lock.requirements, lock.space_bytes),
+        delivery=Delivery(setups, lock.requirements, lock.space_bytes, secrets, names),
         lock_sha256=lock.sha256,
         commit=origin.commit,
         signer=origin.signer,

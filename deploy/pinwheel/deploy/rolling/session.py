@@ -17,11 +17,13 @@ from functools import cached_property
 from typing import Any
 
 from pinwheel import config
+from pinwheel.deploy.host import bundle
 from pinwheel.deploy.inventory import fleet
 from pinwheel.deploy.inventory.fleet import Target
 from pinwheel.deploy.planning.facts import HostFacts
 from pinwheel.deploy.planning.gate import Outcome
 from pinwheel.deploy.planning.holder import Owner
+from pinwheel.deploy.planning.secret_set import SecretSet
 from pinwheel.deploy.reaching.hosts import Hosts
 from pinwheel.deploy.reaching.ssh import SshHosts
 from pinwheel.deploy.rolling import execute, hooks, lease
@@ -87,6 +89,8 @@ class Session:
     watcher: Watcher
     stop: Stop = field(default_factory=Stop)
     rollout: str = ""
+    secrets: Mapping[str, SecretSet] = field(default_factory=dict, repr=False)
+    task_modes: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def client(self) -> IndexClient:
@@ -106,7 +110,17 @@ class Session:
     @property
     def context(self) -> Context:
         targets = {each.name: each for each in self.targets}
-        return Context(self.name, self.rollout, targets, self.environment.connections, by=person())
+        at_once, launcher = self.environment.connections, bundle.launcher()
+        return Context(
+            self.name,
+            self.rollout,
+            targets,
+            at_once,
+            by=person(),
+            launcher=launcher,
+            secrets=self.secrets,
+            task_modes=self.task_modes,
+        )
 
     def pool(self, context: Context) -> HostPool:
         return HostPool(self.hosts, context, self.watcher, self.stop)
