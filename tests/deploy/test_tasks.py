@@ -17,7 +17,7 @@ from pinwheel.deploy.planning.gate import Outcome
 from pinwheel.deploy.rolling import operate, running
 from pinwheel.deploy.rolling.execute import Conclusion, Report
 from pinwheel.deploy.rolling.session import Session
-from pinwheel.deploy.showing import present
+from pinwheel.deploy.showing import present, story
 from pinwheel.errors import UsageError
 
 MIGRATE = """
@@ -215,7 +215,9 @@ def test_a_command_runs_where_it_is_told_to_and_the_ledger_has_who_and_where(tmp
         ("h1", "ok"),
         ("h3", "failed"),
     ]
-    assert told[0].detail["command"] == ["shop", "check"]
+    assert told[0].detail["reason"] == "shop check"
+    (chapter,) = story.chapters([{**each.document(), "serial": number} for number, each in enumerate(told)])
+    assert (chapter.act, chapter.outcome, chapter.hosts) == ("run", "failed", {"ok": 1, "failed": 1})
     assert world.index.released == [1], "it takes no lease"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,13 +28,20 @@ def run(session: Session, application: str, program: str, command: Sequence[str]
     if not command:
         raise UsageError("there is no command", where="--", remedy="write it at the end: -- COMMAND ARGUMENT …")
     wanted = [steps.Run(each.name, application, f"{application}-{name}", tuple(command)) for each in session.targets]
+    session.begin()
     exits: dict[str, int | Outcome] = {}
     for answer in session.pool(session.context).each(wanted, None, _exit_code):
         host, code = (answer.host, answer) if isinstance(answer, Outcome) else answer
         exits[host] = code
-        about = {"host": host, "outcome": "ok" if code == 0 else "failed", "environment": session.name}
-        detail = {"command": list(command), "exit": code if isinstance(code, int) else None}
-        session.ledger.append("ran", application, **about, detail=detail)
+        session.ledger.append(
+            "ran",
+            application,
+            environment=session.name,
+            host=host,
+            rollout=session.rollout,
+            outcome="ok" if code == 0 else "failed",
+            detail={"reason": shlex.join(command), "exit": code if isinstance(code, int) else None},
+        )
     return {each.host: exits[each.host] for each in wanted}
 
 

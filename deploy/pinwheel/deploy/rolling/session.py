@@ -153,13 +153,17 @@ class Session:
             raise Interrupted(self.stop)
         return told
 
+    def begin(self) -> None:
+        """Give what is done from now on an id, which ties its events together."""
+        self.rollout = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+
     @contextlib.contextmanager
     def lease(self, *projects: str) -> Iterator[lease.Held[lease.Granted]]:
         """The right to change the environment, under a new rollout id, for `projects`; for all when none is named.
 
         Raises `Refused` when somebody holds it, and `PinwheelError` when our credential is not for all of that.
         """
-        self.rollout = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+        self.begin()
         owner = str(Owner(getpass.getuser(), socket.gethostname(), os.getpid()))
         leases: lease.Leases[lease.Granted] = self.impatient  # type: ignore[assignment]
         with lease.hold(leases, self.name, owner, self.rollout, projects, said=self.watcher.said) as held:
