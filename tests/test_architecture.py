@@ -72,6 +72,7 @@ HOMES = {
     "invoke": {
         *("cli", "packaging.commands", "deploy.commands", "index.commands"),
         *(f"deploy.commands.{name}" for name in ("options", "hosts", "rollouts", "looking", "tending", "reading")),
+        "deploy.commands.running",
         *(f"index.commands.{name}" for name in ("serving", "tokens", "projects", "clients")),
         *(f"index.commands.{name}" for name in ("folder", "takeover", "verification", "releases")),
         *(
@@ -95,8 +96,8 @@ NOUNS = {
         f"deploy.planning.{name}"
         for name in ("facts", "fit", "plan", "steps", "gate", "waves", "wish", "resumption", "plan_file", "readiness")
     ),
-    *(f"deploy.planning.{name}" for name in ("restart", "holder", "surplus", "supervisor_file")),
-    *("deploy.inventory.fleet", "deploy.inventory.template"),
+    *(f"deploy.planning.{name}" for name in ("restart", "holder", "surplus", "secret_set", "supervisor_file")),
+    *("deploy.inventory.fleet", "deploy.inventory.template", "deploy.inventory.settings"),
     *(f"deploy.showing.{name}" for name in ("present", "status", "story", "holding", "lines", "pruning")),
     *(
         f"index.{name}"
@@ -234,7 +235,9 @@ def test_the_demo_is_a_user() -> None:
         assert foreign <= {"rich", "pinwheel"}
 
 
-@pytest.mark.parametrize("module", ["gate", "runner", "look", "prepare", "bootstrap", "logs", "prune"])
+@pytest.mark.parametrize(
+    "module", ["gate", "wire", "runner", "look", "kept_secrets", "prepare", "bootstrap", "command", "logs", "prune"]
+)
 def test_what_is_sent_to_a_host_needs_only_the_standard_library_and_what_was_sent_before_it(module: str) -> None:
     together = next(errand for errand in ERRANDS.values() if module in (*TRANSACTION, *errand))
     sent = (*TRANSACTION, *together)
@@ -245,6 +248,11 @@ def test_what_is_sent_to_a_host_needs_only_the_standard_library_and_what_was_sen
         if target.partition(".")[0] not in sys.stdlib_module_names and target.rpartition(".")[0] not in before
     }
     assert foreign <= before
+
+
+def test_the_launcher_needs_only_the_standard_library() -> None:
+    """It lies on the host alone, and runs before every program that has limits or secrets."""
+    assert imports(MODULES["deploy.host.launcher"]) <= {*sys.stdlib_module_names, "__future__.annotations"}
 
 
 def test_a_person_can_read_what_is_trusted_with_root_before_trusting_it() -> None:

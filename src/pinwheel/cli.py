@@ -12,6 +12,7 @@ import errno
 import functools
 import inspect
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -214,9 +215,12 @@ class Commands(Program):
             sys.exit(1)
 
     def normalize_argv(self, argv: Sequence[str] | None) -> None:
-        """Turn `TASK … --help` into `--help TASK`, which is what Invoke understands."""
+        """Turn `TASK … --help` into `--help TASK`, and `TASK … -- WORDS` into `TASK … --command=WORDS`, which is what
+        Invoke understands."""
         given = list(sys.argv if argv is None else argv)
         before = given[: given.index("--")] if "--" in given else given
+        if len(before) < len(given):
+            given = [*before, f"--command={shlex.join(given[len(before) + 1 :])}"]
         if {"-h", "--help"} & set(before[1:]):
             named = [word for word in before[1:] if not word.startswith("-")]
             given = [given[0], "--help", *named[:1]]

@@ -154,17 +154,55 @@ class Health:
 
 
 @section
+class Secret:
+    """Where the value of a secret comes from on the operator's side: a file, a variable, or what a command prints."""
+
+    file: str = ""
+    variable: str = ""
+    command: tuple[str, ...] = ()
+    as_file: bool = False
+
+
+@section
+class Limits:
+    """The most that each process of a program may take: numbers, sizes as in 512MiB, or `unlimited`."""
+
+    nofile: int | str | None = None
+    nproc: int | str | None = None
+    memory: int | str | None = None
+    core: int | str | None = None
+    fsize: int | str | None = None
+    stack: int | str | None = None
+    memlock: int | str | None = None
+
+
+@section
 class Program:
     """One supervised program of an application."""
 
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ("*",)
+    directory: str = ""
     user: str = ""
     groups: tuple[str, ...] = ()
+    umask: str = ""
+    limits: Limits = field(default_factory=Limits)
     processes: Count = 1
     stop_signal: Signal = "TERM"
     stop_wait_s: Annotated[int, Ge(0), Le(DAY_S)] = 10
     health: Health = field(default_factory=Health)
+
+
+@section
+class Task:
+    """A command that runs once for each release, on one host, as one of the programs would."""
+
+    command: tuple[str, ...]
+    program: str = ""
+    host: str = ""
+    when: Literal["before", "after"] = "before"
+    timeout_s: Seconds = 600.0
 
 
 @section
@@ -173,7 +211,26 @@ class Application:
 
     project: str = ""
     groups: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
     programs: Mapping[str, Program] = field(default_factory=dict)
+    tasks: Mapping[str, Task] = field(default_factory=dict)
+
+
+@section
+class ProgramHere:
+    """What one program has in one environment only."""
+
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@section
+class ApplicationHere:
+    """What an application has in one environment only; it stands above what the application says everywhere."""
+
+    environment: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
+    programs: Mapping[str, ProgramHere] = field(default_factory=dict)
 
 
 @section
@@ -254,6 +311,7 @@ class Environment(Inventory):
     layout: Layout = field(default_factory=Layout)
     rollout: Rollout = field(default_factory=Rollout)
     hooks: Hooks = field(default_factory=Hooks)
+    applications: Mapping[str, ApplicationHere] = field(default_factory=dict)
 
 
 @section

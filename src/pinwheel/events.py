@@ -23,6 +23,8 @@ KINDS = (
     "activated",  # a release runs on a host and passed its gate
     "restarted",  # the release that runs on a host began anew and passed its gate
     "reverted",  # a release failed its gate on a host and the older one is back
+    "task",  # a command that runs once for a release ended on a host
+    "ran",  # an operator ran a command on a host
     "failed",  # a step failed and nothing runs that did not run before
     "drained",  # a host is being taken out of service, so that it can be worked on
     "undrained",  # it is back

@@ -19,7 +19,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
-from pinwheel.deploy.host import bootstrap, bundle, gate, logs, look, prepare, prune, runner
+from pinwheel.deploy.host import bootstrap, bundle, command, gate, logs, look, prepare, prune, runner
+from pinwheel.deploy.host.wire import Wire
 from pinwheel.deploy.lab_host import MARK, end_marked
 from pinwheel.deploy.reaching.wire import framed
 
@@ -148,11 +149,11 @@ class BareHost:
         self.conf_dir.mkdir()
         self._supervisord: subprocess.Popen[bytes] | None = None
 
-    def start_supervisor(self) -> None:
-        about = runner.Job(self.request("facts", {}), runner.Wire(-1), threading.Event())
+    def start_supervisor(self, supervisord: Path | None = None) -> None:
+        about = runner.Job(self.request("facts", {}), Wire(-1), threading.Event())
         conf = self._short / "supervisord.conf"
         conf.write_text(bootstrap.supervisor_conf(about))
-        supervisord = Path(sys.executable).with_name("supervisord")
+        supervisord = supervisord or Path(sys.executable).with_name("supervisord")
         self._supervisord = subprocess.Popen(
             (supervisord, "-n", "-s", "-c", conf),
             stdin=subprocess.DEVNULL,
@@ -195,6 +196,8 @@ class BareHost:
             "rollout": "r1",
             "by": "ann@desk",
         }
+        if action in ("prepare", "task", "run"):
+            body = {"launcher": bundle.launcher(), **body}
         return {**about, "fence": self.fence, "layout": layout, "body": body}
 
     def hasten(self, module: ModuleType, constant: str, value: float) -> None:
@@ -215,10 +218,9 @@ class BareHost:
 
     def do(self, action: str, body: dict[str, Any], aborted: threading.Event | None = None) -> dict[str, Any]:
         """In this process, which is quicker. Raises `runner.Refusal`."""
-        job = runner.Job(self.request(action, body), runner.Wire(-1), aborted or threading.Event())
-        return runner.perform(
-            job, {**look.ACTIONS, **logs.ACTIONS, **prepare.ACTIONS, **prune.ACTIONS, **bootstrap.ACTIONS}
-        )
+        job = runner.Job(self.request(action, body), Wire(-1), aborted or threading.Event())
+        reading = {**look.ACTIONS, **logs.ACTIONS, **command.ACTIONS}
+        return runner.perform(job, {**reading, **prepare.ACTIONS, **prune.ACTIONS, **bootstrap.ACTIONS})
 
     def facts(self) -> dict[str, Any]:
         """About the application."""
@@ -288,10 +290,10 @@ stdout_logfile={self.log}
 
 
 @contextlib.contextmanager
-def bare_host(folder: Path) -> Iterator[BareHost]:
+def bare_host(folder: Path, supervisord: Path | None = None) -> Iterator[BareHost]:
     made = BareHost(folder)
     try:
-        made.start_supervisor()
+        made.start_supervisor(supervisord)
         yield made
     finally:
         made.close()

@@ -39,6 +39,10 @@ class SimulatedHost:
     fence: int = 0
     free_bytes: int = 10**10
     log_tail: str = "Traceback: boom"
+    secrets: set[str] = field(default_factory=set)
+    tasks: dict[str, str] = field(default_factory=dict)
+    ran: list[tuple[str, ...]] = field(default_factory=list)
+    exit_code: int = 0
     activations: list[str] = field(default_factory=list)
     by: str = ""
     log: list[str] = field(default_factory=list)
@@ -56,6 +60,8 @@ class SimulatedHost:
             ],
             "conf_sha256": hashlib.sha256(self.conf.encode()).hexdigest() if self.conf else None,
             "conf": self.conf,
+            "secrets": stored.get("secrets", ""),
+            "tasks": {key: {"state": state} for key, state in self.tasks.items()},
             "drift": self.conf != stored.get("conf"),
             "deployed": {"at": stored.get("activated_at"), "by": self.by, "rollout": "r1"} if self.current else {},
             "last": self.last,
@@ -71,7 +77,7 @@ class SimulatedHost:
             "uv": "0.9.1" if self.ready else None,
             "supervisor": {"version": "4.3.0", "state": "RUNNING"} if self.ready else None,
             "fence": {"live": self.fence} if self.fence else {},
-            "applications": {"shop": application} if self.releases else {},
+            "applications": {"shop": application} if self.releases or self.tasks else {},
         }
 
     def processes(self) -> list[dict[str, Any]]:
@@ -95,6 +101,8 @@ class SimulatedHost:
             raise StepRefused(
                 "prepare-failed", "the installer failed", where=f"{self.name}.example:22", remedy="read its output"
             )
+        if body["secrets"]:
+            self.secrets.add(body["secrets"]["id"])
         created = body["release"] not in self.releases
         if created:
             kept = {key: body[key] for key in ("application", "release", "version", "lock_sha256", "commit", "signer")}
@@ -107,9 +115,12 @@ class SimulatedHost:
             raise StepRefused("moved", f"{self.current} runs", where=f"{self.name}.example:22", remedy="plan again")
         stored = self.releases[release]
         if conf is None:
-            conf, programs = stored["conf"], stored["programs"]
+            conf, programs, secrets = stored["conf"], stored["programs"], stored["secrets"]
         else:
             programs = [name for each in body["programs"] for name in each["processes"]]
+            secrets = next((each["secrets"] for each in body["programs"] if each.get("secrets")), "")
+        if secrets and secrets not in self.secrets:
+            raise StepRefused("not-prepared", "its secrets are not here", where=self.name, remedy="roll it out")
         as_wished = self.current == release and self.conf == conf and release not in self.sick and not self.down
         if as_wished and body["restart"] is None:
             return self._result("unchanged")
@@ -125,7 +136,13 @@ class SimulatedHost:
             outcome = "revert-unhealthy" if self.down else "reverted"
             self.last |= {"event": outcome, "reason": "the gate said no"}
             return self._result(outcome, "the gate said no", self.log_tail, "500", "shop-web")
-        stored.update(conf=conf, programs=programs, verdict="good", activated_at=f"2026-01-01T00:00:{self.pid:02d}Z")
+        stored.update(
+            conf=conf,
+            programs=programs,
+            secrets=secrets,
+            verdict="good",
+            activated_at=f"2026-01-01T00:00:{self.pid:02d}Z",
+        )
         self.current, self.conf, self.programs, self.down = release, conf, programs, False
         return self._result("activated")
 
@@ -145,6 +162,24 @@ class SimulatedHost:
                 start = max(0, body["seen"].get(process, [1, len(self.log) - body["lines"]])[1])
                 told({"type": "log", "process": process, "lines": self.log[start:], "seen": [1, len(self.log)]})
         return {"logs": self.programs}
+
+    def task(self, body: Body) -> dict[str, Any]:
+        key = f"{body['release']}/{body['task']}"
+        if self.tasks.get(key) == "done" or body["mode"] == "done":
+            self.tasks[key] = "done"
+            return {"state": "done", "ran": False, "exit": 0, "output": "", "seconds": 0.0}
+        if self.tasks.get(key) == "running" and body["mode"] != "again":
+            raise StepRefused("task-unknown", "nobody saw how it ended", where=self.name, remedy="--task-done NAME")
+        self.ran.append(tuple(body["command"]))
+        self.tasks[key] = "failed" if self.exit_code else "done"
+        about = {"state": self.tasks[key], "ran": True, "exit": self.exit_code}
+        return {**about, "output": f"{body['task']} was here", "seconds": 0.1}
+
+    def run(self, body: Body) -> dict[str, Any]:
+        if self.current is None:
+            raise StepRefused("not-prepared", "it does not run here", where=self.name, remedy="roll it out")
+        self.ran.append(tuple(body["command"]))
+        return {"exit": self.exit_code, "seconds": 0.1}
 
     def _result(
         self, outcome: str, reason: str = "", log_tail: str = "", probe: str = "", program: str = ""
@@ -189,7 +224,7 @@ class SimulatedHosts:
             self.most_at_once = max(self.most_at_once, self._activating)
         try:
             self.before(action, host)
-            return self._answer(here, request, told)
+            return self._answer(here, request, heard, told)
         finally:
             with self._lock:
                 self._activating -= action == "activate"
@@ -210,7 +245,9 @@ class SimulatedHosts:
     def close(self) -> None:
         pass
 
-    def _answer(self, here: SimulatedHost, request: Mapping[str, Any], told: Told) -> Mapping[str, Any]:
+    def _answer(
+        self, here: SimulatedHost, request: Mapping[str, Any], heard: Callable[[str], None], told: Told
+    ) -> Mapping[str, Any]:
         action = request["action"]
         if here.unreachable:
             raise HostUnreachable("nobody listens", where=f"{here.name}.example:22", remedy="is it up?")
@@ -233,6 +270,11 @@ class SimulatedHosts:
                 return here.tell(request["body"], told)
             case "weigh" | "prune":
                 return here.prune(request["body"], gone=action == "prune")
+            case "task":
+                return here.task(request["body"])
+            case "run":
+                heard("hello from the command")
+                return here.run(request["body"])
             case _:
                 return here.activate(request["body"])
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from tests.deploy.bare import BareHost
 
-from pinwheel.deploy.host import bootstrap, runner
+from pinwheel.deploy.host import bootstrap, runner, wire
 
 TOOL = """#!/bin/sh
 echo "${0##*/} $@" >> "%s"
@@ -59,7 +59,7 @@ def host(tmp_path: Path) -> Iterator[BareHost]:
 def job(host: BareHost, supervisor_from: str = "index", **body: Any) -> runner.Job:
     uv = {"filename": "uv-0.9.1-py3-none-any.whl", "url": "", "sha256": ""}
     asked = {"uv": uv, "supervisor_requirements": "supervisor==4.3.0 --hash=sha256:00\n", "users": [], **body}
-    made = runner.Job(host.request("survey", asked, supervisor_from), runner.Wire(-1), threading.Event())
+    made = runner.Job(host.request("survey", asked, supervisor_from), wire.Wire(-1), threading.Event())
     made.unit = host.root / "units" / made.unit.name
     return made
 

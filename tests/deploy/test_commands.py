@@ -545,3 +545,32 @@ def test_a_fleet_of_one_host_says_so(world: World, run: Run, capsys: pytest.Capt
     world.loaded = replace(world.loaded, config=replace(world.loaded.config, environments=environments))
     assert run("deploy.rollout", "shop==1.0.0", "--env", "live") == 0
     assert "runs on 1 host" in capsys.readouterr().err
+
+
+def test_a_command_after_two_dashes_runs_word_for_word_and_its_lines_have_names(
+    world: World, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("deploy.rollout", "shop==1.0.0", "--env", "live") == 0
+    capsys.readouterr()
+    world.hosts["h2"].exit_code = 3
+    assert run("deploy.run", "shop", "--env", "live", "--host", "h2", "--", "shop", "--help", "two words") == 3
+    out, _ = capsys.readouterr()
+    assert out == "h2 | hello from the command\n"
+    assert world.hosts["h2"].ran == [("shop", "--help", "two words")]
+    assert run("deploy.run", "shop", "--env", "live", "--command", "shop 'two words'", "--json") == 3
+    out, err = capsys.readouterr()
+    document = json.loads(out)
+    assert [(each["name"], each["exit"]) for each in document["hosts"]] == [("h1", 0), ("h2", 3), ("h3", 0)]
+    assert document["command"] == ["shop", "two words"]
+    assert "h1 | hello from the command" in err
+
+
+def test_a_command_that_cannot_run_somewhere_says_why(
+    world: World, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("deploy.run", "shop", "--env", "live", "--host", "h1", "--", "true") == 1
+    _, err = capsys.readouterr()
+    assert "h1: failed: it does not run here" in err
+    assert "remedy: roll it out" in err
+    assert run("deploy.run", "shop", "--env", "live") == 2
+    assert run("deploy.run", "shop", "--env", "live", "--command", "'half") == 2

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from tests.deploy.deployment import Site, standing
 from tests.deploy.simulated import SimulatedHosts, target
 
 from pinwheel import config
+from pinwheel.deploy.host import bundle
 from pinwheel.deploy.inventory import fleet
 from pinwheel.deploy.inventory.fleet import Target
 from pinwheel.deploy.planning import facts, readiness, steps, supervisor_file
 from pinwheel.deploy.planning.facts import Installed
+from pinwheel.deploy.planning.secret_set import SecretSet, sealed
 from pinwheel.deploy.reaching.hosts import Hosts, StepRefused
 from pinwheel.deploy.reaching.ssh import SshHosts
 from pinwheel.deploy.rolling import fetch
@@ -35,6 +38,13 @@ class Bench:
     supervisor: str
     index_url: str
     requirements: Mapping[str, str]
+    heard: list[str] = field(default_factory=list)
+
+    @cached_property
+    def secrets(self) -> SecretSet:
+        made = sealed("live", "shop", self.application, {"API_KEY": b"not to be told"})
+        assert made is not None
+        return made
 
     def ask(self, step: steps.Step, fence: int | None = 5) -> Mapping[str, Any]:
         request = steps.request(
@@ -45,8 +55,10 @@ class Bench:
             fence=fence,
             index_url=self.index_url,
             by="ann@desk",
+            launcher=bundle.launcher(),
+            secrets={"shop": self.secrets.document()},
         )
-        return self.hosts.ask("h1", request, lambda text: None)
+        return self.hosts.ask("h1", request, self.heard.append)
 
     def release(self, version: str) -> str:
         return f"{version}-{hashlib.sha256(version.encode()).hexdigest()[:8]}"
@@ -70,9 +82,14 @@ class Bench:
             steps.Prepare("h1", "shop", "acme-tiny", release, version, sha256, "c0ffee", requirements, 1000)
         )
 
+    def task(self, version: str, *argv: str, mode: str = "run") -> Mapping[str, Any]:
+        release = self.release(version)
+        (program,) = supervisor_file.programs("shop", self.application, self.target, release, version, self.secrets.id)
+        return self.ask(steps.RunOnce("h1", "shop", release, "migrate", program, argv, 20.0, mode))
+
     def activate(self, version: str, expected: str | None, *, back: bool = False, fence: int = 5) -> Mapping[str, Any]:
         release = self.release(version)
-        about = ("shop", self.application, self.target, release, version)
+        about = ("shop", self.application, self.target, release, version, self.secrets.id)
         conf, programs = (None, None) if back else (supervisor_file.conf(*about), supervisor_file.programs(*about))
         current = self.release(expected) if expected else None
         return self.ask(steps.Activate("h1", "shop", release, conf, programs, current), fence)
@@ -81,8 +98,9 @@ class Bench:
 @pytest.fixture(params=["simulated", pytest.param("real", marks=pytest.mark.slow)])
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     """A bare host."""
-    program = config.Program(command=("{release}/bin/acme-tiny", "{port}"), health=config.Health(**HEALTH))
-    application = config.Application(project="acme-tiny", programs={"web": program})
+    health, secrets = config.Health(**HEALTH), {"API_KEY": config.Secret(variable="API_KEY")}
+    program = config.Program(command=("{release}/bin/acme-tiny", "{port}"), secrets=("API_KEY",), health=health)
+    application = config.Application(project="acme-tiny", programs={"web": program}, secrets=secrets)
     if request.param == "simulated":
         hosts = SimulatedHosts("h1")
         hosts["h1"].ready = False
@@ -151,6 +169,35 @@ def prepare_builds_once_and_runs_nothing(bench: Bench) -> None:
     release = here.release(bench.release("1.0.0"))
     assert release is not None
     assert release.verdict == "prepared"
+
+
+def a_task_runs_once_in_what_is_prepared(bench: Bench) -> None:
+    assert bench.here().tasks == {}
+    first = bench.task("1.0.0", "true")
+    assert (first["ran"], first["state"], first["exit"]) == (True, "done", 0)
+    assert bench.task("1.0.0", "true")["ran"] is False
+    assert bench.here().tasks == {f"{bench.release('1.0.0')}/migrate": "done"}
+
+
+def a_command_finds_nothing_before_something_runs(bench: Bench) -> None:
+    with pytest.raises(StepRefused) as caught:
+        bench.ask(steps.Run("h1", "shop", "shop-web", ("true",)), None)
+    assert caught.value.code == "not-prepared"
+
+
+def a_command_runs_beside_it_and_needs_no_token(bench: Bench) -> None:
+    bench.heard.clear()
+    assert bench.ask(steps.Run("h1", "shop", "shop-web", ("echo", "hello from the command")), None)["exit"] == 0
+    assert bench.heard == ["hello from the command"]
+
+
+def it_has_its_secrets(bench: Bench) -> None:
+    assert bench.here().secrets == bench.secrets.id
+    release = bench.release("1.0.0")
+    (program,) = supervisor_file.programs("shop", bench.application, bench.target, release, "1.0.0", "0" * 16)
+    with pytest.raises(StepRefused) as caught:
+        bench.ask(steps.Activate("h1", "shop", release, "conf", (program,), release))
+    assert caught.value.code == "not-prepared"
 
 
 def activate_runs_it_and_a_second_time_changes_nothing(bench: Bench) -> None:
@@ -247,7 +294,11 @@ STORY = (
     a_bare_host_tells_what_it_lacks,
     bootstrap_makes_it_ready_once,
     prepare_builds_once_and_runs_nothing,
+    a_task_runs_once_in_what_is_prepared,
+    a_command_finds_nothing_before_something_runs,
     activate_runs_it_and_a_second_time_changes_nothing,
+    it_has_its_secrets,
+    a_command_runs_beside_it_and_needs_no_token,
     the_next_release_takes_its_place,
     a_sick_release_goes_back_and_is_marked_bad,
     going_back_needs_only_the_name,

@@ -22,6 +22,7 @@ import pytest
 from tests.deploy.bare import BareHost, bare_host, wait_until
 
 from pinwheel.deploy.host import runner
+from pinwheel.deploy.host.wire import Wire
 
 OLD, NEW = "1.0.0-aaaaaaaa", "1.1.0-bbbbbbbb"
 
@@ -328,7 +329,7 @@ def test_what_was_cut_off_goes_back_before_another_release_comes(running: BareHo
 @pytest.mark.parametrize("saved", [True, False], ids=["before the rename", "after the rename"])
 def test_a_cut_between_the_journal_and_the_conf_goes_back(running: BareHost, saved: bool) -> None:
     """`begin` is written and nothing else happened; or going back was itself cut off after its rename."""
-    app = runner.Application(runner.Job(running.request("facts", {}), runner.Wire(-1), threading.Event()), "shop")
+    app = runner.Application(runner.Job(running.request("facts", {}), Wire(-1), threading.Event()), "shop")
     body = running.activation(NEW, OLD)
     entry = {"rollout": "r0", "release": NEW, "previous": OLD, "saved": True}
     if saved:
@@ -537,7 +538,7 @@ def test_an_older_token_is_fenced_and_the_highest_is_kept(running: BareHost) -> 
 def test_a_change_needs_a_token(running: BareHost) -> None:
     request = {**running.request("activate", running.activation(NEW, OLD)), "fence": None}
     with pytest.raises(runner.Refusal, match="fence"):
-        runner.Job(request, runner.Wire(-1), threading.Event())
+        runner.Job(request, Wire(-1), threading.Event())
 
 
 @contextlib.contextmanager

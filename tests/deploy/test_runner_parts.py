@@ -17,6 +17,7 @@ import pytest
 
 from pinwheel import config
 from pinwheel.deploy.host import bootstrap, gate, runner
+from pinwheel.deploy.host.wire import Wire
 
 # --- the judge
 
@@ -172,7 +173,7 @@ def test_tcp_asks_whether_somebody_listens(server: dict[str, Any]) -> None:
 def job(tmp_path: Path) -> runner.Job:
     for name in ("tmp", "state", "etc/conf.d"):
         (tmp_path / name).mkdir(parents=True)
-    return runner.Job(request(tmp_path), runner.Wire(-1), threading.Event())
+    return runner.Job(request(tmp_path), Wire(-1), threading.Event())
 
 
 def request(root: Path, **body: Any) -> dict[str, Any]:
@@ -226,7 +227,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
 
 def test_supervisors_own_configuration_doubles_percent_signs(tmp_path: Path) -> None:
     root = tmp_path / "100%"
-    text = bootstrap.supervisor_conf(runner.Job(request(root), runner.Wire(-1), threading.Event()))
+    text = bootstrap.supervisor_conf(runner.Job(request(root), Wire(-1), threading.Event()))
     parser = runner.parse_conf(text)
     assert parser["include"]["files"] == f"{tmp_path}/100%%/etc/conf.d/*.conf"
     assert set(parser["supervisord"]) == {"directory", "childlogdir", "logfile", "pidfile"}
@@ -241,17 +242,17 @@ def test_the_longest_stopwaitsecs_counts() -> None:
 @pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "a b", "ä", "-x", "x" * 300, None, 5.5])
 def test_what_becomes_part_of_a_path_must_be_a_name(tmp_path: Path, name: object) -> None:
     if isinstance(name, float):
-        runner.Job(request(tmp_path, application=str(name)), runner.Wire(-1), threading.Event())
+        runner.Job(request(tmp_path, application=str(name)), Wire(-1), threading.Event())
         return
     with pytest.raises(runner.Refusal) as caught:
-        runner.Job(request(tmp_path, application=name or ""), runner.Wire(-1), threading.Event())
+        runner.Job(request(tmp_path, application=name or ""), Wire(-1), threading.Event())
     assert caught.value.code == "bad-request"
 
 
 def test_a_password_never_leaves_in_whatever_text() -> None:
     reading, writing = os.pipe()
-    wire = runner.Wire(writing)
-    wire.hide("http://__token__:pw%2Dsecret%22@127.0.0.1:1/simple/")
+    wire = Wire(writing)
+    wire.hide_password("http://__token__:pw%2Dsecret%22@127.0.0.1:1/simple/")
     wire.send("error", problem='pw-secret" and pw%2Dsecret%22')
     os.close(writing)
     with os.fdopen(reading) as heard:
@@ -261,5 +262,5 @@ def test_a_password_never_leaves_in_whatever_text() -> None:
 def test_nobody_who_listens_is_no_reason_to_stop() -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    runner.Wire(writing).send("heartbeat")
+    Wire(writing).send("heartbeat")
     os.close(writing)

@@ -20,6 +20,7 @@ from tests.deploy import wheels
 from tests.deploy.bare import BareHost, wait_until
 
 from pinwheel.deploy.host import look, runner
+from pinwheel.deploy.host.wire import Wire
 from pinwheel.deploy.lab_host import MARK, end_marked, marked
 
 SECRET = "pwt-very-secret"
@@ -305,4 +306,4 @@ def test_a_hosts_own_supervisor_must_answer(host: BareHost, index: Index) -> Non
 
 
 def uv_here(host: BareHost) -> str | None:
-    return look.uv_version(runner.Job(host.request("facts", {}), runner.Wire(-1), threading.Event()))
+    return look.uv_version(runner.Job(host.request("facts", {}), Wire(-1), threading.Event()))

@@ -8,10 +8,11 @@ from pinwheel.deploy.commands.hosts import bootstrap
 from pinwheel.deploy.commands.looking import history, status
 from pinwheel.deploy.commands.reading import logs
 from pinwheel.deploy.commands.rollouts import plan, resume, rollback, rollout
+from pinwheel.deploy.commands.running import run
 from pinwheel.deploy.commands.tending import prune, restart, unlock
 
 
 def collection() -> Collection:
     """The tasks named `deploy.…`."""
     rolling = (plan, rollout, resume, rollback, restart)
-    return Collection("deploy", bootstrap, *rolling, status, history, logs, prune, unlock)
+    return Collection("deploy", bootstrap, *rolling, run, status, history, logs, prune, unlock)

@@ -10,6 +10,7 @@ from pinwheel.errors import UsageError
 
 if TYPE_CHECKING:
     from pinwheel.deploy.rolling.session import Session
+    from pinwheel.deploy.showing.watch import Watcher
 
 HELD = 3
 """The exit code of what somebody else's lease stands in the way of."""
@@ -35,17 +36,16 @@ def session_of(
     *,
     lines: bool = False,
     live: bool = True,
+    watcher: Watcher | None = None,
 ) -> Iterator[Session]:
-    """What a task works with: the hosts of environment `env`, or some of them, while the terminal shows `title`, or a
-    script reads `lines`."""
+    """What a task works with: the hosts of environment `env`, or some of them, while the terminal shows `title`, a
+    script reads `lines`, or `watcher` looks on."""
     from pinwheel.deploy.rolling import session
     from pinwheel.deploy.showing import watch
 
     if not env:
         raise UsageError("no environment is named", where="--env", remedy="name one of pinwheel.toml: --env production")
-    with (
-        watch.watching(title, lines=lines, live=live) as watcher,
-        session.open_session(env, watcher, host or (), group or ()) as opened,
-    ):
-        watcher.expect([each.name for each in opened.targets])
+    watching = contextlib.nullcontext(watcher) if watcher else watch.watching(title, lines=lines, live=live)
+    with watching as looking_on, session.open_session(env, looking_on, host or (), group or ()) as opened:
+        looking_on.expect([each.name for each in opened.targets])
         yield opened

@@ -70,13 +70,15 @@ def plan(
 @task(
     auto_shortflags=False,
     positional=["release"],
-    iterable=["host", "group"],
+    iterable=["host", "group", "task_again", "task_done"],
     help={
         "release": RELEASE,
         "env": ENV,
         "host": HOST,
         "group": GROUP,
         "plan": "do exactly what this FILE of deploy.plan says, or nothing (default: plan anew)",
+        "task_again": "run this task although nobody knows how it ended before (default: stop and say so)",
+        "task_done": "take this task for done, and do not run it (default: run what is not done)",
         "json": JSON,
         "json_lines": LINES,
     },
@@ -85,6 +87,8 @@ def rollout(
     _context: Context,
     release: str,
     env: str,
+    task_again: list[str],
+    task_done: list[str],
     plan: str = "",
     host: Sequence[str] | None = None,
     group: Sequence[str] | None = None,
@@ -94,8 +98,8 @@ def rollout(
     """Bring a version to every host: prepare everywhere, then activate in waves.
 
     A version that does not pass its health checks on the canary goes back there by itself, and no other host is
-    touched. Exits 0 when every host runs it, 1 when not, or when hosts have moved since the plan, 3 when somebody else
-    holds the environment.
+    touched. Tasks of the application run once for each release, before or after that. Exits 0 when every host runs it,
+    1 when not, or when hosts have moved since the plan, 3 when somebody else holds the environment.
 
     Example:
       pinwheel deploy.rollout acme-shop==1.1.0 --env production
@@ -108,7 +112,8 @@ def rollout(
     planned = plan_file.read(_text(plan), plan) if plan else None
     _one_of(json, json_lines)
     with session_of(env, f"rollout of {release}", host, group, lines=json_lines) as session:
-        made, report = operate.rolled_out(session, release, planned)
+        modes = {**dict.fromkeys(task_again, "again"), **dict.fromkeys(task_done, "done")}
+        made, report = operate.rolled_out(session, release, planned, modes)
     finish(made, report, session, json=json, lines=json_lines)
 
 

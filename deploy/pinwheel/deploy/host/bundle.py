@@ -8,18 +8,25 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
-TRANSACTION = ("gate", "runner")
+from pinwheel.deploy.host.launcher import INTERFACE
+
+LAUNCHER = f"launch-{INTERFACE}.py"
+"""The launcher's file below `bin` on a host. It is not sent to be run at once, but to be kept there."""
+
+TRANSACTION = ("gate", "wire", "runner")
 """What every action needs: it may have to end what was cut off before."""
 
 ERRANDS = {
     "facts": ("look",),
-    "survey": ("look", "prepare", "bootstrap"),
-    "bootstrap": ("look", "prepare", "bootstrap"),
-    "prepare": ("prepare",),
+    "survey": ("look", "kept_secrets", "prepare", "bootstrap"),
+    "bootstrap": ("look", "kept_secrets", "prepare", "bootstrap"),
+    "prepare": ("kept_secrets", "prepare"),
     "activate": (),
     "logs": ("logs",),
-    "weigh": ("prune",),
-    "prune": ("prune",),
+    "weigh": ("kept_secrets", "prune"),
+    "prune": ("kept_secrets", "prune"),
+    "run": ("kept_secrets", "command"),
+    "task": ("kept_secrets", "command"),
 }
 """The modules that each action needs beside the transaction, each after those that it imports."""
 
@@ -39,6 +46,12 @@ the same buffered stdin. The modules find each other in `sys.modules`, under the
 def bundle(action: str) -> bytes:
     """The modules for `action`, as the loader takes them. Their files are read as they lie beside this module."""
     return packed({name: _source(name) for name in (*TRANSACTION, *ERRANDS[action])})
+
+
+@functools.cache
+def launcher() -> dict[str, str]:
+    """The launcher as the host keeps it: its file's name there, and its source."""
+    return {"name": LAUNCHER, "source": _source("launcher")}
 
 
 def packed(sources: Mapping[str, str]) -> bytes:

@@ -48,7 +48,8 @@ def facts(job: Job, held: int = -1) -> Document:
 def application_facts(app: Application, supervisor: Supervisor | None) -> Document:
     known = [each.about() for each in app.releases() if each.complete]
     current, conf = app.current, read_text(app.conf_file)
-    stored = next((each["conf"] for each in known if each["release"] == current), None)
+    runs = next((each for each in known if each["release"] == current), {})
+    stored = runs.get("conf")
     running = supervisor.processes(app.name) if supervisor else []
     memory = memory_bytes([each["pid"] for each in running])
     records = list(app.records())
@@ -62,6 +63,8 @@ def application_facts(app: Application, supervisor: Supervisor | None) -> Docume
         "releases": [{key: each.get(key) for key in shown} for each in known],
         "conf": conf,
         "conf_sha256": conf and hashlib.sha256(conf.encode()).hexdigest(),
+        "secrets": next((each["secrets"] for each in runs.get("programs") or () if each.get("secrets")), ""),
+        "tasks": read_json(app.folder / "tasks.json"),
         "drift": not app.in_doubt and conf != stored,
         "deployed": {key: each.get(key) for each in [next(deployed, {})] for key in ("at", "by", "rollout")},
         "last": {key: records[0].get(key) for key in told} if records else None,

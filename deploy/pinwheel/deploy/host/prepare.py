@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from pinwheel.deploy.host.gate import Document, tail
+from pinwheel.deploy.host.kept_secrets import keep
 from pinwheel.deploy.host.runner import (
     MIB,
     Application,
@@ -33,6 +34,7 @@ def prepare(job: Job, held: int) -> Document:
     began, app = time.monotonic(), Application(job, job.body["application"])
     release, needed = app.release(job.body["release"]), job.body["space_bytes"] + RESERVE_BYTES
     created = not release.complete
+    keep(job, app)
     if created:
         for each in app.releases():
             if not each.complete:

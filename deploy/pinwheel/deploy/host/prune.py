@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pinwheel.deploy.host.gate import Document
+from pinwheel.deploy.host.kept_secrets import sweep
 from pinwheel.deploy.host.runner import (
     Application,
     Job,
@@ -35,8 +36,8 @@ def weigh(job: Job, held: int = -1) -> Document:
 
 
 def prune(job: Job, held: int) -> Document:
-    """Remove the releases that `applications` of the body names and nothing uses, and debris; with `whole` also what
-    the cache holds for the removed releases alone. One that is cut off leaves debris."""
+    """Remove the releases that `applications` of the body names and nothing uses, their secrets, and debris; with
+    `whole` also what the cache holds for the removed releases alone. One that is cut off leaves debris."""
     told = weigh(job)
     doomed, _ = found(job)
     names = only_of(doomed, [each for app in applications(job) for each in app.releases()]) if job.body["whole"] else []
@@ -49,6 +50,9 @@ def prune(job: Job, held: int) -> Document:
             shutil.rmtree(each)
         else:
             each.unlink(missing_ok=True)
+    for app in applications(job):
+        if app.name in job.body["applications"]:
+            sweep(app)
     uv = job.root / "bin/uv"
     if job.body["whole"] and uv.exists():
         extra = {"UV_NO_CONFIG": "1", "UV_CACHE_DIR": str(job.root / "cache")}

@@ -28,13 +28,13 @@ import sys
 import threading
 import time
 import traceback
-import urllib.parse
 import xmlrpc.client
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pinwheel.deploy.host.gate import SHOWN_BYTES, Document, Judge, Verdict, gate, said, tail
+from pinwheel.deploy.host.wire import Wire
 
 PROTOCOL = 1
 HEARTBEAT_S = 2.0
@@ -45,8 +45,8 @@ SAME_VERSION = "use the same version of pinwheel on both sides"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+!-]{0,199}")
 STOPPED = ("STOPPED", "EXITED", "FATAL", "UNKNOWN")  # supervisor's states in which a group can be removed
 
-READING = frozenset({"facts", "survey", "logs", "weigh"})
-"""Actions that change nothing: they need no fence and no lock, and nothing has to be here."""
+READING = frozenset({"facts", "survey", "logs", "weigh", "run"})
+"""Actions that change nothing of ours: they need no fence and no lock, and nothing has to be here."""
 
 Actions = Mapping[str, "Callable[[Job, int], Document]"]
 """What there is to do, by name: called with the job and the descriptor of the host's lock, -1 without one."""
@@ -64,28 +64,6 @@ class Misconfigured(Exception):
     """Supervisor does not do what its files, or we, want. Its own words."""
 
 
-class Wire:
-    """Answers on a descriptor. Whoever listens may be gone; then they are dropped, and the work goes on."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor, self._lock, self._secrets = descriptor, threading.Lock(), set[str]()
-
-    def hide(self, url: str) -> None:
-        """Never let the password of `url` leave, in whatever text it turns up; a very short one would garble all."""
-        secret = urllib.parse.urlsplit(url).password or ""
-        if len(secret) >= 6:
-            self._secrets |= {json.dumps(text)[1:-1] for text in (secret, urllib.parse.unquote(secret))}
-
-    def send(self, kind: str, **fields: Any) -> None:
-        line = json.dumps({"type": kind, **fields}) + "\n"
-        for secret in self._secrets:
-            line = line.replace(secret, "***")
-        rest = line.encode()
-        with self._lock, contextlib.suppress(OSError):
-            while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
-
-
 class Given(dict[str, Any]):
     """A document from the controller; what it lacks is the controller's fault."""
 
@@ -100,7 +78,7 @@ class Job:
         """Raises `Refusal` unsupported or bad-request."""
         asked, self.wire, self.aborted = Given(request), wire, aborted
         self.body, layout = Given(asked["body"]), Given(asked["layout"])
-        wire.hide(str(self.body.get("index_url", "")))
+        wire.hide_password(str(self.body.get("index_url", "")))
         self.action, self.host, self.environment = str(asked["action"]), asked["host"], asked["environment"]
         self.rollout, self.fence, self.by = asked["rollout"], asked["fence"], str(asked.get("by", ""))
         self.root, self.conf_dir = Path(layout["root"]), Path(layout["supervisor_conf_dir"])
@@ -246,6 +224,16 @@ class Application:
         last = self.last()
         return last is not None and last["event"] == "begin"
 
+    def secrets(self) -> Iterator[str]:
+        """Every value that is kept here for programs, as text; what we may not read we cannot tell either."""
+        for file in (self.folder / "secrets").glob("*/*/*"):
+            with contextlib.suppress(OSError):
+                text = file.read_text(errors="replace")
+                values = (
+                    [each.partition("=")[2] for each in text.split("\0")] if file.name == ".environment" else [text]
+                )
+                yield from (value for value in values if not value.startswith(str(self.folder)))  # a secret file's path
+
     def release(self, name: str) -> Virtualenv:
         return Virtualenv(self.folder / "releases" / name)
 
@@ -293,15 +281,20 @@ def check_fence(job: Job) -> None:
 # --- children
 
 
+def own_environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """Our environment without what would change how uv, pip and Python behave, and with `extra`."""
+    odd = ("UV_", "PIP_", "PYTHON", "VIRTUAL_ENV", "CONDA_")
+    return {key: value for key, value in os.environ.items() if not key.startswith(odd)} | dict(extra)
+
+
 def run(
     job: Job, argv: Sequence[str], timeout_s: float, extra: Mapping[str, str] | None = None, held: Sequence[int] = ()
 ) -> tuple[int | None, str]:
     """Run a child to its end: exit code and output. None when it was killed: too slow, or aborted (with `held` only).
 
-    It has our environment without what would change how uv, pip and Python behave, and with `extra`.
+    It has our own environment and `extra`.
     """
-    odd = ("UV_", "PIP_", "PYTHON", "VIRTUAL_ENV", "CONDA_")
-    env = {key: value for key, value in os.environ.items() if not key.startswith(odd)} | dict(extra or {})
+    env = own_environment(extra or {})
     # no pipe, which a descendant could keep open, and no file, for which the disk may have no space
     with os.fdopen(os.memfd_create("output"), "w+b") as out:
         streams: Any = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": subprocess.STDOUT}
@@ -480,6 +473,10 @@ def activate(job: Job, held: int) -> Document:
         problem = f"{app.name} is at {previous or 'no release'} here, not at {expected or 'no release'}"
         raise Refusal("moved", problem, job.host, "somebody else was here; plan again")
     for each in map(Given, programs):
+        if (kept := each.get("secrets")) and not (app.folder / "secrets" / kept).is_dir():
+            raise Refusal(
+                "not-prepared", f"the secrets of {each['name']} are not here", job.host, "roll its version out"
+            )
         deadline = Judge(each, 0.0).health["deadline_s"]  # what it cannot read is refused before anything stops
         if not 0 < deadline < float("inf"):
             raise Refusal("bad-request", f"deadline_s is {deadline}", each["name"], "write a number of seconds above 0")
@@ -635,6 +632,8 @@ def perform(job: Job, errands: Actions) -> Document:
     act = {"activate": activate, **errands}.get(job.action)
     if act is None:
         raise Refusal("unsupported", f"this runner has no action {job.action}", job.host, SAME_VERSION)
+    for app in applications(job):
+        job.wire.hide(*app.secrets())
     if job.action in READING:
         return act(job, -1)
     for folder in (job.root / "state", job.root / "tmp"):

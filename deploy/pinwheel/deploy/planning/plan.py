@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from packaging.version import InvalidVersion, Version
@@ -19,6 +19,7 @@ from pinwheel.deploy.planning.waves import Service, batch_size, waves
 from pinwheel.deploy.planning.wish import Wish
 from pinwheel.errors import PinwheelError
 
+CONF_CHANGES = "its conf changes"
 MIB = 1 << 20
 RESERVE_BYTES = 16 * MIB
 """What must stay free beside a new release. The runner insists on it."""
@@ -51,19 +52,32 @@ class HostPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedTask:
+    """A task that has not been done for the release. `host` is where it will run; `so_far` is empty, or says that it
+    failed there or that nobody knows how it ended (`running`)."""
+
+    name: str
+    when: str
+    host: str
+    so_far: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """`hosts` and `blocked` together are the fleet, each host once, in the fleet's order. `blocked` are the hosts with
-    which nothing can be done, each with its reason. `service` is who of them is in service before anything is done."""
+    which nothing can be done, each with its reason. `service` is who of them is in service before anything is done.
+    `tasks` run once, in their order."""
 
     wish: Wish
     hosts: tuple[HostPlan, ...]
     blocked: tuple[Outcome, ...]
     policy: Rollout
     service: Service
+    tasks: tuple[PlannedTask, ...] = ()
 
     @property
     def changes(self) -> bool:
-        return any(each.builds or each.activate for each in self.hosts)
+        return bool(self.tasks) or any(each.builds or each.activate for each in self.hosts)
 
     @property
     def waves(self) -> tuple[tuple[str, ...], ...]:
@@ -75,13 +89,29 @@ def plan(wish: Wish, facts: Mapping[str, HostFacts | Outcome], policy: Rollout) 
     """Decide what takes each host of `facts` to `wish`. Raises `UsageError` for a policy that cannot be."""
     batch_size(len(facts), policy)  # a wrong policy is an error also when nothing is to be done
     made = [_host(wish, known) if isinstance(known, HostFacts) else known for known in facts.values()]
-    return Plan(
-        wish,
-        tuple(each for each in made if isinstance(each, HostPlan)),
-        tuple(each for each in made if isinstance(each, Outcome)),
-        policy,
-        service(wish.application, facts),
-    )
+    hosts = tuple(each for each in made if isinstance(each, HostPlan))
+    blocked = tuple(each for each in made if isinstance(each, Outcome))
+    tasks = tuple(_tasks(wish, hosts, facts))
+    return Plan(wish, hosts, blocked, policy, service(wish.application, facts), tasks)
+
+
+def _tasks(wish: Wish, hosts: Sequence[HostPlan], facts: Mapping[str, HostFacts | Outcome]) -> Iterator[PlannedTask]:
+    """The tasks that no host knows as done for this release. What ran before goes on where it ran."""
+    if wish.delivery is None:
+        return
+    setups = wish.delivery.setups
+    tasks = {task.name: task for each in hosts for task in setups[each.host].tasks}
+    told = {host: each for host, each in facts.items() if isinstance(each, HostFacts)}
+    for task in tasks.values():
+        able = [each for each in hosts if task.name in {one.name for one in setups[each.host].tasks}]
+        activated = [each.host for each in able if each.activate]
+        key = f"{wish.release}/{task.name}"
+        so_far = {host: each.installed(wish.application).tasks.get(key, "") for host, each in told.items()}
+        if "done" in so_far.values() or (task.when == "before" and not activated):
+            continue
+        begun = next((host for state in ("running", "failed") for host in so_far if so_far[host] == state), "")
+        host = begun or task.host or (activated or [able[0].host])[0]
+        yield PlannedTask(task.name, task.when, host, so_far.get(begun, ""))
 
 
 def service(application: str, facts: Mapping[str, HostFacts | Outcome]) -> Service:
@@ -171,6 +201,11 @@ def _host(wish: Wish, facts: HostFacts) -> HostPlan | Outcome:
         space_bytes=space_bytes,
     )
     reasons = _reasons(here, wish.release, setup.conf if setup else None)
+    if delivery and setup and here.current == wish.release and delivery.secrets != here.secrets:
+        only = here.secrets and here.conf == setup.conf.replace(delivery.secrets or "\0", here.secrets)
+        names = ", ".join(delivery.secret_names) or "it has none any more"
+        rest = [each for each in reasons if not (only and each == CONF_CHANGES)]
+        reasons = [f"its secrets change ({names})", *rest]
     activate = None
     if reasons:
         activate = Activate(
@@ -224,7 +259,7 @@ def _reasons(here: Installed, release: str, conf: str | None) -> list[str]:
     if here.drift:
         reasons.append("its conf was changed on the host")
     elif conf is not None and hashlib.sha256(conf.encode()).hexdigest() != here.conf_sha256:
-        reasons.append("its conf changes")
+        reasons.append(CONF_CHANGES)
     if not here.running:
         down = [f"{each.program} is {each.state}" for each in here.processes if each.state != "RUNNING"]
         reasons.append(", ".join(down) or "no process runs")

@@ -40,6 +40,9 @@ def document(plan: Plan, environment: str) -> dict[str, Any]:
         "signer": plan.wish.signer,
         "changes": plan.changes,
         "waves": [list(wave) for wave in plan.waves],
+        "tasks": [
+            {"name": each.name, "when": each.when, "host": each.host, "so_far": each.so_far} for each in plan.tasks
+        ],
         "hosts": [_host(plan, each) for each in plan.hosts],
         "blocked": [
             {"name": each.host, "outcome": each.ending, "reason": each.reason, "remedy": each.remedy}
@@ -81,6 +84,8 @@ def hold(planned: Document, now: Document) -> None:
         found = _hosts_that_moved(planned, now)
     if not found and now["waves"] != planned["waves"]:
         found = [f"the order is {_order(now)}, planned was {_order(planned)}"]
+    if not found and now["tasks"] != planned.get("tasks", []):
+        found = [f"what runs once is {_tasks(now)}, planned was {_tasks(planned)}"]
     if found:
         raise Moved(
             found, f"pinwheel deploy.plan {now['application']}=={now['version']} --env {now['environment']} --out FILE"
@@ -122,6 +127,11 @@ def _by_name(of: Document) -> dict[str, Document]:
 
 def _order(of: Document) -> str:
     return " → ".join(named(wave) for wave in of["waves"]) or "nobody"
+
+
+def _tasks(of: Document) -> str:
+    told = [f"{each['name']} on {each['host']} ({each['so_far'] or 'new'})" for each in of.get("tasks", [])]
+    return named(told) or "nothing"
 
 
 def _host(plan: Plan, each: HostPlan) -> dict[str, Any]:

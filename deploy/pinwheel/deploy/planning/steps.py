@@ -79,6 +79,35 @@ class Activate:
 
 
 @dataclass(frozen=True, slots=True)
+class RunOnce:
+    """Run `task` of `release`, which is prepared, unless it was done before. `program` is as `activate` takes it.
+    `mode`: run; again, although nobody knows how it ended before; done, which only writes down that it is."""
+
+    host: str
+    application: str
+    release: str
+    task: str
+    program: Mapping[str, Any]
+    command: tuple[str, ...]
+    timeout_s: float
+    mode: str
+
+    action = "task"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Run a command beside what runs, as `program` of it would: the name under which supervisor knows that."""
+
+    host: str
+    application: str
+    program: str
+    command: tuple[str, ...]
+
+    action = "run"
+
+
+@dataclass(frozen=True, slots=True)
 class Logs:
     """Tell the last `lines` of the logs of `program` (all of them when it is empty), and with `follow` what is added.
 
@@ -117,17 +146,31 @@ class Prune:
     action = "prune"
 
 
-Step = Look | Survey | Bootstrap | Prepare | Activate | Logs | Weigh | Prune
+Step = Look | Survey | Bootstrap | Prepare | Activate | RunOnce | Run | Logs | Weigh | Prune
 
 
 def request(
-    step: Step, target: Target, *, environment: str, rollout: str, fence: int | None, index_url: str = "", by: str = ""
+    step: Step,
+    target: Target,
+    *,
+    environment: str,
+    rollout: str,
+    fence: int | None,
+    index_url: str = "",
+    by: str = "",
+    launcher: Mapping[str, str] | None = None,
+    secrets: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The runner's request for `step`, on behalf of `by`, which the host writes down. `index_url` carries the hosts'
-    credential: it belongs into this document, which travels on stdin, and nowhere else."""
+    credential and `secrets` those of the programs, by application: they belong into this document, which travels on
+    stdin, and nowhere else."""
     body = {f.name: getattr(step, f.name) for f in dataclasses.fields(step) if f.name != "host"}
     if isinstance(step, Bootstrap | Prepare):
         body["index_url"] = index_url
+    if isinstance(step, Prepare | RunOnce | Run):
+        body["launcher"] = launcher
+    if isinstance(step, Prepare):
+        body["secrets"] = (secrets or {}).get(step.application)
     return {
         "protocol": PROTOCOL,
         "action": step.action,

@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from pinwheel.config import Application, Program
+from pinwheel.deploy.host.bundle import LAUNCHER
+from pinwheel.deploy.inventory import settings
 from pinwheel.deploy.inventory.fleet import Target
 from pinwheel.deploy.inventory.template import fill
+from pinwheel.deploy.planning.wish import Setup, Task
 from pinwheel.errors import UsageError
 
 
@@ -21,21 +24,28 @@ def release_path(target: Target, application: str, release: str) -> str:
 
 
 def programs(
-    name: str, application: Application, target: Target, release: str, version: str
+    name: str, application: Application, target: Target, release: str, version: str, secrets: str = ""
 ) -> tuple[dict[str, Any], ...]:
-    """The programs with their processes' names and their health checks, as `activate` takes them."""
+    """The programs as `activate` takes them: their processes' names and health checks, the set of secrets of those that
+    have any, and how they run, for one-off commands."""
     values = _values(name, target, release, version)
     return tuple(
-        {"name": f"{name}-{key}", "processes": _processes(f"{name}-{key}", program), "health": health}
+        {
+            "name": f"{name}-{key}",
+            "processes": _processes(f"{name}-{key}", program),
+            "health": _health(program, values, f"applications.{name}.programs.{key}.health"),
+            "secrets": secrets if program.secrets else "",
+            "run": _surroundings(name, key, program, target, values),
+        }
         for key, program in application.programs.items()
-        for health in [_health(program, values, f"applications.{name}.programs.{key}.health")]
     )
 
 
-def conf(name: str, application: Application, target: Target, release: str, version: str) -> str:
+def conf(name: str, application: Application, target: Target, release: str, version: str, secrets: str = "") -> str:
     """The text of the supervisor file that runs `application`, called `name`, from `release`.
 
     Commands hold the resolved path of the release: behind a symlink an old process would lazily import new code.
+    What supervisor cannot do is done by the launcher, which the host keeps: limits, and the set called `secrets`.
     Raises `UsageError` for unknown variables and for values that supervisor's format cannot express.
     """
     values = _values(name, target, release, version)
@@ -43,15 +53,20 @@ def conf(name: str, application: Application, target: Target, release: str, vers
     for key, program in application.programs.items():
         where = f"applications.{name}.programs.{key}"
         folder = f"{target.layout.root}/apps/{name}"
+        around = _surroundings(name, key, program, target, values)
         many = program.processes > 1
         process_name = "%(program_name)s_%(process_num)02d" if many else "%(program_name)s"
         command = tuple(fill(part, values, f"{where}.command") for part in program.command)
+        kept = secrets if program.secrets else ""
+        if command and (around["limits"] or kept):
+            folder_of_set = f"{folder}/secrets/{kept}/{name}-{key}" if kept else ""
+            command = (*_launcher(target, values["release"], around["limits"], folder_of_set), *command)
         lines = [
             f"[program:{name}-{key}]",
             f"command={_command(command, where)}",
             f"process_name={process_name}",
             f"numprocs={program.processes}",
-            f"directory={folder}",
+            f"directory={_plain(around['directory'], f'{where}.directory')}",
             "autostart=true",
             "autorestart=true",
             "startsecs=1",
@@ -63,12 +78,52 @@ def conf(name: str, application: Application, target: Target, release: str, vers
             "stdout_logfile_maxbytes=10MB",
             "stdout_logfile_backups=3",
         ]
+        if program.umask:
+            lines.append(f"umask={program.umask}")
         if program.user:
             lines.append(f"user={_plain(program.user, f'{where}.user')}")
         if program.environment:
-            lines.append(f"environment={_environment(program.environment, values, where)}")
+            lines.append(f"environment={_environment(around['environment'], where)}")
         sections.append(lines)
     return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
+
+
+def setups(
+    name: str, placed: Mapping[str, Application], targets: Sequence[Target], release: str, version: str, secrets: str
+) -> dict[str, Setup]:
+    """How the application runs on each host, by the host's name; `placed` is what of it runs there, nothing on others.
+
+    Raises `UsageError`."""
+    return {
+        each.name: Setup(
+            conf(name, placed[each.name], each, release, version, secrets),
+            programs(name, placed[each.name], each, release, version, secrets),
+            tasks(name, placed[each.name], each, release, version, secrets),
+        )
+        for each in targets
+        if each.name in placed
+    }
+
+
+def tasks(
+    name: str, application: Application, target: Target, release: str, version: str, secrets: str = ""
+) -> tuple[Task, ...]:
+    """The tasks of the application as they would run on this host: those whose program is here. Raises `UsageError`."""
+    values = _values(name, target, release, version)
+    made = {each["name"]: each for each in programs(name, application, target, release, version, secrets)}
+    return tuple(
+        Task(
+            name=key,
+            program=made[f"{name}-{program}"],
+            command=tuple(fill(part, values, f"applications.{name}.tasks.{key}.command") for part in task.command),
+            timeout_s=task.timeout_s,
+            when=task.when,
+            host=task.host,
+        )
+        for key, task in application.tasks.items()
+        for program in [task.program or next(iter(application.programs))]
+        if program in application.programs
+    )
 
 
 def _values(name: str, target: Target, release: str, version: str) -> dict[str, str]:
@@ -138,11 +193,10 @@ def _command(argv: tuple[str, ...], where: str) -> str:
     return _plain(text, f"{where}.command")
 
 
-def _environment(environment: Mapping[str, str], values: Mapping[str, str], where: str) -> str:
+def _environment(environment: Mapping[str, str], where: str) -> str:
     """Supervisor's KEY="value" list: no escapes, a value stands between quotes that it does not contain."""
     pairs = []
-    for key, template in environment.items():
-        value = fill(template, values, f"{where}.environment.{key}")
+    for key, value in environment.items():
         quote = "'" if '"' in value else '"'
         if (
             not re.fullmatch(r"\w+", key)
@@ -157,6 +211,42 @@ def _environment(environment: Mapping[str, str], values: Mapping[str, str], wher
             )
         pairs.append(f"{key}={quote}{_plain(value, f'{where}.environment.{key}')}{quote}")
     return ",".join(pairs)
+
+
+def _surroundings(name: str, key: str, program: Program, target: Target, values: Mapping[str, str]) -> dict[str, Any]:
+    """What a process of the program finds around it, also one that supervisor does not start."""
+    where = f"applications.{name}.programs.{key}"
+    directory = fill(program.directory, values, f"{where}.directory") or f"{target.layout.root}/apps/{name}"
+    if not directory.startswith("/") or re.search(r"\s[;#]", directory):
+        raise UsageError(
+            f"{directory!r} cannot be used", where=f"{where}.directory", remedy="write an absolute path without ; #"
+        )
+    if not re.fullmatch(r"[0-7]{0,4}", program.umask):
+        raise UsageError(f"{program.umask!r} is no umask", where=f"{where}.umask", remedy='write for example "027"')
+    return {
+        "directory": directory,
+        "user": program.user,
+        "umask": program.umask,
+        "environment": {
+            each: fill(template, values, f"{where}.environment.{each}")
+            for each, template in program.environment.items()
+        },
+        "limits": settings.limits(program, f"{where}.limits"),
+    }
+
+
+def _launcher(target: Target, release: str, limits: Mapping[str, int], secrets: str) -> tuple[str, ...]:
+    """What stands before the command: the launcher with limits, and the folder `secrets`.
+
+    It runs in the release's Python, of which nothing is imported (-I -S): no code of the release sees a secret before
+    the program itself.
+    """
+    words = [f"{release}/bin/python", "-I", "-S", f"{target.layout.root}/bin/{LAUNCHER}"]
+    for limit, number in limits.items():
+        words += ["--limit", f"{limit}={number}"]
+    if secrets:
+        words += ["--secrets", secrets]
+    return (*words, "--")
 
 
 def _plain(text: str, where: str) -> str:

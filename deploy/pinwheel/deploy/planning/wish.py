@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -29,26 +30,45 @@ class BadLock(PinwheelError):
 
 
 @dataclass(frozen=True, slots=True)
+class Task:
+    """A command that runs once for the release. `program` is the one as which it runs, as `activate` takes it; `host`
+    empty: the first that is activated; `when`: before the first activation, or after the last."""
+
+    name: str
+    program: Mapping[str, Any]
+    command: tuple[str, ...]
+    timeout_s: float
+    when: str = "before"
+    host: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Setup:
-    """How the application runs on one host: supervisor's file, and the programs with their health checks."""
+    """How the application runs on one host: supervisor's file, the programs with their health checks, and the tasks
+    as they would run there."""
 
     conf: str
     programs: tuple[Mapping[str, Any], ...]
+    tasks: tuple[Task, ...] = ()
 
     @property
     def sha256(self) -> str:
         """Of all of it: two setups that differ in anything have two."""
-        return hashlib.sha256(json.dumps([self.conf, self.programs], sort_keys=True).encode()).hexdigest()
+        everything = [self.conf, self.programs, [dataclasses.asdict(each) for each in self.tasks]]
+        return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What a rollout brings to hosts: what to install, and a setup for each host by its name."""
+    """What a rollout brings to hosts: what to install, and a setup for each host by its name. `secrets` is the id of
+    the set that the programs get, `secret_names` what is in it; the values travel beside the plan, never in it."""
 
     setups: Mapping[str, Setup]
     requirements: str = field(default="", repr=False)
     space_bytes: int = 0
     needs: Needs = field(default_factory=Needs)
+    secrets: str = ""
+    secret_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

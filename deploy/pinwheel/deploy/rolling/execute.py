@@ -18,6 +18,7 @@ from pinwheel.deploy.planning.facts import HostFacts, Nonsense
 from pinwheel.deploy.planning.gate import Ending, Halt, Outcome, named, verdict
 from pinwheel.deploy.planning.plan import HostPlan, Plan, version_of
 from pinwheel.deploy.planning.readiness import Readied, Surveyed
+from pinwheel.deploy.planning.secret_set import SecretSet
 from pinwheel.deploy.planning.waves import Growing, Service, waves, without
 from pinwheel.deploy.reaching.hosts import HostLost, Hosts, NotTouched, StepRefused
 from pinwheel.deploy.rolling import answers
@@ -53,6 +54,13 @@ class Watcher(Protocol):
     def ended(self, outcome: Outcome) -> None: ...
     def heard(self, host: str, text: str) -> None: ...
     def said(self, text: str) -> None: ...
+
+
+class Once(Protocol):
+    """What happens once for a release, around its activation. `rolling.tasks` is the real one."""
+
+    def run(self, when: str, hosts: Sequence[str]) -> str:
+        """Do what is due `when` (before, after) on one of `hosts`. Why the rollout cannot go on; empty when it can."""
 
 
 class Conclusion(StrEnum):
@@ -99,9 +107,10 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Where a rollout happens, and on behalf of whom. `index_url` carries the hosts' credential. At most `at_once`
-    hosts are asked at once. `limit` is empty when it is about every host of the environment, else the flags that say
-    about which."""
+    """Where a rollout happens, and on behalf of whom. `index_url` carries the hosts' credential, `secrets` the values
+    for the programs of each application. At most `at_once` hosts are asked at once. `limit` is empty when it is about
+    every host of the environment, else the flags that say about which. `task_modes` says of tasks what the operator
+    says: again or done."""
 
     environment: str
     rollout: str
@@ -110,6 +119,9 @@ class Context:
     index_url: str = field(default="", repr=False)
     by: str = ""
     limit: str = ""
+    launcher: Mapping[str, str] = field(default_factory=dict, repr=False)
+    secrets: Mapping[str, SecretSet] = field(default_factory=dict, repr=False)
+    task_modes: Mapping[str, str] = field(default_factory=dict)
 
 
 class HostPool:
@@ -153,6 +165,8 @@ class HostPool:
             fence=fence,
             index_url=context.index_url,
             by=context.by,
+            launcher=context.launcher,
+            secrets={name: each.document() for name, each in context.secrets.items()},
         )
         try:
             answer = self._hosts.ask(step.host, request, lambda text: self._watcher.heard(step.host, text))
@@ -218,11 +232,12 @@ def rollout(
     stop: Stop,
     traffic: Traffic | None = None,
     held: Collection[str] = frozenset(),
+    once: Once | None = None,
 ) -> Report:
     """Prepare everywhere, then activate in waves; stop when the gate, the lease or the operator says so, and do then
     what the policy says about those that came through. Whoever is healthy is in service at the end; so are those that
     were `held` out of it before."""
-    run = _Run(plan, pool, fence, ledger, watcher, context, stop, traffic, held)
+    run = _Run(plan, pool, fence, ledger, watcher, context, stop, traffic, held, once)
     try:
         ended = run.go()
     finally:
@@ -257,6 +272,7 @@ class _Run:
         stop: Stop,
         traffic: Traffic | None,
         held: Collection[str],
+        once: Once | None,
     ) -> None:
         self._plan = plan
         self._by_name = {each.host: each for each in plan.hosts}
@@ -268,6 +284,7 @@ class _Run:
         self._context = context
         self._stop = stop
         self._drains = Drains(traffic, self._drain, held)
+        self._once = once
         self._outcomes: dict[str, Outcome] = {}
 
     def go(self) -> _Stopped:
@@ -295,11 +312,24 @@ class _Run:
             self._prepare()
         if stopped := self._judged():
             return stopped
+        if stopped := self._due(
+            "before", [each.host for each in plan.hosts if each.activate and each.host not in self._outcomes]
+        ):
+            return stopped
         if stopped := self._activate():
             return stopped
         if bad := [each.host for each in self._outcomes.values() if not each.good]:
             return _Stopped(Conclusion.FAILED, f"{named(bad)} did not come through, within the failure budget")
+        if stopped := self._due("after", [each.host for each in plan.hosts]):
+            return stopped
         return _Stopped(Conclusion.DONE, "")
+
+    def _due(self, when: str, hosts: Sequence[str]) -> _Stopped | None:
+        """Do once what is due now on one of `hosts`; why nothing more may start after that."""
+        if self._once is None or not hosts:
+            return None
+        reason = self._once.run(when, hosts)
+        return self._barred(_Stopped(Conclusion.HALTED, reason) if reason else None)
 
     def put_back(self) -> None:
         """Put hosts back into service of which nobody knew how they ended, when they are healthy now."""

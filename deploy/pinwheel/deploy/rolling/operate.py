@@ -6,8 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from pinwheel import pin
-from pinwheel.config import Application
-from pinwheel.deploy.inventory import fleet
+from pinwheel.deploy.inventory import fleet, settings
 from pinwheel.deploy.planning import plan_file, resumption, steps, supervisor_file
 from pinwheel.deploy.planning.facts import HostFacts
 from pinwheel.deploy.planning.gate import Ending, Outcome
@@ -15,10 +14,11 @@ from pinwheel.deploy.planning.plan import Plan, earlier, plan
 from pinwheel.deploy.planning.readiness import Readied, Surveyed
 from pinwheel.deploy.planning.restart import restart
 from pinwheel.deploy.planning.resumption import Intent
-from pinwheel.deploy.planning.wish import Delivery, Setup, Wish, pins
-from pinwheel.deploy.rolling import evidence, execute, fetch, lease, prune
+from pinwheel.deploy.planning.wish import Delivery, Wish, pins
+from pinwheel.deploy.rolling import evidence, execute, fetch, lease, prune, secret_sources
 from pinwheel.deploy.rolling.execute import Report
 from pinwheel.deploy.rolling.session import Session
+from pinwheel.deploy.rolling.tasks import Tasks
 from pinwheel.errors import PinwheelError, UsageError
 
 
@@ -28,11 +28,19 @@ def planned(session: Session, text: str) -> Plan:
     return plan(wanted, session.facts(hosts), session.environment.rollout)
 
 
-def rolled_out(session: Session, text: str, planned_before: plan_file.Document | None = None) -> tuple[Plan, Report]:
-    """Take every host to `APP==VER`, by exactly the plan that was made before, if there is one.
+def rolled_out(
+    session: Session,
+    text: str,
+    planned_before: plan_file.Document | None = None,
+    task_modes: Mapping[str, str] | None = None,
+) -> tuple[Plan, Report]:
+    """Take every host to `APP==VER`, by exactly the plan that was made before, if there is one. `task_modes` says of
+    tasks whether they are to run again, or are done.
 
     Raises `Refused` when somebody else holds the environment, `plan_file.Moved`."""
     wanted, hosts = _wish(session, text)
+    session.task_modes = task_modes or {}
+    _check_tasks(session, wanted)
     with session.lease(wanted.application, wanted.project) as held:
         told = session.facts(hosts)
         made = plan(wanted, told, session.environment.rollout)
@@ -48,7 +56,7 @@ def rolled_back(session: Session, application: str, to: str) -> tuple[Plan, Repo
     """Take every host back to the newest good release before the running one, or to `to`. Needs no lock: the hosts
     have kept all of it. Raises `Refused`, `plan.NothingToGoBackTo`, `PinwheelError` when no host answers."""
     known = fleet.application(session.loaded.config, application)
-    project, hosts = known.project or application, _placed(session, application, known)
+    project, hosts = known.project or application, session.placed(application, known)
     with session.lease(application, project) as held:
         told = _answering(session, hosts)
         found = earlier(application, [each for each in told.values() if isinstance(each, HostFacts)], to)
@@ -67,7 +75,7 @@ def restarted(session: Session, application: str, program: str) -> tuple[Plan, R
         known = ", ".join(configured.programs)
         raise UsageError(f"{application} has no program {program}", where="--program", remedy=f"name one of {known}")
     with session.lease(application, project) as held:
-        hosts = _placed(session, application, configured)
+        hosts = session.placed(application, configured)
         made = restart(application, project, _answering(session, hosts), session.environment.rollout, program)
         return _carried_out(session, made, held)
 
@@ -173,7 +181,7 @@ def _resumptions(
         hosts: Collection[str]
         if found.back:
             wanted = Wish(name, known.project or name, found.version, found.release, None)
-            hosts = _placed(session, name, known)
+            hosts = session.placed(name, known)
         else:
             wanted, hosts = _wish(session, f"{name}=={found.version}")
             if wanted.release != found.release:
@@ -200,20 +208,31 @@ def _carried_out(
         return made, Report(session.rollout, execute.Conclusion.DONE, "", outcomes, 0)
     hooks = session.hooks(made.wish.application, made.wish.version)
     hooks.before()
+    pool, ledger = session.pool(context), session.announced()
     report = execute.rollout(
         made,
-        session.pool(context),
+        pool,
         held,
-        session.announced(),
+        ledger,
         session.watcher,
         context,
         session.stop,
         hooks if session.environment.hooks.drain else None,
         drained,
+        Tasks(made, pool, held, ledger, session.watcher, context),
     )
     if problem := hooks.after(report.conclusion):
         session.watcher.said(f"the command after the rollout failed: {problem}")
     return made, report
+
+
+def _check_tasks(session: Session, wanted: Wish) -> None:
+    """Refuse words about tasks that there are not. Raises `UsageError`."""
+    delivery = wanted.delivery
+    known = {task.name for setup in delivery.setups.values() for task in setup.tasks} if delivery else set()
+    for name in sorted({*session.task_modes} - known):
+        known_text = ", ".join(sorted(known)) or "none"
+        raise UsageError(f"there is no task {name!r}", where="--task-done, --task-again", remedy=f"known: {known_text}")
 
 
 def _supervisor(session: Session) -> str:
@@ -230,37 +249,27 @@ def _supervisor(session: Session) -> str:
         return ""
 
 
-def _placed(session: Session, name: str, application: Application) -> dict[str, Application]:
-    """The application as it runs on each of the session's hosts, by host."""
-    try:
-        return fleet.placed(name, application, session.name, session.environment.groups, session.targets)
-    except UsageError as error:
-        raise UsageError(error.problem, where=session.loaded.place(error.where), remedy=error.remedy) from error
-
-
 def _wish(session: Session, text: str) -> tuple[Wish, Collection[str]]:
     """What `APP==VER` says, and the hosts that it is for."""
     name, wanted = pin.parse(text)
     application = fleet.application(session.loaded.config, name)
     project = application.project or name
-    placed = _placed(session, name, application)
+    session.placed(name, application)  # what cannot be is an error now
     found = fetch.locked(session.client, project, str(wanted))
     lock, version = found.lock, found.version
     level, judge = evidence.demanded(session.loaded, session.name)
     origin = evidence.Origin(found.commit)
     if level != "no":
         origin = evidence.require(session.client, project, pins(lock.requirements), judge)
-    session.hooks(name, version)  # what cannot be is an error now
+    session.hooks(name, version)  # likewise
     session.announced()
     try:
-        setups = {
-            target.name: Setup(
-                supervisor_file.conf(name, placed[target.name], target, lock.release, version),
-                supervisor_file.programs(name, placed[target.name], target, lock.release, version),
-            )
-            for target in session.targets
-            if target.name in placed
-        }
+        application = settings.settled(name, application, session.name, session.environment)
+        kept = secret_sources.secret_set(session.loaded, session.name, name, application)
+        session.secrets = {**session.secrets, **({name: kept} if kept else {})}
+        secrets, names = (kept.id, kept.names) if kept else ("", ())
+        placed = session.placed(name, application)
+        setups = supervisor_file.setups(name, placed, session.targets, lock.release, version, secrets)
     except UsageError as error:
         raise UsageError(error.problem, where=session.loaded.place(error.where), remedy=error.remedy) from error
     wish = Wish(
@@ -268,7 +277,7 @@ def _wish(session: Session, text: str) -> tuple[Wish, Collection[str]]:
         project=project,
         version=version,
         release=lock.release,
-        delivery=Delivery(setups, lock.requirements, lock.space_bytes, lock.needs),
+        delivery=Delivery(setups, lock.requirements, lock.space_bytes, lock.needs, secrets, names),
         lock_sha256=lock.sha256,
         commit=origin.commit,
         signer=origin.signer,

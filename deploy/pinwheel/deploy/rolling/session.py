@@ -19,11 +19,13 @@ from functools import cached_property
 from typing import Any
 
 from pinwheel import config
+from pinwheel.deploy.host import bundle
 from pinwheel.deploy.inventory import fleet, source
 from pinwheel.deploy.inventory.fleet import Target
 from pinwheel.deploy.planning.facts import HostFacts
 from pinwheel.deploy.planning.gate import Outcome
 from pinwheel.deploy.planning.holder import Owner
+from pinwheel.deploy.planning.secret_set import SecretSet
 from pinwheel.deploy.reaching.hosts import Hosts
 from pinwheel.deploy.reaching.ssh import SshHosts
 from pinwheel.deploy.rolling import execute, hooks, lease
@@ -93,6 +95,8 @@ class Session:
     stop: Stop = field(default_factory=Stop)
     rollout: str = ""
     limit: str = ""
+    secrets: Mapping[str, SecretSet] = field(default_factory=dict, repr=False)
+    task_modes: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def client(self) -> IndexClient:
@@ -117,7 +121,17 @@ class Session:
     @property
     def context(self) -> Context:
         targets = {each.name: each for each in self.targets}
-        return Context(self.name, self.rollout, targets, self.environment.connections, by=person(), limit=self.limit)
+        return Context(
+            self.name,
+            self.rollout,
+            targets,
+            self.environment.connections,
+            by=person(),
+            limit=self.limit,
+            launcher=bundle.launcher(),
+            secrets=self.secrets,
+            task_modes=self.task_modes,
+        )
 
     def pool(self, context: Context) -> HostPool:
         return HostPool(self.hosts, context, self.watcher, self.stop)
@@ -151,13 +165,24 @@ class Session:
             raise Interrupted(self.stop)
         return told
 
+    def begin(self) -> None:
+        """Give what is done from now on an id, which ties its events together."""
+        self.rollout = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+
+    def placed(self, name: str, application: config.Application) -> dict[str, config.Application]:
+        """The application called `name` as it runs on each of the hosts, by host. Raises `UsageError`."""
+        try:
+            return fleet.placed(name, application, self.name, self.environment.groups, self.targets)
+        except UsageError as error:
+            raise UsageError(error.problem, where=self.loaded.place(error.where), remedy=error.remedy) from error
+
     @contextlib.contextmanager
     def lease(self, *projects: str) -> Iterator[lease.Held[lease.Granted]]:
         """The right to change the environment, under a new rollout id, for `projects`; for all when none is named.
 
         Raises `Refused` when somebody holds it, and `PinwheelError` when our credential is not for all of that.
         """
-        self.rollout = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+        self.begin()
         owner = str(Owner(getpass.getuser(), socket.gethostname(), os.getpid()))
         leases: lease.Leases[lease.Granted] = self.impatient  # type: ignore[assignment]
         with lease.hold(leases, self.name, owner, self.rollout, projects, said=self.watcher.said) as held:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pinwheel.deploy.planning import plan_file
 from pinwheel.deploy.planning.gate import Ending, Outcome, named
-from pinwheel.deploy.planning.plan import HostPlan, Plan
+from pinwheel.deploy.planning.plan import HostPlan, Plan, PlannedTask
 from pinwheel.deploy.planning.readiness import Readied, Surveyed
 from pinwheel.deploy.planning.steps import Survey
 from pinwheel.deploy.reaching.hosts import HostKey
@@ -53,6 +53,7 @@ def plan_notes(plan: Plan) -> list[str]:
     have_turn = {host for wave in plan.waves for host in wave}
     if left := [each.host for each in plan.hosts if each.activate and each.host not in have_turn]:
         notes.append(f"no turn for {named(left)}: {plan.service.full(plan.policy)}")
+    notes += [_task_note(each) for each in plan.tasks]
     diffs: dict[str, list[str]] = {}
     for each in plan.hosts:
         if each.conf_diff:
@@ -60,6 +61,28 @@ def plan_notes(plan: Plan) -> list[str]:
     for diff, hosts in diffs.items():
         notes.append(f"conf on {', '.join(hosts)}:\n" + "\n".join(f"  {line}" for line in diff.splitlines()))
     return notes
+
+
+def _task_note(task: PlannedTask) -> str:
+    time = {"before": "before the first activation", "after": "after the last activation"}[task.when]
+    so_far = {
+        "": "",
+        "failed": "; it failed there before",
+        "running": "; it began there, and nobody knows how it ended",
+    }
+    return f"task {task.name}: once, on {task.host}, {time}{so_far[task.so_far]}"
+
+
+def run_document(
+    exits: Mapping[str, int | Outcome], env: str, application: str, words: Sequence[str]
+) -> dict[str, Any]:
+    hosts = [
+        {"name": name, "exit": None, "reason": each.reason, "remedy": each.remedy}
+        if isinstance(each, Outcome)
+        else {"name": name, "exit": each, "reason": "", "remedy": ""}
+        for name, each in exits.items()
+    ]
+    return {"environment": env, "application": application, "command": list(words), "hosts": hosts}
 
 
 def report_document(report: Report, plan: Plan) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,8 +14,8 @@ Event = Mapping[str, Any]
 
 COLUMNS = ("when", "rollout", "what", "application", "version", "outcome", "hosts", "took", "by")
 EVENT_COLUMNS = ("when", "what", "application", "version", "host", "outcome", "took", "by")
-KINDS = ("rollout-started", "rollout-finished", "unlocked")
-"""The events that tell how rollouts went."""
+KINDS = ("rollout-started", "rollout-finished", "unlocked", "ran")
+"""The events that tell how rollouts went, and what else people did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ def chapters(events: Sequence[Event]) -> list[Chapter]:
     """One for each rollout of `events` (of `KINDS`), in the order in which they were started."""
     begun: dict[str, Event] = {}
     ended: dict[str, Event] = {}
+    ran: dict[str, list[Event]] = {}
     found: list[Chapter | str] = []
     for event in sorted(events, key=lambda each: each["serial"]):
         if event["kind"] == "rollout-finished":
@@ -45,11 +47,32 @@ def chapters(events: Sequence[Event]) -> list[Chapter]:
         elif event["kind"] == "rollout-started":
             begun[event["rollout"]] = event
             found.append(event["rollout"])
+        elif event["kind"] == "ran":
+            found += [] if event["rollout"] in ran else [event["rollout"]]
+            ran.setdefault(event["rollout"], []).append(event)
         else:
             taken = f"taken from {event['detail'].get('owner', 'somebody')}"
             about = (event["rollout"], event["at"], "unlock", "", "", str(event["outcome"]))
             found.append(Chapter(*about, taken, None, event["actor"]))
-    return [each if isinstance(each, Chapter) else _chapter(begun[each], ended.get(each)) for each in found]
+    told = {each: _command(commands) for each, commands in ran.items()}
+    told |= {each: _chapter(event, ended.get(each)) for each, event in begun.items()}
+    return [each if isinstance(each, Chapter) else told[each] for each in found]
+
+
+def _command(events: Sequence[Event]) -> Chapter:
+    """A command that a person ran on hosts, one event for each."""
+    first, counts = events[0], Counter(str(each["outcome"]) for each in events)
+    outcome = "ok" if set(counts) == {"ok"} else "failed"
+    about = (
+        first["rollout"],
+        first["at"],
+        "run",
+        first["subject"],
+        "",
+        outcome,
+        str(first["detail"].get("reason", "")),
+    )
+    return Chapter(*about, None, first["actor"], counts)
 
 
 def document(told: Sequence[Chapter], environment: str) -> dict[str, Any]:

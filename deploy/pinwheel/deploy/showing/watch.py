@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from pinwheel import console
@@ -111,6 +111,39 @@ class Script:
     def _tell(self, event: str, **about: object) -> None:
         with self._one_at_a_time:  # or lines of two threads would run into each other
             console.line({"event": event, **about})
+
+
+class Relay:
+    """What hosts say, line by line under their names; `tell` takes a line. When nobody reads it any more, `gone` is
+    called, and nothing more is told."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._lock = threading.Lock()  # hosts speak from threads of their own
+        self.gone: Callable[[], None] = lambda: None
+        self.read = True
+
+    def expect(self, names: Sequence[str]) -> None:
+        pass
+
+    def phase(self, text: str) -> None:
+        pass
+
+    def ended(self, outcome: Outcome) -> None:
+        pass
+
+    def said(self, text: str) -> None:
+        console.say(text)
+
+    def heard(self, host: str, text: str) -> None:
+        with self._lock:
+            if not self.read:
+                return
+            try:
+                self._tell(f"{host} | {text}")
+            except OSError:
+                self.read = False
+                self.gone()
 
 
 @contextlib.contextmanager

@@ -1,0 +1,72 @@
+"""`pinwheel deploy.run`: a command beside what runs."""
+
+from __future__ import annotations
+
+import shlex
+
+from invoke import Context, Exit, task
+
+from pinwheel.deploy.commands.options import APPLICATION, ENV, GROUP, HOST, session_of
+from pinwheel.errors import UsageError
+
+
+@task(
+    auto_shortflags=False,
+    positional=["application"],
+    iterable=["host", "group"],
+    help={
+        "application": APPLICATION,
+        "env": ENV,
+        "command": "the command in one text, split as a shell does; or write it word for word after -- (default: none)",
+        "program": "whose folder, user, limits, variables and secrets it has (default: the first one's)",
+        "host": HOST,
+        "group": GROUP,
+        "json": "print one JSON document on stdout, and what the command says on stderr (default: text for people)",
+    },
+)
+def run(
+    _context: Context,
+    application: str,
+    env: str,
+    host: list[str],
+    group: list[str],
+    command: str = "",
+    program: str = "",
+    json: bool = False,
+) -> None:
+    """Run a command in the environment of the release that runs, and show what it says.
+
+    The release's own commands come first on its PATH. What it says on stdout and stderr comes line by line, each under
+    its host's name. Exits with the highest exit code of all hosts, 1 at least for a host that could not be asked;
+    Ctrl-C ends it there. Who ran what where is in the history: a secret does not belong in its arguments.
+
+    Example:
+      pinwheel deploy.run acme-shop --env production --host web1 -- acme-shop shell --dry-run
+      pinwheel deploy.run acme-shop --env production --command "acme-shop check"
+    """
+    from pinwheel import console
+    from pinwheel.deploy.planning.gate import Outcome
+    from pinwheel.deploy.rolling import running
+    from pinwheel.deploy.showing import present, watch
+
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise UsageError(
+            f"the command cannot be split: {error}", where="--command", remedy="close its quotes"
+        ) from error
+    relay = watch.Relay(console.say if json else console.data)
+    with session_of(env, "", host, group, watcher=relay) as session:
+        relay.gone = session.hosts.abort
+        exits = running.run(session, application, program, words)
+    if not relay.read:
+        raise BrokenPipeError
+    if json:
+        console.document(present.run_document(exits, env, application, words))
+    for each in exits.values():
+        if isinstance(each, Outcome):
+            console.say("\n".join(present.outcome_lines(each)))
+    if session.stop.is_set():
+        raise Exit(code=session.stop.exit_code)
+    if code := running.worst(exits):
+        raise Exit(code=code)
