@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -253,9 +254,13 @@ def somebody() -> bool:
 
 
 def ask(question: str) -> str:
-    """The line that a person answers; empty at the end of input."""
+    """The line that a person answers; empty at the end of input. Ctrl-C is an answer, whatever it means meanwhile."""
     print(question, end=" ", file=sys.stderr, flush=True)  # noqa: T201
-    return sys.stdin.readline().strip()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return sys.stdin.readline().strip()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def data(text: str) -> None:

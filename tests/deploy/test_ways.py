@@ -98,6 +98,19 @@ def test_openssh_itself_reads_the_same(home: Path, name: str) -> None:
     assert ours.get("proxyjump") == told.get("proxyjump")
 
 
+def test_what_it_says_of_a_host_counts_where_the_environment_says_nothing(way: Way, home: Path) -> None:
+    own = way.lab.identity_file
+    (home / "config").write_text(
+        f"Host web\n HostName 127.0.0.9\n Port 7\n User ann\n IdentityFile {own}\n ConnectTimeout 3\n"
+    )
+    with way.open(identity_file=None) as hosts:
+        theirs = hosts._ways.connection(replace(way.target(), address="web", port=22, user=""))
+        ours = hosts._ways.connection(replace(way.target(), address="web", port=8, user="deploy"))
+    assert (theirs.host, theirs.port, theirs.user, theirs.connect_timeout) == ("127.0.0.9", 7, "ann", 3)
+    assert theirs.connect_kwargs["key_filename"] == [str(own)]
+    assert (ours.host, ours.port, ours.user) == ("127.0.0.9", 8, "deploy")
+
+
 def test_a_file_that_includes_itself_is_named(home: Path) -> None:
     (home / "config").write_text("Include config\n")
     with pytest.raises(UsageError) as caught:
