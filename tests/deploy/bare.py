@@ -101,6 +101,12 @@ class Running:
         assert self.said[0]["type"] == "hello"
         return final[0]
 
+    def send(self, data: bytes) -> None:
+        """More on its stdin, after the request."""
+        assert self._child.stdin
+        self._child.stdin.write(data)
+        self._child.stdin.flush()
+
     def close_stdin(self) -> None:
         assert self._child.stdin
         self._child.stdin.close()
@@ -219,6 +225,9 @@ class BareHost:
         return runner.perform(
             job, {**look.ACTIONS, **logs.ACTIONS, **prepare.ACTIONS, **prune.ACTIONS, **bootstrap.ACTIONS}
         )
+
+    def job(self, action: str) -> runner.Job:
+        return runner.Job(self.request(action, {}), runner.Wire(-1), threading.Event())
 
     def facts(self) -> dict[str, Any]:
         """About the application."""

@@ -12,10 +12,10 @@ TRANSACTION = ("gate", "runner")
 """What every action needs: it may have to end what was cut off before."""
 
 ERRANDS = {
-    "facts": ("look",),
-    "survey": ("look", "prepare", "bootstrap"),
-    "bootstrap": ("look", "prepare", "bootstrap"),
-    "prepare": ("prepare",),
+    "facts": ("means", "look"),
+    "survey": ("means", "look", "install", "receive", "bootstrap"),
+    "bootstrap": ("means", "look", "install", "receive", "bootstrap"),
+    "prepare": ("means", "clone", "install", "receive", "prepare"),
     "activate": (),
     "logs": ("logs",),
     "weigh": ("prune",),

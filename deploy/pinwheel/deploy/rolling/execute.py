@@ -19,7 +19,7 @@ from pinwheel.deploy.planning.gate import Ending, Halt, Outcome, named, verdict
 from pinwheel.deploy.planning.plan import HostPlan, Plan, version_of
 from pinwheel.deploy.planning.readiness import Readied, Surveyed
 from pinwheel.deploy.planning.waves import Growing, Service, waves, without
-from pinwheel.deploy.reaching.hosts import HostLost, Hosts, NotTouched, StepRefused
+from pinwheel.deploy.reaching.hosts import Files, HostLost, Hosts, NotTouched, StepRefused, no_files
 from pinwheel.deploy.rolling import answers
 from pinwheel.deploy.rolling.drains import DOUBTFUL, Drains, Traffic
 
@@ -99,9 +99,9 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Where a rollout happens, and on behalf of whom. `index_url` carries the hosts' credential. At most `at_once`
-    hosts are asked at once. `limit` is empty when it is about every host of the environment, else the flags that say
-    about which."""
+    """Where a rollout happens, and on behalf of whom. `index_url` carries the hosts' credential; `files` are for hosts
+    that do not reach the index. At most `at_once` hosts are asked at once. `limit` is empty when it is about every host
+    of the environment, else the flags that say about which."""
 
     environment: str
     rollout: str
@@ -110,6 +110,7 @@ class Context:
     index_url: str = field(default="", repr=False)
     by: str = ""
     limit: str = ""
+    files: Files = no_files
 
 
 class HostPool:
@@ -155,7 +156,9 @@ class HostPool:
             by=context.by,
         )
         try:
-            answer = self._hosts.ask(step.host, request, lambda text: self._watcher.heard(step.host, text))
+            answer = self._hosts.ask(
+                step.host, request, lambda text: self._watcher.heard(step.host, text), files=context.files
+            )
             return read(step.host, answer)
         except (StepRefused, NotTouched, HostLost, Nonsense) as error:
             code = error.code if isinstance(error, StepRefused) else ""
