@@ -188,7 +188,7 @@ class BareHost:
     def request(self, action: str, body: dict[str, Any], supervisor_from: str = "host") -> dict[str, Any]:
         layout = {
             "root": str(self.root),
-            "python": str(Path(sys.executable).resolve()),
+            "python": str(Path(self.python).resolve()),
             "supervisor_conf_dir": str(self.conf_dir),
             "supervisor_socket": str(self.socket),
             "supervisor_from": supervisor_from,

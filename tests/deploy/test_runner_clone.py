@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from tests.deploy import wheels
-from tests.deploy.bare import BareHost
+from tests.deploy.bare import BareHost, oldest_python
 from tests.deploy.stocked import RELEASE, Index, body, serving
 
 from pinwheel.deploy.host import clone, means
@@ -218,6 +218,18 @@ def test_facts_tell_what_a_release_has_to_share(host: BareHost, index: Index) ->
     told = {each["release"]: each["wheels"] for each in host.facts()["releases"]}
     listed = [index.wheel(name)["sha256"][:16] for name in ("acme_tiny-1.0.0", "alpha", "beta")]
     assert told == {"0.8.0-eeeeeeee": [], RELEASE: sorted(listed)}
+
+
+@pytest.mark.slow
+def test_the_oldest_python_that_hosts_may_have_does_it_too(host: BareHost, index: Index) -> None:
+    oldest = oldest_python()
+    if oldest is None:
+        pytest.skip("there is no Python 3.10 on this machine")
+    host.python = oldest
+    assert host.ask("prepare", request(index))["how"] == "uv"
+    made = host.ask("prepare", request(index, "1.1.0", RELEASE))
+    assert (made["how"], made["shared"]) == ("clone", 2)
+    assert said(release(host, NEXT) / "bin/alpha") == str(release(host, NEXT))
 
 
 def test_a_script_whose_first_line_would_be_too_long_is_made_anew(tmp_path: Path) -> None:
