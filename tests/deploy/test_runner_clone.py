@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 from tests.deploy import wheels
-from tests.deploy.bare import BareHost, oldest_python
+from tests.deploy.bare import BareHost
+from tests.deploy.pythons import MINORS, found
 from tests.deploy.stocked import RELEASE, Index, body, serving
 
 from pinwheel.deploy.host import clone, means
@@ -221,11 +222,11 @@ def test_facts_tell_what_a_release_has_to_share(host: BareHost, index: Index) ->
 
 
 @pytest.mark.slow
-def test_the_oldest_python_that_hosts_may_have_does_it_too(host: BareHost, index: Index) -> None:
-    oldest = oldest_python()
+def test_the_oldest_python_that_hosts_may_have_does_it_too(host: BareHost, index: Index, tmp_path: Path) -> None:
+    oldest = found(MINORS[0], tmp_path)
     if oldest is None:
-        pytest.skip("there is no Python 3.10 on this machine")
-    host.python = oldest
+        pytest.skip(f"this machine has no Python {MINORS[0]}")
+    host.python = str(oldest)
     assert host.ask("prepare", request(index))["how"] == "uv"
     made = host.ask("prepare", request(index, "1.1.0", RELEASE))
     assert (made["how"], made["shared"]) == ("clone", 2)

@@ -99,8 +99,7 @@ class Job:
 
     def __init__(self, request: Document, wire: Wire, aborted: threading.Event) -> None:
         """Raises `Refusal` unsupported or bad-request."""
-        asked, self.wire, self.aborted = Given(request), wire, aborted
-        self.stdin_turn = threading.Lock()  # whoever reads what comes on stdin after the request holds it
+        asked, self.wire, self.aborted, self.stdin_turn = Given(request), wire, aborted, threading.Lock()
         self.body, layout = Given(asked["body"]), Given(asked["layout"])
         wire.hide(str(self.body.get("index_url", "")))
         self.action, self.host, self.environment = str(asked["action"]), asked["host"], asked["environment"]
@@ -671,7 +670,7 @@ def answer(wire: Wire, aborted: threading.Event, errands: Actions) -> int:
 
 
 def listen(job: Job) -> None:
-    """Notice the end of stdin: the controller wants no more, or is gone. An errand may read there in between."""
+    """Notice the end of stdin: the controller wants no more, or is gone. An errand that reads there holds the turn."""
     with contextlib.suppress(OSError):
         while select.select([0], [], [])[0]:
             with job.stdin_turn:
