@@ -94,7 +94,19 @@ NOUNS = {
     *("packaging.building.pythons", "packaging.building.comparison", "packaging.building.ingredients"),
     *(
         f"deploy.planning.{name}"
-        for name in ("facts", "fit", "plan", "steps", "gate", "waves", "wish", "resumption", "plan_file", "readiness")
+        for name in (
+            "facts",
+            "fit",
+            "wheels",
+            "plan",
+            "steps",
+            "gate",
+            "waves",
+            "wish",
+            "resumption",
+            "plan_file",
+            "readiness",
+        )
     ),
     *(f"deploy.planning.{name}" for name in ("restart", "holder", "surplus", "secret_set", "supervisor_file")),
     *("deploy.inventory.fleet", "deploy.inventory.template", "deploy.inventory.settings"),
@@ -235,9 +247,7 @@ def test_the_demo_is_a_user() -> None:
         assert foreign <= {"rich", "pinwheel"}
 
 
-@pytest.mark.parametrize(
-    "module", ["gate", "wire", "runner", "look", "kept_secrets", "prepare", "bootstrap", "command", "logs", "prune"]
-)
+@pytest.mark.parametrize("module", sorted({*TRANSACTION, *(each for errand in ERRANDS.values() for each in errand)}))
 def test_what_is_sent_to_a_host_needs_only_the_standard_library_and_what_was_sent_before_it(module: str) -> None:
     together = next(errand for errand in ERRANDS.values() if module in (*TRANSACTION, *errand))
     sent = (*TRANSACTION, *together)

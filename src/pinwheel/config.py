@@ -305,6 +305,7 @@ class Environment(Inventory):
     known_hosts: str = ""
     become: tuple[str, ...] = ("sudo", "-n")
     index_url: str = ""
+    deliver: Literal["index", "push"] = "index"
     connections: Count = 32
     keep: Count = 5
     require_statements: Literal["", "no", "present", "signed"] = ""

@@ -102,6 +102,12 @@ class Running:
         assert self.said[0]["type"] == "hello"
         return final[0]
 
+    def send(self, data: bytes) -> None:
+        """More on its stdin, after the request."""
+        assert self._child.stdin
+        self._child.stdin.write(data)
+        self._child.stdin.flush()
+
     def close_stdin(self) -> None:
         assert self._child.stdin
         self._child.stdin.close()
@@ -183,7 +189,7 @@ class BareHost:
     def request(self, action: str, body: dict[str, Any], supervisor_from: str = "host") -> dict[str, Any]:
         layout = {
             "root": str(self.root),
-            "python": str(Path(sys.executable).resolve()),
+            "python": str(Path(self.python).resolve()),
             "supervisor_conf_dir": str(self.conf_dir),
             "supervisor_socket": str(self.socket),
             "supervisor_from": supervisor_from,
@@ -221,6 +227,9 @@ class BareHost:
         job = runner.Job(self.request(action, body), Wire(-1), aborted or threading.Event())
         reading = {**look.ACTIONS, **logs.ACTIONS, **command.ACTIONS}
         return runner.perform(job, {**reading, **prepare.ACTIONS, **prune.ACTIONS, **bootstrap.ACTIONS})
+
+    def job(self, action: str) -> runner.Job:
+        return runner.Job(self.request(action, {}), Wire(-1), threading.Event())
 
     def facts(self) -> dict[str, Any]:
         """About the application."""

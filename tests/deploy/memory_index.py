@@ -11,12 +11,21 @@ from typing import Any
 from tests.deploy import wheels
 
 from pinwheel.events import Event
-from pinwheel.index.client import Attachment, Holder, IndexFile, IndexUnreachable, Lease, LeaseHeld, WrongCredential
+from pinwheel.index.client import (
+    Attachment,
+    Damaged,
+    Holder,
+    IndexFile,
+    IndexUnreachable,
+    Lease,
+    LeaseHeld,
+    WrongCredential,
+)
 
 
 class MemoryIndex:
     """Holds `shop` in versions with locks. `holder` set makes its leases refused; `away` makes everything fail,
-    and `expired` everything that needs our credential."""
+    `expired` everything that needs our credential, and `damaged` every download."""
 
     url = "http://index.example/"
 
@@ -24,6 +33,8 @@ class MemoryIndex:
         self.holder: Holder | None = None
         self.away = False
         self.expired = False
+        self.damaged = False
+        self.downloaded: list[str] = []
         self.recorded: list[Event] = []
         self.minted: list[tuple[str, tuple[str, ...], float]] = []
         self.released: list[int] = []
@@ -58,12 +69,21 @@ class MemoryIndex:
         self._answer()
         return tuple(sorted({*self._files} - {"uv", "supervisor"}))
 
-    def download(self, file: IndexFile, into: Path) -> Path:
-        raise NotImplementedError
-
     def files(self, project: str) -> tuple[IndexFile, ...]:
         self._answer()
         return tuple(self._files.get(project, ()))
+
+    def download(self, file: IndexFile, into: Path) -> Path:
+        self._answer()
+        if self.damaged:
+            raise Damaged(f"{file.filename} arrived with another sha256", where=self.url)
+        self.downloaded.append(file.filename)
+        into.mkdir(parents=True, exist_ok=True)
+        (into / file.filename).write_bytes(file.filename.encode())
+        return into / file.filename
+
+    def remove(self, project: str) -> None:
+        del self._files[project]
 
     def own_files(self, project: str) -> tuple[IndexFile, ...]:
         return () if project in ("uv", "supervisor") else self.files(project)

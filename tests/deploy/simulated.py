@@ -10,8 +10,19 @@ from typing import Any
 
 from pinwheel.config import Layout
 from pinwheel.deploy.inventory.fleet import Target
+from pinwheel.deploy.planning.facts import DIGITS
 from pinwheel.deploy.planning.gate import Outcome
-from pinwheel.deploy.reaching.hosts import HostKey, HostKeyUnknown, HostLost, HostUnreachable, StepRefused, Told, untold
+from pinwheel.deploy.reaching.hosts import (
+    Files,
+    HostKey,
+    HostKeyUnknown,
+    HostLost,
+    HostUnreachable,
+    StepRefused,
+    Told,
+    no_files,
+    untold,
+)
 
 Body = Mapping[str, Any]
 
@@ -47,6 +58,7 @@ class SimulatedHost:
     by: str = ""
     log: list[str] = field(default_factory=list)
     last: dict[str, Any] | None = None
+    sent: list[str] = field(default_factory=list)
 
     def facts(self) -> dict[str, Any]:
         stored = self.releases.get(self.current or "", {})
@@ -56,6 +68,7 @@ class SimulatedHost:
             "releases": [
                 {key: each[key] for key in ("release", "version", "lock_sha256", "verdict", "activated_at")}
                 | {key: each.get(key, "") for key in ("commit", "signer")}
+                | {"wheels": each.get("wheels", [])}
                 for each in self.releases.values()
             ],
             "conf_sha256": hashlib.sha256(self.conf.encode()).hexdigest() if self.conf else None,
@@ -75,6 +88,7 @@ class SimulatedHost:
             "ready": self.ready,
             "missing": [] if self.ready else ["folders", "uv", "supervisor"],
             "uv": "0.9.1" if self.ready else None,
+            "pip": True,
             "supervisor": {"version": "4.3.0", "state": "RUNNING"} if self.ready else None,
             "fence": {"live": self.fence} if self.fence else {},
             "applications": {"shop": application} if self.releases or self.tasks else {},
@@ -86,7 +100,8 @@ class SimulatedHost:
         return [{"program": each, "pid": self.pid, "state": state, "since": since} for each in self.programs]
 
     def survey(self, body: Body) -> dict[str, Any]:
-        work = [] if self.ready else [f"install {body['uv']['filename']}", "start supervisor"]
+        uv = [f"install {body['uv']['filename']}"] if body["uv"] else []
+        work = [] if self.ready else [*uv, "start supervisor"]
         work += [f"add the system user {each}" for each in body["users"] if each not in self.users]
         return {"changes": [{"what": each, "why": "not there"} for each in work], "notes": list(self.notes)}
 
@@ -96,18 +111,26 @@ class SimulatedHost:
         self.ready, self.users = self.ready or not self.lacks, {*self.users, *body["users"]}
         return {"changes": [each for each in done if each not in self.lacks], "missing": missing, "notes": []}
 
-    def prepare(self, body: Body) -> dict[str, Any]:
+    def prepare(self, body: Body, files: Files) -> dict[str, Any]:
         if self.prepare_fails:
             raise StepRefused(
                 "prepare-failed", "the installer failed", where=f"{self.name}.example:22", remedy="read its output"
             )
         if body["secrets"]:
             self.secrets.add(body["secrets"]["id"])
-        created = body["release"] not in self.releases
-        if created:
-            kept = {key: body[key] for key in ("application", "release", "version", "lock_sha256", "commit", "signer")}
-            self.releases[body["release"]] = {**kept, "conf": None, "verdict": "prepared", "activated_at": None}
-        return {"created": created, "how": "uv", "seconds": 0.5, "bytes": 1000}
+        about = {"seconds": 0.5, "bytes": 1000}
+        if body["release"] in self.releases:
+            return {"created": False, "how": "there", "base": None, "shared": 0, **about}
+        wheels = {each["sha256"][:DIGITS] for each in body["wheels"]}
+        shared = wheels & {*self.releases.get(body["base"], {}).get("wheels", ())}
+        missing = [each["sha256"] for each in body["wheels"] if each["sha256"][:DIGITS] not in shared]
+        if body["deliver"] == "push":
+            self.sent += [files(sha256).name for sha256 in missing]
+        kept = {key: body[key] for key in ("application", "release", "version", "lock_sha256", "commit", "signer")}
+        more = {"conf": None, "verdict": "prepared", "activated_at": None, "wheels": sorted(wheels)}
+        self.releases[body["release"]] = {**kept, **more}
+        how = {"how": "clone", "base": body["base"]} if shared else {"how": "uv", "base": None}
+        return {"created": True, **how, "shared": len(shared), **about}
 
     def activate(self, body: Body) -> dict[str, Any]:
         release, conf = body["release"], body["conf"]
@@ -215,7 +238,12 @@ class SimulatedHosts:
         return self.hosts[name]
 
     def ask(
-        self, host: str, request: Mapping[str, Any], heard: Callable[[str], None], told: Told = untold
+        self,
+        host: str,
+        request: Mapping[str, Any],
+        heard: Callable[[str], None],
+        told: Told = untold,
+        files: Files = no_files,
     ) -> Mapping[str, Any]:
         here, action = self.hosts[host], request["action"]
         with self._lock:
@@ -224,7 +252,7 @@ class SimulatedHosts:
             self.most_at_once = max(self.most_at_once, self._activating)
         try:
             self.before(action, host)
-            return self._answer(here, request, heard, told)
+            return self._answer(here, request, heard, told, files)
         finally:
             with self._lock:
                 self._activating -= action == "activate"
@@ -246,7 +274,12 @@ class SimulatedHosts:
         pass
 
     def _answer(
-        self, here: SimulatedHost, request: Mapping[str, Any], heard: Callable[[str], None], told: Told
+        self,
+        here: SimulatedHost,
+        request: Mapping[str, Any],
+        heard: Callable[[str], None],
+        told: Told,
+        files: Files,
     ) -> Mapping[str, Any]:
         action = request["action"]
         if here.unreachable:
@@ -265,7 +298,7 @@ class SimulatedHosts:
             case "bootstrap":
                 return here.bootstrap(request["body"])
             case "prepare":
-                return here.prepare(request["body"])
+                return here.prepare(request["body"], files)
             case "logs":
                 return here.tell(request["body"], told)
             case "weigh" | "prune":

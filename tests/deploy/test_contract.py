@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from tests.deploy.deployment import Site, standing
@@ -37,7 +37,9 @@ class Bench:
     uv: Mapping[str, str]
     supervisor: str
     index_url: str
-    requirements: Mapping[str, str]
+    wheels: Mapping[str, Mapping[str, Any]]
+    folder: Path
+    sent: list[str] = field(default_factory=list)
     heard: list[str] = field(default_factory=list)
 
     @cached_property
@@ -45,6 +47,12 @@ class Bench:
         made = sealed("live", "shop", self.application, {"API_KEY": b"not to be told"})
         assert made is not None
         return made
+
+    def file(self, sha256: str) -> Path:
+        """What the host wants to be sent."""
+        (found,) = (str(each["filename"]) for each in self.wheels.values() if each["sha256"] == sha256)
+        self.sent.append(found)
+        return self.folder / found
 
     def ask(self, step: steps.Step, fence: int | None = 5) -> Mapping[str, Any]:
         request = steps.request(
@@ -58,7 +66,7 @@ class Bench:
             launcher=bundle.launcher(),
             secrets={"shop": self.secrets.document()},
         )
-        return self.hosts.ask("h1", request, self.heard.append)
+        return self.hosts.ask("h1", request, self.heard.append, files=self.file)
 
     def release(self, version: str) -> str:
         return f"{version}-{hashlib.sha256(version.encode()).hexdigest()[:8]}"
@@ -75,12 +83,12 @@ class Bench:
         assert not told.lacks
         return list(told.done)
 
-    def prepare(self, version: str) -> Mapping[str, Any]:
-        release, sha256 = self.release(version), hashlib.sha256(version.encode()).hexdigest()
-        requirements = self.requirements[version]
-        return self.ask(
-            steps.Prepare("h1", "shop", "acme-tiny", release, version, sha256, "c0ffee", requirements, 1000)
-        )
+    def prepare(
+        self, version: str, *, base: str = "", name: str = "", deliver: Literal["index", "push"] = "index"
+    ) -> Mapping[str, Any]:
+        release, sha256 = name or self.release(version), hashlib.sha256(version.encode()).hexdigest()
+        about = ("h1", "shop", "acme-tiny", release, version, sha256, "c0ffee")
+        return self.ask(steps.Prepare(*about, (self.wheels[version],), base and self.release(base), deliver))
 
     def task(self, version: str, *argv: str, mode: str = "run") -> Mapping[str, Any]:
         release = self.release(version)
@@ -104,8 +112,9 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     if request.param == "simulated":
         hosts = SimulatedHosts("h1")
         hosts["h1"].ready = False
-        uv = {"filename": "uv.whl", "url": "", "sha256": ""}
-        made = Bench(hosts, target("h1", port="1"), application, uv, "supervisor", "", dict.fromkeys(VERSIONS, ""))
+        nothing = {"filename": "a.whl", "url": "", "sha256": ""}
+        wheels = {version: {"filename": f"{version}.whl", "sha256": version * 20} for version in VERSIONS}
+        made = Bench(hosts, target("h1", port="1"), application, nothing, "", "", wheels, tmp_path)
         hosts["h1"].sick.add(made.release("1.2.0"))
         yield made
         return
@@ -125,13 +134,21 @@ def real(site: Site, application: config.Application) -> Iterator[Bench]:
     loaded = config.load(site.folder, {})
     (one,) = fleet.targets("live", loaded.config.environments["live"])
     with SshHosts([one], known_hosts=site.lab.known_hosts, identity_file=site.lab.identity_file) as hosts:
-        made = Bench(hosts, one, application, {}, "", site.client.credentialed_simple_url(), {})
+        made = Bench(hosts, one, application, {}, "", site.client.credentialed_simple_url(), {}, site.folder)
         found = facts.parse("h1", made.ask(steps.Look("h1"), None))
         uv = fetch.uv_wheel(site.client.files("uv"), found.machine, found.libc)
         made.uv = {"filename": uv.filename, "url": uv.url, "sha256": uv.sha256}
-        made.supervisor = fetch.supervisor_requirements(site.client.files("supervisor"))
-        attached = {version: site.client.attachment("acme-tiny", version, "requirements.txt") for version in VERSIONS}
-        made.requirements = {version: (body or b"").decode() for version, body in attached.items()}
+        made.supervisor = fetch.requirements([fetch.supervisor_wheel(site.client.files("supervisor"))])
+        made.wheels = {
+            each.version: {
+                "name": "acme-tiny",
+                "version": each.version,
+                "filename": each.filename,
+                "sha256": each.sha256,
+                "size": 1000,
+            }
+            for each in site.client.own_files("acme-tiny")
+        }
         yield made
 
 
@@ -162,8 +179,10 @@ def bootstrap_makes_it_ready_once(bench: Bench) -> None:
 def prepare_builds_once_and_runs_nothing(bench: Bench) -> None:
     made = bench.prepare("1.0.0")
     assert made["created"] is True
-    assert set(made) >= {"how", "seconds", "bytes"}
-    assert bench.prepare("1.0.0")["created"] is False
+    assert (made["how"], made["base"], made["shared"]) == ("uv", None, 0)
+    assert set(made) >= {"seconds", "bytes"}
+    again = bench.prepare("1.0.0")
+    assert (again["created"], again["how"]) == (False, "there")
     here = bench.here()
     assert (here.current, here.processes) == (None, ())
     release = here.release(bench.release("1.0.0"))
@@ -200,6 +219,16 @@ def it_has_its_secrets(bench: Bench) -> None:
     assert caught.value.code == "not-prepared"
 
 
+def another_lock_of_the_same_wheels_shares_them(bench: Bench) -> None:
+    made = bench.prepare("1.0.0", base="1.0.0", name="1.0.0-cccccccc", deliver="push")
+    assert (made["created"], made["how"], made["base"], made["shared"]) == (True, "clone", bench.release("1.0.0"), 1)
+    assert bench.sent == [], "nothing was lacking"
+    first, second = bench.here().release(bench.release("1.0.0")), bench.here().release("1.0.0-cccccccc")
+    assert first
+    assert second
+    assert first.wheels == second.wheels == {bench.wheels["1.0.0"]["sha256"][:16]}
+
+
 def activate_runs_it_and_a_second_time_changes_nothing(bench: Bench) -> None:
     assert bench.activate("1.0.0", None)["outcome"] == "activated"
     here = bench.here()
@@ -216,7 +245,9 @@ def activate_runs_it_and_a_second_time_changes_nothing(bench: Bench) -> None:
 
 
 def the_next_release_takes_its_place(bench: Bench) -> None:
-    bench.prepare("1.1.0")
+    made = bench.prepare("1.1.0", base="1.0.0", deliver="push")
+    assert (made["how"], made["shared"]) == ("uv", 0)
+    assert bench.sent == [bench.wheels["1.1.0"]["filename"]]
     before = bench.here()
     assert bench.activate("1.1.0", "1.0.0")["outcome"] == "activated"
     here = bench.here()
@@ -294,6 +325,7 @@ STORY = (
     a_bare_host_tells_what_it_lacks,
     bootstrap_makes_it_ready_once,
     prepare_builds_once_and_runs_nothing,
+    another_lock_of_the_same_wheels_shares_them,
     a_task_runs_once_in_what_is_prepared,
     a_command_finds_nothing_before_something_runs,
     activate_runs_it_and_a_second_time_changes_nothing,

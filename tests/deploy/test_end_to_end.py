@@ -38,6 +38,21 @@ def test_bare_hosts_say_what_to_do_and_ready_ones_that_there_is_nothing(tmp_path
 
 
 @pytest.mark.slow
+def test_hosts_that_do_not_reach_the_index_become_ready_and_get_releases_over_ssh(tmp_path: Path) -> None:
+    with standing(tmp_path, "h1") as site:
+        config = tmp_path / "pinwheel.toml"
+        nowhere = 'deliver = "push"\nindex_url = "http://127.0.0.1:9/"\n'
+        config.write_text(config.read_text().replace("[environments.live]\n", f"[environments.live]\n{nowhere}"))
+        ready = site.pinwheel("deploy.bootstrap", "--env", "live")
+        assert ready.code == 0, ready.err
+        planned = site.pinwheel("deploy.plan", "tiny==1.0.0", "--env", "live")
+        assert "uv, 1 KiB pushed" in planned.out
+        ended = site.roll_out("1.0.0")
+        assert (ended.code, ended.document["outcome"]) == (0, "done"), ended.err
+        assert site.answers() == {"h1": "1.0.0"}
+
+
+@pytest.mark.slow
 def test_a_canary_that_is_not_healthy_goes_back_and_the_others_are_not_touched(site: Site) -> None:
     site.pinwheel("deploy.bootstrap", "--env", "live")
     assert site.roll_out("1.0.0").code == 0

@@ -63,11 +63,11 @@ def test_a_yanked_uv_is_not_taken() -> None:
     assert fetch.uv_wheel([*UV, yanked], "x86_64", ("glibc", "2.36")).version == "0.10.0"
 
 
-def test_supervisor_is_pinned_with_its_hash() -> None:
+def test_the_newest_supervisor_is_taken() -> None:
     files = [file(f"supervisor-{version}-py2.py3-none-any.whl", version) for version in ("4.2.5", "4.3.0")]
-    assert fetch.supervisor_requirements(files) == f"supervisor==4.3.0 --hash=sha256:{SHA}\n"
+    assert fetch.supervisor_wheel(files).version == "4.3.0"
     with pytest.raises(NotInTheIndex):
-        fetch.supervisor_requirements([])
+        fetch.supervisor_wheel([])
 
 
 class Shelf:

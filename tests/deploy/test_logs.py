@@ -80,7 +80,7 @@ def test_who_is_followed_and_goes_away_is_told_once_and_goes_on_where_it_was(wor
             world.hosts["h1"].log.append("h1 says 30")
         raise HostLost("it is silent; the host ends what it does by itself")
 
-    world.hosts.ask = lossy  # type: ignore[method-assign]
+    world.hosts.ask = lossy  # type: ignore[method-assign, assignment]
     session.targets = session.targets[:1]
     page = Page()
     assert logs.read(session, "shop", page, lines=1, follow=True, again_s=0.0)

@@ -19,13 +19,12 @@ from pinwheel.deploy.inventory import fleet
 from pinwheel.deploy.planning.gate import Outcome
 from pinwheel.deploy.planning.plan import NothingToGoBackTo
 from pinwheel.deploy.planning.readiness import Readied
-from pinwheel.deploy.reaching.hosts import Told, untold
 from pinwheel.deploy.rolling import operate
 from pinwheel.deploy.rolling.execute import Conclusion, Stop
 from pinwheel.deploy.rolling.fetch import NotInTheIndex
 from pinwheel.deploy.rolling.session import HOSTS_TOKEN_S, Interrupted, Patient, Session, open_session
 from pinwheel.errors import PinwheelError, Refused, UsageError
-from pinwheel.index.client import Holder, IndexUnreachable
+from pinwheel.index.client import Damaged, Holder, IndexUnreachable
 from pinwheel.ledger import Ledger, SinkUnreachable
 
 CONFIG = """
@@ -77,9 +76,9 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     made = World(tmp_path)
     ask = made.hosts.ask
 
-    def listening(host: str, request: Mapping[str, Any], heard: Any, told: Any = untold) -> Mapping[str, Any]:
+    def listening(host: str, request: Mapping[str, Any], *more: Any, **named: Any) -> Mapping[str, Any]:
         made.requests.append(request)
-        return ask(host, request, heard, told)
+        return ask(host, request, *more, **named)
 
     made.hosts.ask = listening  # type: ignore[method-assign]
     return made
@@ -262,6 +261,43 @@ def test_a_version_without_a_lock_is_an_error_before_the_lease(world: World) -> 
     assert world.index.released == []
 
 
+PUSH = CONFIG.replace("become = []", 'become = []\ndeliver = "push"')
+
+
+@pytest.fixture
+def pushing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Hosts that do not reach the index."""
+    monkeypatch.setenv("PINWHEEL_TOKEN", "ours")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return World(tmp_path, PUSH)
+
+
+def test_hosts_that_do_not_reach_the_index_are_sent_what_they_lack(pushing: World) -> None:
+    _, report = operate.rolled_out(pushing.session(), "shop==1.0.0")
+    assert report.conclusion is Conclusion.DONE
+    assert [each.sent for each in pushing.hosts.hosts.values()] == [["shop-1.0.0-py3-none-any.whl"]] * 3
+    assert pushing.index.downloaded == ["shop-1.0.0-py3-none-any.whl"], "once for all of them"
+    assert pushing.index.minted == [], "what never asks the index needs no credential"
+
+
+def test_what_cannot_be_fetched_for_the_hosts_is_an_error_before_they_are_touched(pushing: World) -> None:
+    pushing.index.damaged = True
+    with pytest.raises(Damaged):
+        operate.rolled_out(pushing.session(), "shop==1.0.0")
+    assert pushing.hosts.did("prepare") == []
+    assert pushing.index.released == [1]
+
+
+def test_bootstrap_of_a_machine_without_uv_has_to_do_with_pip(world: World) -> None:
+    world.hosts["h2"].ready = False
+    world.index.remove("uv")
+    session = world.session()
+    done = operate.bootstrapped(session, operate.surveyed(session))
+    assert done == {"h2": Readied("h2", ("start supervisor",), ())}
+    assert isinstance(session.watcher, Onlooker)
+    assert session.watcher.notes[1].startswith("h2 has to do with pip: the index has no uv for x86_64")
+
+
 def work(world: World) -> dict[str, list[str]]:
     """What there is to do on each host that answers."""
     found = operate.surveyed(world.session())
@@ -310,9 +346,9 @@ def test_a_host_for_which_the_index_has_no_uv_is_named_and_the_others_are_made_r
     session = world.session()
     ask = world.hosts.ask
 
-    def elsewhere(host: str, request: Mapping[str, Any], heard: Any, told: Told = untold) -> Mapping[str, Any]:
-        answer = ask(host, request, heard, told)
-        return {**answer, "machine": "riscv64"} if (host, request["action"]) == ("h2", "facts") else answer
+    def elsewhere(host: str, request: Mapping[str, Any], *more: Any, **named: Any) -> Mapping[str, Any]:
+        answer, other = ask(host, request, *more, **named), {"machine": "riscv64", "pip": False}
+        return {**answer, **other} if (host, request["action"]) == ("h2", "facts") else answer
 
     world.hosts.ask = elsewhere  # type: ignore[method-assign]
     found = operate.surveyed(session)

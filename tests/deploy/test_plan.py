@@ -12,9 +12,11 @@ from hypothesis import strategies as some
 from pinwheel.config import Rollout
 from pinwheel.deploy.host import prepare
 from pinwheel.deploy.planning import plan as plans
-from pinwheel.deploy.planning.facts import HostFacts, Installed, Process, Release
+from pinwheel.deploy.planning import wheels
+from pinwheel.deploy.planning.facts import DIGITS, HostFacts, Installed, Process, Release
 from pinwheel.deploy.planning.gate import Ending, Outcome
-from pinwheel.deploy.planning.plan import NothingToGoBackTo, Plan, earlier, plan
+from pinwheel.deploy.planning.plan import Making, NothingToGoBackTo, Plan, earlier, plan
+from pinwheel.deploy.planning.wheels import Package
 from pinwheel.deploy.planning.wish import Delivery, Setup, Wish
 from pinwheel.errors import UsageError
 
@@ -35,8 +37,10 @@ def conf(host: str) -> str:
     return f"conf of {host}"
 
 
-def release(name: str, verdict: str = "good", activated_at: str = "") -> Release:
-    return Release(name, name.partition("-")[0], "", verdict, activated_at)
+def release(name: str, verdict: str = "good", activated_at: str = "", *, of: tuple[str, ...] = ()) -> Release:
+    """A release; others may share the wheels of the distributions `of`."""
+    digits = frozenset(sha256(each)[:DIGITS] for each in of)
+    return Release(name, name.partition("-")[0], "", verdict, activated_at, wheels=digits)
 
 
 def host(name: str, current: str | None = None, *, has: tuple[Release, ...] = (), **more: object) -> HostFacts:
@@ -48,12 +52,25 @@ def host(name: str, current: str | None = None, *, has: tuple[Release, ...] = ()
         "conf_sha256": hashlib.sha256(conf(name).encode()).hexdigest(),
     }
     ready, free = bool(more.pop("ready", True)), int(str(more.pop("free_bytes", 10**10)))
+    uv, python = str(more.pop("uv", "0.13.8")), str(more.pop("python", "3.11.2"))
     applications = {"shop": Installed(**{**installed, **more})}  # type: ignore[arg-type]
-    return HostFacts(name, "3.11.2", "x86_64", ("glibc", "2.36"), free, ready, applications=applications)
+    libc = ("glibc", "2.36")
+    return HostFacts(name, python, "x86_64", libc, free, ready, uv=uv or None, pip=True, applications=applications)
 
 
-def wish(hosts: Mapping[str, object], *, back: bool = False, space_bytes: int = 0) -> Wish:
-    delivery = Delivery({name: Setup(conf(name), ()) for name in hosts}, space_bytes=space_bytes)
+def package(name: str, *, size: int = 1000, tag: str = "py3-none-any", marker: str = "", digest: str = "") -> Package:
+    """One version of a distribution, as a lock has it."""
+    wheel = {"name": f"{name}-1-{tag}.whl", "size": size, "hashes": {"sha256": sha256(digest or name)}}
+    (made,) = wheels.packages([{"name": name, "version": "1", "marker": marker, "wheels": [wheel]}])
+    return made
+
+
+def sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def wish(hosts: Mapping[str, object], *packages: Package, back: bool = False) -> Wish:
+    delivery = Delivery({name: Setup(conf(name), ()) for name in hosts}, packages or (package("shop"),))
     return Wish("shop", "shop", "1.1.0", NEW, None if back else delivery, "b" * 64)
 
 
@@ -137,18 +154,75 @@ def test_the_plan_says_what_it_does_and_why(facts: HostFacts, does: str, because
 def test_a_host_without_space_for_the_release_is_blocked_with_both_numbers() -> None:
     """Promise D2: before anything is fetched. The host itself refuses by the same numbers."""
     assert plans.RESERVE_BYTES == prepare.RESERVE_BYTES
-    needed = 1000 + plans.RESERVE_BYTES
+    assert plans.UNPACKED == prepare.UNPACKED
+    needed = 1000 * plans.UNPACKED + plans.RESERVE_BYTES
     has = (release(OLD), release(NEW, "prepared"))
     fleet: dict[str, HostFacts | Outcome] = {
         "h1": host("h1", OLD, free_bytes=needed - 1),
         "h2": host("h2", OLD, free_bytes=needed),
         "h3": host("h3", OLD, has=has, free_bytes=0),
     }
-    made = plan(wish(fleet, space_bytes=1000), fleet, Rollout())
+    made = plan(wish(fleet), fleet, Rollout())
     assert [each.host for each in made.hosts] == ["h2", "h3"], "what is there already needs no space"
     (blocked,) = made.blocked
     assert blocked.reason == f"17 MiB are needed for {NEW} and 16 MiB are free"
     assert blocked.remedy
+
+
+def making(facts: HostFacts, *packages: Package) -> Making:
+    (each,) = plan(wish({facts.host: facts}, *packages), {facts.host: facts}, Rollout()).hosts
+    assert each.prepare.base == each.making.base
+    assert [wheel["sha256"] for wheel in each.prepare.wheels] == [wheel.sha256 for wheel in each.making.wheels]
+    return each.making
+
+
+LOCK = (package("shop", digest="shop 1.1"), package("flask", size=100_000), package("numpy", size=10_000_000))
+
+
+def test_a_release_begins_as_the_one_that_has_most_of_its_bytes() -> None:
+    many = release("0.9.0-cccccccc", of=("flask", "click"))
+    large = release("0.8.0-dddddddd", of=("numpy",))
+    made = making(host("h1", OLD, has=(release(OLD), many, large)), *LOCK)
+    assert (made.how, made.base, made.bytes, made.shared) == ("clone", large.release, 101_000, 1)
+    assert made.why == f"1 of 3 distributions are in {large.release}"
+
+
+def test_of_several_that_are_as_good_the_newest_is_taken() -> None:
+    has = tuple(release(name, of=("flask", "numpy")) for name in ("0.9.0-c", OLD, "0.8.0-d"))
+    made = making(host("h1", "0.9.0-c", has=has), *LOCK)
+    assert (made.base, made.bytes) == (OLD, 1000)
+
+
+def test_a_lock_of_other_markers_only_moves_nothing() -> None:
+    made = making(host("h1", OLD, has=(release(OLD, of=("shop 1.1", "flask", "numpy")),)), *LOCK)
+    assert (made.how, made.bytes, made.shared) == ("clone", 0, 3)
+
+
+@pytest.mark.parametrize(
+    ("uv", "how", "why"), [("0.13.8", "uv", "has any of it"), ("", "pip", "and no uv runs here")], ids=["uv", "pip"]
+)
+def test_a_release_that_shares_nothing_is_made_anew(uv: str, how: str, why: str) -> None:
+    """Also beside releases of an older pinwheel, which did not write down what they were made of."""
+    made = making(host("h1", OLD, uv=uv), *LOCK)
+    assert (made.how, made.base, made.bytes, made.shared) == (how, "", 10_101_000, 0)
+    assert made.why.endswith(why)
+
+
+def test_what_is_there_already_is_not_made_and_sends_no_wheels() -> None:
+    made = making(host("h1", OLD, has=(release(OLD), release(NEW, "prepared"))), *LOCK)
+    assert (made.how, made.wheels, made.bytes) == ("there", (), 0)
+
+
+def test_a_host_whose_python_the_lock_does_not_serve_is_blocked_and_the_others_go_on() -> None:
+    """Promise D9: one line, what and where, and what to do; nothing is touched."""
+    fleet: dict[str, HostFacts | Outcome] = {"h1": host("h1"), "h2": host("h2", python="3.13.1")}
+    made = plan(
+        wish(fleet, package("shop"), package("fast", tag="cp311-cp311-manylinux_2_17_x86_64")), fleet, Rollout()
+    )
+    assert [each.host for each in made.hosts] == ["h1"]
+    (blocked,) = made.blocked
+    assert blocked.reason == "the lock has no wheel of fast for Python 3.13.1 on manylinux_2_36_x86_64"
+    assert "packaging.pythons" in blocked.remedy
 
 
 def test_the_plan_shows_how_the_conf_changes() -> None:

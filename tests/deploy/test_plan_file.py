@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import given
-from tests.deploy.test_plan import NEW, OLD, conf, fleets, host, policies, release, wish
+from tests.deploy.test_plan import NEW, OLD, conf, fleets, host, package, policies, release, wish
 
 from pinwheel.config import Rollout
 from pinwheel.deploy.planning import plan_file
@@ -101,7 +101,7 @@ def test_that_the_release_stands_there_already_is_no_reason_to_refuse() -> None:
 def test_no_value_of_a_conf_gets_into_the_file() -> None:
     setups = {"h1": Setup('environment=PASSWORD="hunter2"', ())}
     facts: Fleet = {"h1": host("h1", OLD, conf='environment=PASSWORD="hunter1"')}
-    document = planned(facts, replace(wish(facts), delivery=Delivery(setups, requirements="hunter3")))
+    document = planned(facts, replace(wish(facts), delivery=Delivery(setups, (package("shop"),))))
     assert "hunter" not in json.dumps(document)
 
 

@@ -25,15 +25,15 @@ class Meter:
         self.broken: list[str] = []
         ask = world.hosts.ask
 
-        def measured(host: str, request: object, heard: object) -> object:
+        def measured(host: str, request: object, *more: object, **named: object) -> object:
             if request["action"] != "activate":  # type: ignore[index]
-                return ask(host, request, heard)  # type: ignore[arg-type]
+                return ask(host, request, *more, **named)  # type: ignore[arg-type]
             with self._lock:
                 if host not in self._out:
                     self._out.add(host)
                     if len(self._out) > most_unavailable(len(world.hosts.hosts), world.policy):
                         self.broken.append(f"{host} was taken out beside {sorted(self._out)}")
-            answer = ask(host, request, heard)  # type: ignore[arg-type]
+            answer = ask(host, request, *more, **named)  # type: ignore[arg-type]
             with self._lock:
                 if not self._world.hosts[host].down:
                     self._out.discard(host)

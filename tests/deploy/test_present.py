@@ -52,13 +52,15 @@ def test_a_plan_says_who_has_no_turn_and_why() -> None:
 def test_a_plan_shows_hosts_order_and_diffs() -> None:
     planned = made(h1=host("h1", **(RUNS | {"conf": "old\n"})), h2=host("h2", **(RUNS | {"conf": "old\n"})), h9=AWAY)
     assert [row[0] for row in present.plan_rows(planned)] == ["h1", "h2", "h9"]
-    order, diff = present.plan_notes(planned)
+    order, making, diff = present.plan_notes(planned)
     assert order == "order: h1 → h2"
+    assert making == "prepare h1, h2 by uv: no release here has any of it"
     assert diff.startswith("conf on h1, h2:")
     document = present.plan_document(planned, "live")
     assert (document["changes"], document["waves"], document["release"]) == (True, [["h1"], ["h2"]], NEW)
     assert [each["name"] for each in document["blocked"]] == ["h9"]
     assert document["hosts"][0]["activate"] is True
+    assert (document["hosts"][0]["how"], document["hosts"][0]["bytes"]) == ("uv", 0)
 
 
 def report(conclusion: Conclusion, *endings: Ending) -> Report:

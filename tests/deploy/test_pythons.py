@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from tests.deploy.bare import BareHost
 from tests.deploy.pythons import MINORS, found
-from tests.deploy.test_runner_prepare import Index, body, host, index, stock
+from tests.deploy.stocked import Index, body
+from tests.deploy.test_runner_prepare import host, index, stock
 
 __all__ = ["host", "index", "stock"]  # fixtures
 

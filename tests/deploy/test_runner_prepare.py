@@ -2,59 +2,25 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import http.server
 import importlib.metadata
 import os
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.deploy import wheels
 from tests.deploy.bare import BareHost, wait_until
+from tests.deploy.stocked import RELEASE, SECRET, Index, body, bootstrapping, serving
 
-from pinwheel.deploy.host import look, runner
+from pinwheel.deploy.host import means, runner
 from pinwheel.deploy.host.wire import Wire
 from pinwheel.deploy.lab_host import MARK, end_marked, marked
 
-SECRET = "pwt-very-secret"
-RELEASE = "1.0.0-aaaaaaaa"
-
-
-@dataclass
-class Index:
-    """A folder of wheels over HTTP, as a simple index; only for who knows the secret."""
-
-    folder: Path
-    port: int = 0
-    asked: list[str] = field(default_factory=list)
-    holds: threading.Event = field(default_factory=threading.Event)  # clear: downloads wait
-
-    @property
-    def url(self) -> str:
-        return f"http://__token__:{SECRET}@127.0.0.1:{self.port}/simple/"
-
-    def file(self, name: str) -> dict[str, str]:
-        (found,) = self.folder.glob(f"{name}-*.whl")
-        return {
-            "filename": found.name,
-            "url": f"http://127.0.0.1:{self.port}/files/{found.name}",
-            "sha256": hashlib.sha256(found.read_bytes()).hexdigest(),
-        }
-
-    def requirement(self, name: str) -> str:
-        about = self.file(name)
-        return f"{name.replace('_', '-')}=={about['filename'].split('-')[1]} --hash=sha256:{about['sha256']}\n"
-
-    def page(self, project: str) -> str:
-        found = sorted(self.folder.glob(f"{project.replace('-', '_')}-*.whl"))
-        return "".join(f'<a href="/files/{each.name}">{each.name}</a>\n' for each in found)
+OTHER = {"name": "acme-tiny", "filename": "acme_tiny-1.0.0-py3-none-any.whl", "sha256": "0" * 64, "size": 1}
 
 
 @pytest.fixture(scope="module")
@@ -69,37 +35,8 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def index(stock: Path) -> Iterator[Index]:
-    about = Index(stock)
-    about.holds.set()
-    wanted = "Basic " + base64.b64encode(f"__token__:{SECRET}".encode()).decode()
-
-    class Pages(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            about.asked.append(self.path)
-            kind, name = self.path.strip("/").split("/", 1)
-            if self.headers.get("Authorization") != wanted:
-                self.send_response(401)
-                self.send_header("WWW-Authenticate", "Basic")
-                self.end_headers()
-                return
-            if kind == "files":
-                about.holds.wait(20)
-            body = (about.folder / name).read_bytes() if kind == "files" else about.page(name).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/octet-stream" if kind == "files" else "text/html")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pages) as server:
-        about.port = server.server_address[1]
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        yield about
-        about.holds.set()
-        server.shutdown()
+    with serving(stock) as made:
+        yield made
 
 
 @pytest.fixture
@@ -113,13 +50,6 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BareHost]:
     finally:
         end_marked(MARK, made.root)
         made.close()
-
-
-def body(index: Index, **changes: Any) -> dict[str, Any]:
-    about = {"application": "shop", "project": "acme-tiny", "release": RELEASE, "version": "1.0.0"}
-    more = {"lock_sha256": "a" * 64, "commit": "c0ffee", "space_bytes": 1000, "index_url": index.url}
-    project = str(changes.get("project", "acme-tiny")).replace("-", "_")
-    return {**about, **more, "requirements": index.requirement(project), **changes}
 
 
 def releases(host: BareHost) -> list[str]:
@@ -145,7 +75,7 @@ def test_a_release_is_made_once(host: BareHost, index: Index) -> None:
     assert list((host.root / "tmp").iterdir()) == []
     assert_no_secret(host)
     before, asked = folder.stat().st_mtime_ns, len(index.asked)
-    assert host.ask("prepare", body(index, requirements="", index_url=""))["created"] is False
+    assert host.ask("prepare", body(index, wheels=[], index_url=""))["created"] is False
     assert (folder.stat().st_mtime_ns, len(index.asked)) == (before, asked)
 
 
@@ -153,7 +83,7 @@ def test_uv_trusts_the_authorities_that_its_host_trusts(host: BareHost, index: I
     """Its own list knows no private authority. Older versions of it have another name for that."""
     uv = host.root / "bin/uv"
     uv.unlink()
-    uv.write_text("#!/bin/sh\nenv | grep ^UV_\nexit 1\n")
+    uv.write_text("#!/bin/sh\n[ $1 = --version ] && exec echo uv 0.9.1\nenv | grep ^UV_\nexit 1\n")
     uv.chmod(0o755)
     host.start_supervisor()
     told = host.ask("prepare", body(index))["problem"].splitlines()
@@ -172,8 +102,8 @@ def test_what_an_earlier_attempt_left_is_cleaned(host: BareHost, index: Index) -
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ({"requirements": "acme-tiny==1.0.0 --hash=sha256:" + "0" * 64}, "ash"),
-        ({"requirements": "acme-tiny==9.9 --hash=sha256:" + "0" * 64}, "9.9"),
+        ({"wheels": [{**OTHER, "version": "1.0.0"}]}, "ash"),
+        ({"wheels": [{**OTHER, "version": "9.9"}]}, "9.9"),
         ({"project": "acme-broken"}, "nobody_installs_this"),
     ],
     ids=["tampered", "unknown", "import"],
@@ -201,7 +131,7 @@ def test_a_wrong_credential_is_told_without_it(host: BareHost, index: Index) -> 
 
 def test_no_space_is_told_before_anything_is_fetched(host: BareHost, index: Index) -> None:
     host.start_supervisor()
-    error = host.ask("prepare", body(index, space_bytes=1 << 60))
+    error = host.ask("prepare", body(index, wheels=[{**index.wheel("acme_tiny"), "size": 1 << 58}]))
     assert error["code"] == "no-space"
     assert error["problem"].startswith(f"{(1 << 40) + 16} MiB are needed and ")
     assert error["where"] == str(host.root)
@@ -237,15 +167,9 @@ def test_a_tool_that_outlives_a_killed_runner_keeps_the_lock(host: BareHost, ind
     assert releases(host) == [RELEASE]
 
 
-def asked_of(index: Index, **more: Any) -> dict[str, Any]:
-    """The body of a survey and of a bootstrap."""
-    supervisor = index.requirement("supervisor")
-    return {"index_url": index.url, "uv": index.file("uv"), "supervisor_requirements": supervisor, "users": [], **more}
-
-
 def test_bootstrap_makes_a_host_ready_and_a_second_one_changes_nothing(host: BareHost, index: Index) -> None:
     (host.root / "bin/uv").unlink()
-    asked = asked_of(index)
+    asked = bootstrapping(index)
     wanted = host.ask("survey", asked, supervisor_from="index")
     assert not (host.root / "bin/uv").exists()
     changes = host.ask("bootstrap", asked, supervisor_from="index")["changes"]
@@ -277,7 +201,7 @@ def test_bootstrap_makes_a_host_ready_and_a_second_one_changes_nothing(host: Bar
 
 @pytest.mark.slow
 def test_after_a_reboot_the_next_action_starts_supervisor(host: BareHost, index: Index) -> None:
-    host.ask("bootstrap", asked_of(index), supervisor_from="index")
+    host.ask("bootstrap", bootstrapping(index), supervisor_from="index")
     assert host.ask("activate", host.activation(RELEASE, None), supervisor_from="index")["outcome"] == "activated"
     end_marked(MARK, host.root)
     assert host.supervisor.state() is None
@@ -289,7 +213,7 @@ def test_after_a_reboot_the_next_action_starts_supervisor(host: BareHost, index:
 def test_a_tampered_uv_is_refused_and_what_needs_it_is_not_tried(host: BareHost, index: Index) -> None:
     (host.root / "bin/uv").unlink()
     uv = {**index.file("uv"), "sha256": "0" * 64}
-    told = host.ask("bootstrap", asked_of(index, uv=uv), supervisor_from="index")
+    told = host.ask("bootstrap", bootstrapping(index, uv=uv), supervisor_from="index")
     first, *others = told["missing"]
     assert first["what"].startswith("install uv")
     assert "is not what the index promised" in first["problem"]
@@ -299,11 +223,11 @@ def test_a_tampered_uv_is_refused_and_what_needs_it_is_not_tried(host: BareHost,
 
 def test_a_hosts_own_supervisor_must_answer(host: BareHost, index: Index) -> None:
     uv = {**index.file("uv"), "filename": f"uv-{uv_here(host)}-py3-none-any.whl"}
-    told = host.ask("bootstrap", asked_of(index, uv=uv))
+    told = host.ask("bootstrap", bootstrapping(index, uv=uv))
     (missing,) = told["missing"]
     assert missing["where"] == str(host.socket)
     assert missing["remedy"]
 
 
 def uv_here(host: BareHost) -> str | None:
-    return look.uv_version(runner.Job(host.request("facts", {}), Wire(-1), threading.Event()))
+    return means.uv_version(runner.Job(host.request("facts", {}), Wire(-1), threading.Event()))

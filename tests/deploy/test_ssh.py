@@ -30,7 +30,7 @@ from pinwheel.deploy.reaching.hosts import (
     StepRefused,
 )
 from pinwheel.deploy.reaching.ssh import SshHosts
-from pinwheel.errors import UsageError
+from pinwheel.errors import PinwheelError, UsageError
 
 PRELUDE = b"""
 import json, os, sys, time
@@ -48,6 +48,31 @@ SILENT = PRELUDE + b'say(type="progress", text="up")\ntime.sleep(60)\n'
 REFUSES = PRELUDE + b'say(type="error", code="moved", problem="another runs", where="/srv", remedy="plan again")\n'
 STOPS = PRELUDE + b"sys.exit(7)\n"
 LOUD = PRELUDE + b'print("x" * 3_000_000)\nsys.stderr.write("y" * 500_000)\nsay(type="result", ok=True)\n'
+
+WANTS = (
+    PRELUDE
+    + b"""
+say(type="want", files=["large", "small"])
+got = []
+for _ in range(2):
+    head = stdin.read(8)
+    data = stdin.read(int.from_bytes(head, "big"))
+    got.append([len(data), sum(data[:1000])])
+    if not head:
+        say(type="error", code="aborted", problem="the controller went away", where="", remedy="run it again")
+        sys.exit(1)
+say(type="result", got=got)
+"""
+)
+HALF = (
+    PRELUDE
+    + b"""
+say(type="want", files=["large"])
+stdin.read(100)
+say(type="error", code="no-space", problem="there is no space", where="/srv", remedy="free some")
+os._exit(1)
+"""
+)
 
 LOOK = {"action": "facts"}
 
@@ -136,6 +161,49 @@ def test_abort_ends_the_runners_stdin_and_its_answer_still_counts(way: Way) -> N
         assert result["ended"] == "by the end of stdin"
         # and of a runner that only starts now
         assert hosts.ask("h2", LOOK, nothing)["ended"] == "by the end of stdin"
+
+
+def stored(folder: Path) -> Callable[[str], Path]:
+    """A large and a small file to be sent."""
+    (folder / "large").write_bytes(b"\1" * 5_000_000)
+    (folder / "small").write_bytes(b"\2")
+    return lambda sha256: folder / sha256
+
+
+def test_what_a_runner_wants_is_sent_in_its_order(way: Way, tmp_path: Path) -> None:
+    with way.open(WANTS) as hosts:
+        assert hosts.ask("h1", LOOK, nothing, files=stored(tmp_path))["got"] == [[5_000_000, 1000], [1, 2]]
+
+
+def test_a_file_that_cannot_be_had_is_the_reason_and_the_runner_ends(way: Way, tmp_path: Path) -> None:
+    def files(sha256: str) -> Path:
+        if sha256 == "small":
+            raise PinwheelError("the index does not answer", where="index.example", remedy="start it")
+        return stored(tmp_path)(sha256)
+
+    with way.open(WANTS) as hosts, pytest.raises(StepRefused) as caught:
+        hosts.ask("h1", LOOK, nothing, files=files)
+    assert (caught.value.code, caught.value.problem) == ("prepare-failed", "the index does not answer")
+    assert caught.value.remedy == "start it"
+
+
+def test_a_runner_that_stops_taking_what_it_wanted_says_why(way: Way, tmp_path: Path) -> None:
+    with way.open(HALF) as hosts, pytest.raises(StepRefused) as caught:
+        hosts.ask("h1", LOOK, nothing, files=stored(tmp_path))
+    assert (caught.value.code, caught.value.problem) == ("no-space", "there is no space")
+
+
+def test_abort_ends_what_is_being_sent(way: Way, tmp_path: Path) -> None:
+    with way.open(WANTS) as hosts:
+
+        def files(sha256: str) -> Path:
+            if sha256 == "small":
+                hosts.abort()
+            return stored(tmp_path)(sha256)
+
+        with pytest.raises(StepRefused) as caught:
+            hosts.ask("h1", LOOK, nothing, files=files)
+    assert caught.value.code == "aborted"
 
 
 @pytest.mark.slow

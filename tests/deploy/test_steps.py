@@ -11,7 +11,7 @@ RELEASE = "1.0.0-aaaaaaaa"
 
 def test_only_steps_that_install_carry_the_credential() -> None:
     url = "https://__token__:secret@index.example/simple/"
-    prepare = steps.Prepare("h1", "shop", "shop", RELEASE, "1.0.0", "aa", "", "shop==1.0.0")
+    prepare = steps.Prepare("h1", "shop", "shop", RELEASE, "1.0.0", "aa", "", ())
     activate = steps.Activate("h1", "shop", RELEASE, None, None, None)
     for step, carries in ((steps.Look("h1"), False), (prepare, True), (activate, False)):
         document = steps.request(step, target("h1"), environment="live", rollout="r1", fence=7, index_url=url)

@@ -45,9 +45,9 @@ class Shop(World):
         (folder / "pinwheel.toml").write_text(text)
         ask = self.hosts.ask
 
-        def listening(host: str, request: Mapping[str, Any], heard: Any, told: Any = None) -> Mapping[str, Any]:
+        def listening(host: str, request: Mapping[str, Any], *more: Any, **named: Any) -> Mapping[str, Any]:
             self.requests.append(request)
-            return ask(host, request, heard, told)
+            return ask(host, request, *more, **named)
 
         self.hosts.ask = listening  # type: ignore[method-assign]
 

@@ -46,6 +46,18 @@ def tiny(folder: Path, version: str, *, healthy: bool = True) -> Path:
     return _packed(folder / f"acme_tiny-{version}-py3-none-any.whl", info, files)
 
 
+def part(folder: Path, name: str, version: str, body: bytes = b"") -> Path:
+    """A wheel with a module called as it is, and a script that says where it lives."""
+    info = f"{name}-{version}.dist-info"
+    files = {
+        f"{name}.py": body or f"import sys\nVERSION = {version!r}\ndef main():\n    print(sys.prefix)\n".encode(),
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode(),
+        f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/entry_points.txt": f"[console_scripts]\n{name} = {name}:main\n".encode(),
+    }
+    return _packed(folder / f"{name}-{version}-py3-none-any.whl", info, files)
+
+
 def broken(folder: Path) -> Path:
     """A wheel whose module needs what is not among its dependencies."""
     info = "acme_broken-1.0.0.dist-info"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from itertools import product
 from packaging import tags
 from packaging.markers import Marker
 from packaging.tags import Tag
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from packaging.utils import BuildTag, InvalidWheelFilename, parse_wheel_filename
 
 from pinwheel.errors import UsageError
 
@@ -61,8 +62,23 @@ def fits(filename: str, target: Target) -> bool:
     except InvalidWheelFilename:
         return False
     if target.platform:
-        return not wheel_tags.isdisjoint(_accepted(target, _platforms(target.platform)))
-    return any(not {each}.isdisjoint(_accepted(target, (each.platform,))) for each in wheel_tags)
+        return any(tag in _accepted(target, tuple(_platforms(target.platform))) for tag in wheel_tags)
+    return any(each in _accepted(target, (each.platform,)) for each in wheel_tags)
+
+
+def preferred(filenames: Iterable[str], target: Target) -> str | None:
+    """The wheel that an installer takes on `target` (which has a platform): the one of the most specific tag, then of
+    the highest build number. None when none fits."""
+    rank = _accepted(target, tuple(_platforms(target.platform)))
+    fit: list[tuple[int, BuildTag, str]] = []
+    for filename in filenames:
+        try:
+            _, _, build, wheel_tags = parse_wheel_filename(filename)
+        except InvalidWheelFilename:
+            continue
+        if places := [rank[tag] for tag in wheel_tags if tag in rank]:
+            fit.append((-min(places), build, filename))
+    return max(fit)[2] if fit else None
 
 
 def applies(marker: str | Marker | None, target: Target, extras: Iterable[str] = ("",)) -> bool:
@@ -109,11 +125,13 @@ def _minor(python: str) -> int:
     return int(python.partition(".")[2])
 
 
-def _accepted(target: Target, platforms: Iterable[str]) -> frozenset[Tag]:
+@functools.cache
+def _accepted(target: Target, platforms: tuple[str, ...]) -> dict[Tag, int]:
+    """The tags that fit, each with its place: the most specific one first."""
     version, interpreter = (3, _minor(target.python)), f"cp3{_minor(target.python)}"
-    platforms = list(platforms)
     native = tags.cpython_tags(version, [interpreter], platforms)
-    return frozenset([*native, *tags.compatible_tags(version, interpreter, platforms)])
+    pure = tags.compatible_tags(version, interpreter, platforms)
+    return {tag: place for place, tag in enumerate([*native, *pure])}
 
 
 def _platforms(newest: str) -> list[str]:

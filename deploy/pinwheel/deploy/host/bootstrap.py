@@ -23,8 +23,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pinwheel.deploy.host.gate import Document, said, tail
-from pinwheel.deploy.host.look import folders, uv_version
-from pinwheel.deploy.host.prepare import make_virtualenv
+from pinwheel.deploy.host.install import Installer
+from pinwheel.deploy.host.look import folders
+from pinwheel.deploy.host.means import uv_version
+from pinwheel.deploy.host.receive import pushed
 from pinwheel.deploy.host.runner import (
     CALL_S,
     SAME_VERSION,
@@ -95,8 +97,9 @@ def changes(job: Job, held: int) -> Iterator[Change]:
             yield Change(
                 f"add the system user {user}", "programs run as it", functools.partial(add_user, job, user), True
             )
-    found, wanted = uv_version(job), job.body["uv"]["filename"].split("-")[1]
-    if found != wanted:
+    uv = job.body["uv"]  # None: the index has none for this machine, and pip must do
+    found, wanted = uv_version(job), uv and uv["filename"].split("-")[1]
+    if uv and found != wanted:
         why = f"{found} is there, and the index has {wanted}" if found else "not there"
         yield Change(f"install uv {wanted} in {job.root / 'bin'}", why, functools.partial(install_uv, job))
     if job.own_supervisor:
@@ -123,7 +126,7 @@ def own_supervisor(job: Job, held: int) -> Iterator[Change]:
         yield Change("start supervisor", f"no answer on {job.socket}", functools.partial(running_supervisor, job))
 
 
-def fetch(job: Job, file: Given) -> bytes:
+def fetch(job: Job, file: Given) -> io.BytesIO:
     """Download a file of the index. The credential goes to the index's own address only. Raises `Refusal`."""
     index, wanted = urllib.parse.urlsplit(job.body["index_url"]), urllib.parse.urlsplit(file["url"])
     clean = wanted._replace(netloc=wanted.netloc.rpartition("@")[2])
@@ -142,7 +145,7 @@ def fetch(job: Job, file: Given) -> bytes:
     if (found := hashlib.sha256(data).hexdigest()) != file["sha256"]:
         problem = f"{file['filename']} is not what the index promised: sha256 {found}, not {file['sha256']}"
         raise Refusal("bad-digest", problem, job.host, "find out who changed it")
-    return data
+    return io.BytesIO(data)
 
 
 def supervisor_conf(job: Job) -> str:
@@ -198,7 +201,8 @@ def must(job: Job, *argv: str) -> None:
 
 
 def install_uv(job: Job) -> None:
-    with zipfile.ZipFile(io.BytesIO(fetch(job, Given(job.body["uv"])))) as wheel:
+    uv = Given(job.body["uv"])
+    with pushed(job, [uv]) as links, zipfile.ZipFile(links / uv["filename"] if links else fetch(job, uv)) as wheel:
         member = next(each for each in wheel.namelist() if each.endswith(".data/scripts/uv"))
         replace_file(job.root / "bin/uv", wheel.read(member), 0o755)
 
@@ -211,7 +215,10 @@ def install_supervisor(job: Job, held: int, folder: Path) -> None:
         )
         raise Refusal("not-ready", problem, job.host, remedy)
     shutil.rmtree(folder, ignore_errors=True)
-    make_virtualenv(job, held, folder, job.body["supervisor_requirements"])
+    with pushed(job, [Given(each) for each in job.body.get("wheels", ())]) as links:
+        installer = Installer(job, held, links)
+        installer.make(folder)
+        installer.install(folder, job.body["supervisor_requirements"])
     replace_file(folder / "COMPLETE", "")
 
 

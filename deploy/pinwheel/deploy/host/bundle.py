@@ -17,10 +17,10 @@ TRANSACTION = ("gate", "wire", "runner")
 """What every action needs: it may have to end what was cut off before."""
 
 ERRANDS = {
-    "facts": ("look",),
-    "survey": ("look", "kept_secrets", "prepare", "bootstrap"),
-    "bootstrap": ("look", "kept_secrets", "prepare", "bootstrap"),
-    "prepare": ("kept_secrets", "prepare"),
+    "facts": ("means", "look"),
+    "survey": ("means", "look", "install", "receive", "bootstrap"),
+    "bootstrap": ("means", "look", "install", "receive", "bootstrap"),
+    "prepare": ("means", "clone", "install", "receive", "kept_secrets", "prepare"),
     "activate": (),
     "logs": ("logs",),
     "weigh": ("kept_secrets", "prune"),

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pinwheel.deploy.host.gate import Document
+from pinwheel.deploy.host.means import has_pip, uv_version, wheels_of
 from pinwheel.deploy.host.runner import (
-    CALL_S,
     Application,
     Job,
     Supervisor,
@@ -20,8 +20,10 @@ from pinwheel.deploy.host.runner import (
     process_document,
     read_json,
     read_text,
-    run,
 )
+
+DIGITS = 16
+"""So many digits of a sha256 tell the wheels of a fleet apart; whether they are the same is decided by all of them."""
 
 
 def facts(job: Job, held: int = -1) -> Document:
@@ -29,16 +31,17 @@ def facts(job: Job, held: int = -1) -> Document:
     supervisor = Supervisor(job.socket)
     state = supervisor.state()
     uv = uv_version(job)
-    there = {**{str(each): each.is_dir() for each in folders(job)}, "uv": bool(uv), "supervisor": bool(state)}
+    there = {**{str(each): each.is_dir() for each in folders(job)}, "supervisor": bool(state)}
     musl = next((each.name for each in Path("/lib").glob("ld-musl-*")), "")
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),
         "libc": ["musl", ""] if musl else list(platform.libc_ver()),
         "free_bytes": free_bytes(job.root),
-        "ready": all(there.values()),
-        "missing": [name for name, found in there.items() if not found],
+        "ready": all(there.values()) and (bool(uv) or has_pip()),
+        "missing": [name for name, found in {**there, "uv": bool(uv)}.items() if not found],
         "uv": uv,
+        "pip": has_pip(),
         "supervisor": state,
         "fence": read_json(job.root / "state/fence.json"),
         "applications": {app.name: application_facts(app, supervisor if state else None) for app in applications(job)},
@@ -60,7 +63,7 @@ def application_facts(app: Application, supervisor: Supervisor | None) -> Docume
     return {
         "current": current,
         "in_doubt": app.in_doubt,
-        "releases": [{key: each.get(key) for key in shown} for each in known],
+        "releases": [{**{key: each.get(key) for key in shown}, "wheels": shared_wheels(each)} for each in known],
         "conf": conf,
         "conf_sha256": conf and hashlib.sha256(conf.encode()).hexdigest(),
         "secrets": next((each["secrets"] for each in runs.get("programs") or () if each.get("secrets")), ""),
@@ -96,15 +99,15 @@ def memory_bytes(pids: Sequence[int]) -> dict[int, int]:
     return found
 
 
+def shared_wheels(about: Document) -> list[str]:
+    """The beginnings of the sha256 of every wheel in a release that another one may share: enough to plan with, and
+    little where there are many hosts."""
+    return sorted(each["sha256"][:DIGITS] for each in wheels_of(about).values())
+
+
 def folders(job: Job) -> list[Path]:
     ours = [job.root / "etc", job.conf_dir, Path(job.socket).parent] if job.own_supervisor else []
     return [*(job.root / name for name in ("state", "tmp", "bin", "cache", "apps")), *ours]
-
-
-def uv_version(job: Job) -> str | None:
-    with contextlib.suppress(OSError, IndexError):
-        return run(job, (str(job.root / "bin/uv"), "--version"), CALL_S)[1].split()[1]
-    return None
 
 
 ACTIONS = {"facts": facts}

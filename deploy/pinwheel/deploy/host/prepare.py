@@ -1,16 +1,21 @@
-"""The errand `prepare`: a release built beside what runs."""
+"""The errand `prepare`: a release built beside what runs, from one that is there already as far as possible."""
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import os
 import re
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from pinwheel.deploy.host.gate import Document, tail
+from pinwheel.deploy.host.clone import sealed, share, shareable
+from pinwheel.deploy.host.gate import Document
+from pinwheel.deploy.host.install import Installer, pinned
 from pinwheel.deploy.host.kept_secrets import keep
+from pinwheel.deploy.host.means import abi
+from pinwheel.deploy.host.receive import pushed
 from pinwheel.deploy.host.runner import (
     MIB,
     Application,
@@ -20,45 +25,76 @@ from pinwheel.deploy.host.runner import (
     Virtualenv,
     free_bytes,
     replace_file,
-    run,
     sync_folder,
     time_text,
 )
 
 RESERVE_BYTES = 16 * MIB  # stays free beside a release, so that journals and logs can be written
-TOOL_S = 900.0
+UNPACKED = 4  # bytes on disk for each byte of a wheel: three times as large, and its bytecode
 
 
 def prepare(job: Job, held: int) -> Document:
     """Build a release beside what runs. Either it is COMPLETE at the end, or nothing is left of it."""
     began, app = time.monotonic(), Application(job, job.body["application"])
-    release, needed = app.release(job.body["release"]), job.body["space_bytes"] + RESERVE_BYTES
-    created = not release.complete
+    release, how = app.release(job.body["release"]), {"created": False, "how": "there", "base": None, "shared": 0}
     keep(job, app)
-    if created:
+    if not release.complete:
         for each in app.releases():
             if not each.complete:
                 shutil.rmtree(each.folder)
-        if (free := free_bytes(job.root)) < needed:
-            problem = f"{-(-needed // MIB)} MiB are needed and {free // MIB} MiB are free"  # the one up, the other down
-            raise Refusal("no-space", problem, job.root, "free some space")
-        (app.folder / "log").mkdir(parents=True, exist_ok=True)
-        release.folder.parent.mkdir(exist_ok=True)
-        try:
-            job.progress(f"install {release.name}")
-            make_virtualenv(job, held, release.folder, job.body["requirements"])
-            run_tool(job, held, str(release.folder / "bin/python"), "-I", "-c", f"import {module(release, job.body)}")
-            about = {key: job.body[key] for key in ("application", "version", "release", "lock_sha256", "commit")}
-            about["signer"] = job.body.get("signer", "")
-            release.note(**about, verdict="prepared", prepared_at=time_text(), conf=None, programs=None)
-            os.sync()  # all of it is on the disk before it counts
-            replace_file(release.folder / "COMPLETE", "")
-            sync_folder(release.folder.parent)
-        finally:
-            if not release.complete:
-                shutil.rmtree(release.folder, ignore_errors=True)
-    size = sum(each.lstat().st_size for each in release.folder.rglob("*"))
-    return {"created": created, "how": "uv", "seconds": round(time.monotonic() - began, 3), "bytes": size}
+        how = {"created": True, **build(job, held, app, release)}
+    return {**how, "seconds": round(time.monotonic() - began, 3), "bytes": size_bytes(release.folder)}
+
+
+def build(job: Job, held: int, app: Application, release: Virtualenv) -> Document:
+    """How it was made: by which installer, and how many distributions it shares with which other release."""
+    wheels = [Given(each) for each in job.body["wheels"]]
+    base = app.release(job.body["base"]) if job.body["base"] else None
+    shared = shareable(base, release.folder, wheels) if base and base.complete else {}
+    missing = [each for each in wheels if each["name"] not in shared]
+    check_space(job, missing)
+    (app.folder / "log").mkdir(parents=True, exist_ok=True)
+    release.folder.parent.mkdir(exist_ok=True)
+    with pushed(job, missing) as links, removed_unless_complete(release):
+        installer = Installer(job, held, links)
+        job.progress(f"install {release.name}" + (f" beginning as {base.name}" if shared and base else ""))
+        installer.make(release.folder)
+        for name, files in shared.items():
+            assert base  # noqa: S101 (for the type checker: nothing is shared without one)
+            job.check()
+            shared[name] = share(base.folder, release.folder, files)
+        if missing:
+            installer.install(release.folder, pinned(missing))
+        installer.check(release.folder, module(release, job.body))
+        about = {key: job.body[key] for key in ("application", "version", "release", "lock_sha256", "commit")}
+        about["signer"] = job.body.get("signer", "")
+        about |= {"abi": abi(), "wheels": sealed(release.folder, wheels, shared)}
+        release.note(**about, verdict="prepared", prepared_at=time_text(), conf=None, programs=None)
+        os.sync()  # all of it is on the disk before it counts
+        replace_file(release.folder / "COMPLETE", "")
+        sync_folder(release.folder.parent)
+    how = "clone" if shared else installer.name
+    return {"how": how, "base": base.name if shared and base else None, "shared": len(shared)}
+
+
+def check_space(job: Job, missing: list[Given]) -> None:
+    needed = UNPACKED * sum(each["size"] for each in missing) + RESERVE_BYTES
+    if (free := free_bytes(job.root)) < needed:
+        problem = f"{-(-needed // MIB)} MiB are needed and {free // MIB} MiB are free"  # the one up, the other down
+        raise Refusal("no-space", problem, job.root, "free some space")
+
+
+@contextlib.contextmanager
+def removed_unless_complete(release: Virtualenv) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        if not release.complete:
+            shutil.rmtree(release.folder, ignore_errors=True)
+
+
+def size_bytes(folder: Path) -> int:
+    return sum(os.lstat(f"{here}/{name}").st_size for here, _, names in os.walk(folder) for name in names)
 
 
 def module(release: Virtualenv, body: Given) -> str:
@@ -66,39 +102,6 @@ def module(release: Virtualenv, body: Given) -> str:
     name = re.sub(r"[-.]+", "_", str(body["project"])).lower()
     found = [*release.folder.glob(f"lib/*/site-packages/{name}"), *release.folder.glob(f"lib/*/*/{name}.py")]
     return name if found else "sys"
-
-
-def run_tool(job: Job, held: int, *argv: str) -> None:
-    """Run a tool that must succeed. Raises `Refusal` prepare-failed with the end of its output, or aborted.
-
-    The credential is in its environment, in no argv and no file. It inherits the host's lock `held`: should we be
-    killed, nobody starts beside it.
-    """
-    extra = {"UV_NO_CONFIG": "1", "UV_PYTHON_DOWNLOADS": "never", "UV_DEFAULT_INDEX": job.body["index_url"]}
-    # the authorities that the host trusts: uv's own list knows no private one. The second is its old name for that
-    extra |= {"UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1"}
-    extra |= {"UV_CACHE_DIR": str(job.root / "cache"), "TMPDIR": str(job.root / "tmp")}
-    code, output = run(job, argv, TOOL_S, extra, (held,))
-    job.check()
-    if f"(os error {errno.ENOSPC})" in output and code != 0:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(job.root))
-    if code != 0:
-        ending = f"did not end within {TOOL_S:g} s" if code is None else f"failed with exit code {code}"
-        problem = f"{' '.join((Path(argv[0]).name, *argv[1:3]))} … {ending}:\n{tail(output)}"
-        raise Refusal("prepare-failed", problem, job.host, "correct it and run again")
-
-
-def make_virtualenv(job: Job, held: int, folder: Path, requirements: str) -> None:
-    """A virtualenv with `requirements`; with hashes in them, exactly those files and nothing else."""
-    uv, listed = str(job.root / "bin/uv"), job.root / "tmp/requirements.txt"
-    if not Path(uv).exists():
-        raise Refusal("not-ready", "there is no uv yet", job.host, "run pinwheel deploy.bootstrap")
-    replace_file(listed, requirements)
-    run_tool(job, held, uv, "venv", "--no-project", "--python", job.python, str(folder))
-    strict = ("--require-hashes", "--no-deps") if "--hash=" in requirements else ()
-    into = ("--python", str(folder / "bin/python"), "--only-binary", ":all:")
-    run_tool(job, held, uv, "pip", "install", *into, *strict, "-r", str(listed))
-    listed.unlink()
 
 
 ACTIONS = {"prepare": prepare}

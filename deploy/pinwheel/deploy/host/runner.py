@@ -20,6 +20,7 @@ import json
 import os
 import platform
 import re
+import select
 import shutil
 import signal
 import socket
@@ -76,7 +77,7 @@ class Job:
 
     def __init__(self, request: Document, wire: Wire, aborted: threading.Event) -> None:
         """Raises `Refusal` unsupported or bad-request."""
-        asked, self.wire, self.aborted = Given(request), wire, aborted
+        asked, self.wire, self.aborted, self.stdin_turn = Given(request), wire, aborted, threading.Lock()
         self.body, layout = Given(asked["body"]), Given(asked["layout"])
         wire.hide_password(str(self.body.get("index_url", "")))
         self.action, self.host, self.environment = str(asked["action"]), asked["host"], asked["environment"]
@@ -454,9 +455,6 @@ def check_foreign(app: Application, conf: str, supervisor: Supervisor) -> None:
             raise Refusal("foreign-conf", f"{broken}: {error}", file, remedy) from error
 
 
-# --- the gate
-
-
 # --- activation
 
 
@@ -651,9 +649,9 @@ def answer(wire: Wire, aborted: threading.Event, errands: Actions) -> int:
     """Read the request, do it, and say how it ended. The exit code. No traceback gets out of here."""
     try:
         read = sys.stdin.buffer.read
-        request = read(int.from_bytes(read(8), "big"))
-        threading.Thread(target=listen, args=(aborted,), daemon=True).start()
-        wire.send("result", **perform(Job(json.loads(request or "{}"), wire, aborted), errands))
+        job = Job(json.loads(read(int.from_bytes(read(8), "big")) or "{}"), wire, aborted)
+        threading.Thread(target=listen, args=(job,), daemon=True).start()
+        wire.send("result", **perform(job, errands))
         return 0
     except Refusal as error:
         refusal = error
@@ -670,12 +668,14 @@ def answer(wire: Wire, aborted: threading.Event, errands: Actions) -> int:
     return 1
 
 
-def listen(aborted: threading.Event) -> None:
-    """Notice the end of stdin: the controller wants no more, or is gone."""
+def listen(job: Job) -> None:
+    """Notice the end of stdin: the controller wants no more, or is gone. An errand that reads there holds the turn."""
     with contextlib.suppress(OSError):
-        while os.read(0, 4096):
-            pass
-    aborted.set()
+        while select.select([0], [], [])[0]:
+            with job.stdin_turn:
+                if select.select([0], [], [], 0)[0] and not os.read(0, 4096):
+                    break
+    job.aborted.set()
 
 
 def beat(wire: Wire) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 from pinwheel.errors import PinwheelError
 
 RUNNING = "RUNNING"
+DIGITS = 16
+"""Of a sha256, as hosts tell them of their wheels. Whether two are the same they decide by all of its digits."""
 
 
 class Nonsense(PinwheelError):
@@ -32,7 +34,8 @@ class Process:
 @dataclass(frozen=True, slots=True)
 class Release:
     """One complete release on a host. `verdict`: prepared, good (it passed its gate there) or bad (it failed it).
-    `signer` is who has signed that it comes from `commit`, empty when that was not proven."""
+    `signer` is who has signed that it comes from `commit`, empty when that was not proven. `wheels` are
+    those that another release there may share, each by the first 16 digits of its sha256."""
 
     release: str
     version: str
@@ -41,6 +44,11 @@ class Release:
     activated_at: str = ""
     commit: str = ""
     signer: str = ""
+    wheels: frozenset[str] = field(default=frozenset(), repr=False)
+
+    def shares(self, sha256: str) -> bool:
+        """May another release have this wheel from here?"""
+        return sha256[:DIGITS] in self.wheels
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +104,8 @@ class Installed:
 @dataclass(frozen=True, slots=True)
 class HostFacts:
     """One host. `libc` is ("glibc", "2.36") or ("musl", …); `missing` says what `deploy.bootstrap` would add; `uv` and
-    `supervisor` are versions, None when there is none or nobody answers; `fence` is the highest fencing token seen, by
-    environment."""
+    `supervisor` are versions, None when there is none or nobody answers; without uv `pip` must do; `fence` is the
+    highest fencing token seen, by environment."""
 
     host: str
     python: str
@@ -107,6 +115,7 @@ class HostFacts:
     ready: bool
     missing: tuple[str, ...] = ()
     uv: str | None = None
+    pip: bool = False
     supervisor: str | None = None
     fence: Mapping[str, int] = field(default_factory=dict)
     applications: Mapping[str, Installed] = field(default_factory=dict)
@@ -133,6 +142,7 @@ def parse(host: str, result: Mapping[str, Any]) -> HostFacts:
             ready=result["ready"],
             missing=tuple(result["missing"]),
             uv=result["uv"],
+            pip=result.get("pip", False),
             supervisor=result["supervisor"] and result["supervisor"]["version"],
             fence=dict(result["fence"]),
             applications={name: _installed(each) for name, each in result["applications"].items()},
@@ -173,6 +183,7 @@ def _installed(document: Mapping[str, Any]) -> Installed:
                 each["activated_at"] or "",
                 each.get("commit") or "",
                 each.get("signer") or "",
+                frozenset(each.get("wheels", ())),
             )
             for each in document["releases"]
         ),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
 
 from packaging.version import InvalidVersion, Version
 
@@ -16,11 +18,16 @@ from pinwheel.deploy.planning.fit import misfit
 from pinwheel.deploy.planning.gate import Ending, Outcome
 from pinwheel.deploy.planning.steps import Activate, Prepare
 from pinwheel.deploy.planning.waves import Service, batch_size, waves
+from pinwheel.deploy.planning.wheels import Machine, NoWheel, Wheel, chosen, machine
 from pinwheel.deploy.planning.wish import Wish
 from pinwheel.errors import PinwheelError
 
 CONF_CHANGES = "its conf changes"
 MIB = 1 << 20
+UNPACKED = 4
+"""Bytes on disk for each byte of a wheel: unpacked three times as large, and its bytecode. The
+runner counts with it too."""
+
 RESERVE_BYTES = 16 * MIB
 """What must stay free beside a new release. The runner insists on it."""
 
@@ -29,12 +36,44 @@ class NothingToGoBackTo(PinwheelError):
     """No release on the hosts can be rolled back to."""
 
 
+class How(StrEnum):
+    """How a release comes to be on a host."""
+
+    THERE = "there"  # it is complete already
+    CLONE = "clone"  # it shares files with another release there, and only the difference is installed
+    UV = "uv"
+    PIP = "pip"  # no uv runs there
+
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """`how` a release will be made, and `why` so. It shares `shared` of its `wheels` with the release `base`; the
+    others, of `bytes` in all, move to the host."""
+
+    how: How
+    why: str
+    wheels: tuple[Wheel, ...] = field(default=(), repr=False)
+    moving: tuple[Wheel, ...] = field(default=(), repr=False)
+    base: str = ""
+
+    @property
+    def shared(self) -> int:
+        return len(self.wheels) - len(self.moving)
+
+    @property
+    def bytes(self) -> int:
+        return sum(each.size for each in self.moving)
+
+
+THERE = Making(How.THERE, "")
+
+
 @dataclass(frozen=True, slots=True)
 class HostPlan:
     """One host: the release that runs, and what takes it to the wanted one.
 
-    Every host is asked to prepare, because that is when it learns the rollout's fencing token; `builds` says whether
-    anything is to be built. `activate` None: it is as wished; `back` takes it back once it was activated, None when
+    Every host is asked to prepare, because that is when it learns the rollout's fencing token; `making` says how the
+    release comes to be there. `activate` None: it is as wished; `back` takes it back once it was activated, None when
     there is nothing to go back to. `why` says for people what makes the steps necessary; `conf_diff` is empty when the
     conf stays or is not known; `conf_sha256` is of the conf that is there.
     """
@@ -43,12 +82,16 @@ class HostPlan:
     current: str | None
     wanted: str
     prepare: Prepare
-    builds: bool
+    making: Making
     activate: Activate | None
     back: Activate | None
     conf_diff: str
     why: str
     conf_sha256: str = ""
+
+    @property
+    def builds(self) -> bool:
+        return self.making.how is not How.THERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +131,8 @@ class Plan:
 def plan(wish: Wish, facts: Mapping[str, HostFacts | Outcome], policy: Rollout) -> Plan:
     """Decide what takes each host of `facts` to `wish`. Raises `UsageError` for a policy that cannot be."""
     batch_size(len(facts), policy)  # a wrong policy is an error also when nothing is to be done
-    made = [_host(wish, known) if isinstance(known, HostFacts) else known for known in facts.values()]
+    choose = functools.cache(functools.partial(chosen, wish.delivery.packages if wish.delivery else ()))
+    made = [_host(wish, known, choose) if isinstance(known, HostFacts) else known for known in facts.values()]
     hosts = tuple(each for each in made if isinstance(each, HostPlan))
     blocked = tuple(each for each in made if isinstance(each, Outcome))
     tasks = tuple(_tasks(wish, hosts, facts))
@@ -154,7 +198,7 @@ def earlier(application: str, facts: Sequence[HostFacts], to: str = "") -> Relea
     return max(fits, key=age)
 
 
-def _host(wish: Wish, facts: HostFacts) -> HostPlan | Outcome:
+def _host(wish: Wish, facts: HostFacts, choose: Callable[[Machine], tuple[Wheel, ...]]) -> HostPlan | Outcome:
     if not facts.ready:
         lacks = ", ".join(facts.missing) or "something"
         remedy = "run pinwheel deploy.bootstrap for the environment first"
@@ -163,7 +207,7 @@ def _host(wish: Wish, facts: HostFacts) -> HostPlan | Outcome:
     there = here.release(wish.release)
     delivery = wish.delivery
     setup = delivery.setups[facts.host] if delivery else None
-    if delivery is None and here.current != wish.release and (there is None or there.verdict != "good"):
+    if delivery is None and (there is None or (here.current != wish.release and there.verdict != "good")):
         return Outcome(
             facts.host,
             Ending.FAILED,
@@ -178,8 +222,11 @@ def _host(wish: Wish, facts: HostFacts) -> HostPlan | Outcome:
             "install the Python that the lock is for and name it in layout.python, or lock for this one "
             f"(packaging.pythons) and release: pinwheel packaging.lock {wish.project}=={wish.version}",
         )
-    space_bytes = delivery.space_bytes if delivery else 0
-    needed = space_bytes + RESERVE_BYTES
+    try:
+        making = THERE if there else _making(facts, here, choose(machine(facts)))
+    except NoWheel as error:
+        return Outcome(facts.host, Ending.FAILED, error.problem, error.remedy)
+    needed = UNPACKED * making.bytes + RESERVE_BYTES
     if there is None and facts.free_bytes < needed:
         return Outcome(
             facts.host,
@@ -197,8 +244,9 @@ def _host(wish: Wish, facts: HostFacts) -> HostPlan | Outcome:
         lock_sha256=wish.lock_sha256,
         commit=wish.commit,
         signer=wish.signer,
-        requirements=delivery.requirements if delivery else "",
-        space_bytes=space_bytes,
+        wheels=tuple(each.document() for each in making.wheels),
+        base=making.base,
+        deliver=delivery.deliver if delivery else "index",
     )
     reasons = _reasons(here, wish.release, setup.conf if setup else None)
     if delivery and setup and here.current == wish.release and delivery.secrets != here.secrets:
@@ -224,7 +272,7 @@ def _host(wish: Wish, facts: HostFacts) -> HostPlan | Outcome:
         current=here.current,
         wanted=wish.release,
         prepare=prepare,
-        builds=there is None,
+        making=making,
         activate=activate,
         back=_back(wish, facts.host, here, activate) if activate else None,
         conf_diff=diff,
@@ -245,6 +293,24 @@ def _back(wish: Wish, host: str, here: Installed, activate: Activate) -> Activat
     # has to stay up
     programs = tuple({"name": each.program, "processes": [each.program], "health": {}} for each in here.processes)
     return Activate(host, wish.application, wish.release, here.conf, programs, wish.release)
+
+
+def _making(facts: HostFacts, here: Installed, wheels: tuple[Wheel, ...]) -> Making:
+    """From the release that has most of the bytes, the newest of several; if none has any, all of it anew."""
+
+    def moving(base: Release) -> tuple[Wheel, ...]:
+        return tuple(each for each in wheels if not base.shares(each.sha256))
+
+    bases = sorted((each for each in here.releases if len(moving(each)) < len(wheels)), key=age, reverse=True)
+    if bases:
+        best = min(bases, key=lambda each: (sum(wheel.size for wheel in moving(each)), len(moving(each))))
+        left = moving(best)
+        why = f"{len(wheels) - len(left)} of {len(wheels)} distributions are in {best.release}"
+        return Making(How.CLONE, why, wheels, left, best.release)
+    why = "no release here has any of it" if here.releases else "no release is here yet"
+    if facts.uv:
+        return Making(How.UV, why, wheels, wheels)
+    return Making(How.PIP, f"{why}, and no uv runs here", wheels, wheels)
 
 
 def _reasons(here: Installed, release: str, conf: str | None) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pinwheel.config import Rollout
 from pinwheel.deploy.planning.facts import HostFacts
 from pinwheel.deploy.planning.gate import Outcome
-from pinwheel.deploy.planning.plan import HostPlan, Plan, service
+from pinwheel.deploy.planning.plan import THERE, HostPlan, Plan, service
 from pinwheel.deploy.planning.steps import Activate, Prepare
 from pinwheel.deploy.planning.waves import batch_size
 from pinwheel.deploy.planning.wish import Wish
@@ -48,8 +48,8 @@ def _host(application: str, project: str, facts: HostFacts, program: str) -> Hos
     if here.current is None or release is None:
         return None
     # it builds nothing, and lets the host know our token
-    hold = Prepare(facts.host, application, project, release.release, release.version, release.lock_sha256, "", "")
+    hold = Prepare(facts.host, application, project, release.release, release.version, release.lock_sha256, "", ())
     name = program and f"{application}-{program}"
     again = Activate(facts.host, application, release.release, None, None, here.current, name)
     why = f"start {name or 'it'} again" + ("; its conf was changed on the host and is put right" if here.drift else "")
-    return HostPlan(facts.host, here.current, here.current, hold, False, again, None, "", why, here.conf_sha256)
+    return HostPlan(facts.host, here.current, here.current, hold, THERE, again, None, "", why, here.conf_sha256)

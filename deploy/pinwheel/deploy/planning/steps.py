@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pinwheel.deploy.inventory.fleet import Target
 
@@ -23,13 +23,16 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Bootstrap:
-    """Make a host ready. `uv` is {"filename", "url", "sha256"} of the wheel for this very host, `users` are those that
-    its programs run as."""
+    """Make a host ready. `uv` is {"filename", "url", "sha256"} of the wheel for this very host, None when there is none
+    for it; `users` are those that its programs run as; `wheels` are the files of supervisor, for hosts that are sent
+    them. `deliver` as in `wish.Delivery`."""
 
     host: str
-    uv: Mapping[str, str]
+    uv: Mapping[str, str] | None
     supervisor_requirements: str
     users: tuple[str, ...] = ()
+    wheels: tuple[Mapping[str, str], ...] = ()
+    deliver: Literal["index", "push"] = "index"
 
     action: ClassVar[str] = "bootstrap"
 
@@ -43,7 +46,11 @@ class Survey(Bootstrap):
 
 @dataclass(frozen=True, slots=True)
 class Prepare:
-    """Build `release` beside what is there; nothing that runs is touched. `space_bytes` is an estimate."""
+    """Build `release` beside what is there; nothing that runs is touched.
+
+    `wheels` are exactly those that it is made of (`wheels.Wheel.document`), () when it is there already; `base` is the
+    release to share files with, empty for none.
+    """
 
     host: str
     application: str
@@ -52,8 +59,9 @@ class Prepare:
     version: str
     lock_sha256: str
     commit: str
-    requirements: str = field(repr=False)
-    space_bytes: int = 0
+    wheels: tuple[Mapping[str, Any], ...] = field(repr=False)
+    base: str = ""
+    deliver: Literal["index", "push"] = "index"
     signer: str = ""
 
     action = "prepare"

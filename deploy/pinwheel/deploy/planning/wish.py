@@ -14,12 +14,10 @@ from typing import Any, Literal
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from pinwheel.deploy.planning import wheels
 from pinwheel.deploy.planning.fit import Needs, needs
+from pinwheel.deploy.planning.wheels import Package
 from pinwheel.errors import PinwheelError
-
-UNPACKED = 4
-"""Bytes on disk for each byte of a wheel: unpacked three times as large, and a copy in the installer's cache."""
-
 
 Act = Literal["rollout", "rollback", "resume", "restart"]
 """What is done to hosts in waves."""
@@ -60,13 +58,14 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What a rollout brings to hosts: what to install, and a setup for each host by its name. `secrets` is the id of
-    the set that the programs get, `secret_names` what is in it; the values travel beside the plan, never in it."""
+    """What a rollout brings to hosts: what the lock has, and a setup for each host by its name. `deliver` is "index"
+    when hosts fetch it there, "push" when it comes over our connection. `secrets` is the id of the set that programs
+    get, `secret_names` what is in it; the values travel beside the plan, never in it."""
 
     setups: Mapping[str, Setup]
-    requirements: str = field(default="", repr=False)
-    space_bytes: int = 0
+    packages: tuple[Package, ...] = field(default=(), repr=False)
     needs: Needs = field(default_factory=Needs)
+    deliver: Literal["index", "push"] = "index"
     secrets: str = ""
     secret_names: tuple[str, ...] = ()
 
@@ -94,8 +93,8 @@ class Lock:
 
     release: str
     sha256: str
-    requirements: str
-    space_bytes: int
+    packages: tuple[Package, ...] = field(repr=False)
+    pins: Pins = field(repr=False)
     needs: Needs = field(default_factory=Needs)
 
 
@@ -112,7 +111,7 @@ def lock(project: str, version: str, pylock: bytes, requirements: bytes, publish
         document = tomllib.loads(pylock.decode())
         packages = document.get("packages", [])
         needed = needs(document)
-        pinned, twin = pins(text), _packages(packages)
+        pinned, twin, known = pins(text), _packages(packages), wheels.packages(packages)
     # TOMLDecodeError, UnicodeDecodeError and InvalidVersion are ValueErrors; the others come from another shape
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadLock("pylock.toml or requirements.txt cannot be read", where=where, remedy=remedy) from error
@@ -137,7 +136,7 @@ def lock(project: str, version: str, pylock: bytes, requirements: bytes, publish
             remedy=f"was it locked against another index? {remedy}",
         )
     sha256 = hashlib.sha256(pylock).hexdigest()
-    return Lock(f"{version}-{sha256[:8]}", sha256, text, UNPACKED * sum(map(_largest_wheel, packages)), needed)
+    return Lock(f"{version}-{sha256[:8]}", sha256, known, pinned, needed)
 
 
 Pins = dict[tuple[str, Version], frozenset[str]]
@@ -175,9 +174,3 @@ def commit(statement: bytes) -> str:
     except (ValueError, KeyError, TypeError, AttributeError):
         return ""  # a story for people, not a proof; verifying it is another step
     return next((each["gitCommit"] for each in digests if each.get("gitCommit")), "")
-
-
-def _largest_wheel(package: Mapping[str, Any]) -> int:
-    """A package has one wheel for each platform; which one a host takes is its installer's choice."""
-    wheels: Sequence[Mapping[str, Any]] = package.get("wheels", [])
-    return max((int(wheel.get("size", 0)) for wheel in wheels), default=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from pinwheel.errors import PinwheelError
@@ -68,6 +69,15 @@ def untold(answer: Mapping[str, Any]) -> None:
     """Leave an answer aside."""
 
 
+Files = Callable[[str], Path]
+"""Gives the file with a sha256, for a host that wants it. Raises `PinwheelError`."""
+
+
+def no_files(sha256: str) -> Path:
+    """For hosts that fetch by themselves."""
+    raise PinwheelError(f"a host wants a file that it was not promised: sha256 {sha256}", remedy="please report this")
+
+
 class Hosts(Protocol):
     """Ask hosts. Many threads may ask at once, each another host."""
 
@@ -77,11 +87,13 @@ class Hosts(Protocol):
         request: Mapping[str, Any],
         heard: Callable[[str], None],
         told: Told = untold,
+        files: Files = no_files,
     ) -> Mapping[str, Any]:
         """Let the runner on `host` do what `request` says (`steps.request`) and return its result.
 
         `heard` is called with what it says meanwhile to people, `told` with the answers that are neither that nor its
-        last one: the lines of logs. Raises the errors above, and what these two raise.
+        last one: the lines of logs; `files` for what it wants to be sent. Raises the errors above, and what the first
+        two raise; for a file that cannot be had, `StepRefused`.
         """
 
     def greet(self, host: str) -> None:

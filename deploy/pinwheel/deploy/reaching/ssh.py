@@ -16,11 +16,20 @@ from typing import TYPE_CHECKING, Any
 from pinwheel.deploy.host.bundle import LOADER, bundle
 from pinwheel.deploy.inventory.fleet import Target
 from pinwheel.deploy.reaching.diagnosis import diagnosed, last_line
-from pinwheel.deploy.reaching.hosts import HostKey, HostLost, HostUnreachable, StepRefused, Told, untold
+from pinwheel.deploy.reaching.hosts import (
+    Files,
+    HostKey,
+    HostLost,
+    HostUnreachable,
+    StepRefused,
+    Told,
+    no_files,
+    untold,
+)
 from pinwheel.deploy.reaching.known_hosts import KnownHosts
 from pinwheel.deploy.reaching.ways import CONNECT_S, SILENCE_S, Ways
-from pinwheel.deploy.reaching.wire import Answers, framed
-from pinwheel.errors import UsageError
+from pinwheel.deploy.reaching.wire import Answers, framed, parts
+from pinwheel.errors import PinwheelError, UsageError
 
 if TYPE_CHECKING:
     import paramiko
@@ -91,12 +100,17 @@ class SshHosts:
             _end_input(channel)
 
     def ask(
-        self, host: str, request: Mapping[str, Any], heard: Callable[[str], None], told: Told = untold
+        self,
+        host: str,
+        request: Mapping[str, Any],
+        heard: Callable[[str], None],
+        told: Told = untold,
+        files: Files = no_files,
     ) -> Mapping[str, Any]:
         target = self._targets[host]
         connection = self._connected(target)
         try:
-            return self._asked(connection, target, request, heard, told)
+            return self._asked(connection, target, request, heard, told, files)
         finally:
             with self._lock:
                 spare = len(self._open) > KEPT and self._open.pop(host, None) is not None
@@ -104,12 +118,18 @@ class SshHosts:
                 connection.close()
 
     def _asked(
-        self, connection: Any, target: Target, request: Mapping[str, Any], heard: Callable[[str], None], told: Told
+        self,
+        connection: Any,
+        target: Target,
+        request: Mapping[str, Any],
+        heard: Callable[[str], None],
+        told: Told,
+        files: Files,
     ) -> Mapping[str, Any]:
         argv = (*target.become, target.layout.python, "-I", "-c", LOADER)
         with self._channel(connection, target, argv) as channel:
             answers = Answers(channel, self._silence_s)
-            started = False
+            started, lacking = False, None
             try:
                 channel.sendall(framed(self._bundle(request["action"])) + framed(json.dumps(request).encode()))
                 if self._aborted:
@@ -119,6 +139,12 @@ class SshHosts:
                     match answer.get("type"):
                         case "result":
                             return answer
+                        case "want":
+                            lacking = self._sent(channel, answer["files"], files)
+                        case "error" if lacking is not None:  # it stopped because of us
+                            raise StepRefused(
+                                "prepare-failed", lacking.problem, where=lacking.where, remedy=lacking.remedy
+                            )
                         case "error":
                             place = str(answer.get("where", ""))
                             raise StepRefused(
@@ -140,6 +166,24 @@ class SshHosts:
             said = last_line(answers.errors)
             raise self._lost(target, f"the runner stopped in the middle (exit {answers.exit_status}){said}")
         raise diagnosed(target, answers.errors, lambda argv: self._exit(connection, target, argv))
+
+    def _sent(self, channel: paramiko.Channel, wanted: Sequence[str], files: Files) -> PinwheelError | None:
+        """Send the files that a runner wants; when one cannot be had, end its input and return why. It answers then.
+
+        Raises `TimeoutError` when the host takes nothing for too long.
+        """
+        try:
+            for sha256 in wanted:
+                for part in parts(files(sha256)):
+                    channel.sendall(part)  # waits for as long as the window is full
+        except PinwheelError as error:
+            _end_input(channel)
+            return error
+        except TimeoutError:
+            raise
+        except OSError:
+            pass  # it has no more input: we ended that, or the runner did, whose answer says why
+        return None
 
     def _lost(self, target: Target, how: str) -> HostLost:
         with self._lock:

@@ -1,12 +1,19 @@
-"""How the controller speaks with a runner over one channel: length-prefixed there, lines of JSON back."""
+"""How the controller speaks with a runner over one channel: length-prefixed there, lines of JSON back.
+
+There go the runner's bundle, the request, and later the files that the runner wants, one frame each.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import threading
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Protocol
+
+PART_BYTES = 256 * 1024
 
 
 class Channel(Protocol):
@@ -61,4 +68,16 @@ class Answers:
 
 def framed(data: bytes) -> bytes:
     """`data` after its length in eight bytes."""
-    return len(data).to_bytes(8, "big") + data
+    return _length(len(data)) + data
+
+
+def parts(file: Path) -> Iterator[bytes]:
+    """The same for the contents of a file, piece by piece, so that it is never in memory as a whole."""
+    with file.open("rb") as data:
+        yield _length(os.fstat(data.fileno()).st_size)
+        while chunk := data.read(PART_BYTES):
+            yield chunk
+
+
+def _length(size: int) -> bytes:
+    return size.to_bytes(8, "big")

@@ -8,7 +8,7 @@ from typing import Any
 from pinwheel.deploy.planning import facts, readiness, steps
 from pinwheel.deploy.planning.facts import Nonsense
 from pinwheel.deploy.planning.gate import Ending, Outcome
-from pinwheel.deploy.planning.plan import MIB, HostPlan
+from pinwheel.deploy.planning.plan import MIB, HostPlan, How
 from pinwheel.deploy.planning.readiness import Readied, Surveyed
 from pinwheel.deploy.planning.wish import Wish
 from pinwheel.deploy.reaching.hosts import HostLost, NotTouched, RunnerFailed, StepRefused
@@ -20,7 +20,8 @@ def prepared(wish: Wish, host: str, result: Result) -> Outcome:
     """How `prepare` ended."""
     try:
         ending = Ending.PREPARED if result["created"] else Ending.UNCHANGED
-        how = f"by {result['how']}, {result['bytes'] / MIB:.1f} MiB"
+        how = f"clone of {result['base']}" if result["how"] == How.CLONE else f"by {result['how']}"
+        how += f", {result['bytes'] / MIB:.1f} MiB"
         return Outcome(host, ending, how, release=wish.release, seconds=float(result["seconds"]))
     except (KeyError, TypeError, ValueError) as error:
         raise nonsense(error) from error

@@ -20,7 +20,7 @@ from pinwheel.deploy.planning.plan import HostPlan, Plan, version_of
 from pinwheel.deploy.planning.readiness import Readied, Surveyed
 from pinwheel.deploy.planning.secret_set import SecretSet
 from pinwheel.deploy.planning.waves import Growing, Service, waves, without
-from pinwheel.deploy.reaching.hosts import HostLost, Hosts, NotTouched, StepRefused
+from pinwheel.deploy.reaching.hosts import Files, HostLost, Hosts, NotTouched, StepRefused, no_files
 from pinwheel.deploy.rolling import answers
 from pinwheel.deploy.rolling.drains import DOUBTFUL, Drains, Traffic
 
@@ -108,9 +108,9 @@ class Report:
 @dataclass(frozen=True, slots=True)
 class Context:
     """Where a rollout happens, and on behalf of whom. `index_url` carries the hosts' credential, `secrets` the values
-    for the programs of each application. At most `at_once` hosts are asked at once. `limit` is empty when it is about
-    every host of the environment, else the flags that say about which. `task_modes` says of tasks what the operator
-    says: again or done."""
+    for the programs of each application; `files` are for hosts that do not reach the index. At most `at_once` hosts are
+    asked at once. `limit` is empty when it is about every host of the environment, else the flags that say about which.
+    `task_modes` says of tasks what the operator says: again or done."""
 
     environment: str
     rollout: str
@@ -122,6 +122,7 @@ class Context:
     launcher: Mapping[str, str] = field(default_factory=dict, repr=False)
     secrets: Mapping[str, SecretSet] = field(default_factory=dict, repr=False)
     task_modes: Mapping[str, str] = field(default_factory=dict)
+    files: Files = no_files
 
 
 class HostPool:
@@ -169,7 +170,9 @@ class HostPool:
             secrets={name: each.document() for name, each in context.secrets.items()},
         )
         try:
-            answer = self._hosts.ask(step.host, request, lambda text: self._watcher.heard(step.host, text))
+            answer = self._hosts.ask(
+                step.host, request, lambda text: self._watcher.heard(step.host, text), files=context.files
+            )
             return read(step.host, answer)
         except (StepRefused, NotTouched, HostLost, Nonsense) as error:
             code = error.code if isinstance(error, StepRefused) else ""

@@ -94,8 +94,8 @@ def uv_wheel(files: Sequence[IndexFile], machine: str, libc: tuple[str, str]) ->
     return max(fit, key=lambda file: Version(file.version))
 
 
-def supervisor_requirements(files: Sequence[IndexFile]) -> str:
-    """The newest supervisor as a requirement with its hash. It has no dependencies. Raises `NotInTheIndex`."""
+def supervisor_wheel(files: Sequence[IndexFile]) -> IndexFile:
+    """The newest supervisor. It has no dependencies. Raises `NotInTheIndex`."""
     fit = [file for file in files if _stable(file) and file.filename.endswith("-none-any.whl")]
     if not fit:
         raise NotInTheIndex(
@@ -103,8 +103,12 @@ def supervisor_requirements(files: Sequence[IndexFile]) -> str:
             where="supervisor",
             remedy='give the index an upstream, or write layout.supervisor_from = "host" and install it there',
         )
-    newest = max(fit, key=lambda file: Version(file.version))
-    return f"supervisor=={newest.version} --hash=sha256:{newest.sha256}\n"
+    return max(fit, key=lambda file: Version(file.version))
+
+
+def requirements(wheels: Sequence[IndexFile]) -> str:
+    """The wheels as requirements with their hashes."""
+    return "".join(f"{each.filename.split('-')[0]}=={each.version} --hash=sha256:{each.sha256}\n" for each in wheels)
 
 
 def _commit(shelf: Shelf, project: str, version: str) -> str:

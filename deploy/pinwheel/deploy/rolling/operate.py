@@ -14,12 +14,14 @@ from pinwheel.deploy.planning.plan import Plan, earlier, plan
 from pinwheel.deploy.planning.readiness import Readied, Surveyed
 from pinwheel.deploy.planning.restart import restart
 from pinwheel.deploy.planning.resumption import Intent
-from pinwheel.deploy.planning.wish import Delivery, Wish, pins
+from pinwheel.deploy.planning.wish import Delivery, Wish
+from pinwheel.deploy.reaching.hosts import Files
 from pinwheel.deploy.rolling import evidence, execute, fetch, lease, prune, secret_sources
 from pinwheel.deploy.rolling.execute import Report
-from pinwheel.deploy.rolling.session import Session
+from pinwheel.deploy.rolling.session import Interrupted, Session
 from pinwheel.deploy.rolling.tasks import Tasks
 from pinwheel.errors import PinwheelError, UsageError
+from pinwheel.index.client import IndexFile
 
 
 def planned(session: Session, text: str) -> Plan:
@@ -117,21 +119,28 @@ def resumed(session: Session, application: str, *, force: bool) -> list[Resumed]
 def surveyed(session: Session) -> dict[str, tuple[steps.Survey, Surveyed] | Outcome]:
     """By host what there is to do to make it ready, with the step that found it out. Changes nothing."""
     told = session.facts()
-    uv, supervisor = session.client.files("uv"), _supervisor(session)
+    offered, supervisor = session.client.files("uv"), _supervisor(session)
     found: dict[str, tuple[steps.Survey, Surveyed] | Outcome] = {}
     wanted: dict[str, steps.Survey] = {}
     for target in session.targets:
         match told[target.name]:
             case Outcome() as outcome:
                 found[target.name] = outcome
-            case HostFacts(host=host, machine=machine, libc=libc):
+            case HostFacts(host=host, machine=machine, libc=libc, pip=pip):
                 try:
-                    wheel = session.as_hosts_see(fetch.uv_wheel(uv, machine, libc))
+                    uv = fetch.uv_wheel(offered, machine, libc)
                 except fetch.NotInTheIndex as error:
-                    found[host] = Outcome(host, Ending.FAILED, error.problem, error.remedy, shown=target.where)
-                else:
-                    users = fleet.users(session.loaded.config.applications, target)
-                    wanted[host] = steps.Survey(host, wheel, supervisor, users)
+                    if not pip:
+                        found[host] = Outcome(host, Ending.FAILED, error.problem, error.remedy, shown=target.where)
+                        continue
+                    session.watcher.said(f"{host} has to do with pip: {error.problem}")
+                    uv = None
+                users = fleet.users(session.loaded.config.applications, target)
+                wheels = tuple({"filename": each.filename, "sha256": each.sha256} for each in supervisor)
+                wheel = session.as_hosts_see(uv) if uv else None
+                wanted[host] = steps.Survey(
+                    host, wheel, fetch.requirements(supervisor), users, wheels, session.environment.deliver
+                )
     for host, answer in execute.survey(session.pool(session.context), [*wanted.values()]).items():
         found[host] = answer if isinstance(answer, Outcome) else (wanted[host], answer)
     return {each.name: found[each.name] for each in session.targets}
@@ -142,7 +151,9 @@ def bootstrapped(
 ) -> dict[str, Readied | Outcome]:
     """Do what the survey found, where it found anything. Raises `Refused` when somebody else holds the environment."""
     wanted = [
-        steps.Bootstrap(survey.host, survey.uv, survey.supervisor_requirements, survey.users)
+        steps.Bootstrap(
+            survey.host, survey.uv, survey.supervisor_requirements, survey.users, survey.wheels, survey.deliver
+        )
         for each in found.values()
         if not isinstance(each, Outcome)
         for survey, told in [each]
@@ -151,7 +162,10 @@ def bootstrapped(
     if not wanted:
         return {}
     with session.lease() as held:
-        context = replace(session.context, index_url=session.index_for_hosts())
+        projects = {each.uv["sha256"]: "uv" for each in wanted if each.uv}
+        projects |= {file["sha256"]: "supervisor" for each in wanted for file in each.wheels}
+        files = session.wheelhouse(projects).file
+        context = replace(session.context, index_url=session.index_for_hosts(), files=files)
         session.watcher.phase(f"make ready {', '.join(each.host for each in wanted)}")
         return execute.bootstrap(session.pool(context), wanted, held, session.ledger, session.watcher, context)
 
@@ -202,7 +216,7 @@ def _carried_out(
     context = session.context
     if made.changes:
         if any(each.builds for each in made.hosts):
-            context = replace(context, index_url=session.index_for_hosts())
+            context = replace(context, index_url=session.index_for_hosts(), files=_files(session, made))
     elif not made.blocked and not drained:
         outcomes = tuple(execute.unchanged(each) for each in made.hosts)
         return made, Report(session.rollout, execute.Conclusion.DONE, "", outcomes, 0)
@@ -235,18 +249,35 @@ def _check_tasks(session: Session, wanted: Wish) -> None:
         raise UsageError(f"there is no task {name!r}", where="--task-done, --task-again", remedy=f"known: {known_text}")
 
 
-def _supervisor(session: Session) -> str:
-    """What hosts without a supervisor of their own install; empty when the index has none. Raises `NotInTheIndex` when
-    there are hosts that are to have the index's in any case."""
+def _files(session: Session, made: Plan) -> Files:
+    """For hosts that are sent their wheels: those that move are fetched now, while nothing has been touched yet. What
+    a host wants beyond the plan (what it has turned out to be damaged) is fetched when it asks."""
+    delivery = made.wish.delivery
+    house = session.wheelhouse(
+        {wheel.sha256: each.name for each in (delivery.packages if delivery else ()) for wheel in each.wheels}
+    )
+    if session.environment.deliver == "push":
+        moving = {wheel.sha256: wheel for host in made.hosts for wheel in host.making.moving}
+        for number, wheel in enumerate(moving.values(), 1):
+            if session.stop.is_set():
+                raise Interrupted(session.stop)
+            session.watcher.phase(f"fetch {wheel.filename} for the hosts ({number} of {len(moving)})")
+            house.file(wheel.sha256)
+    return house.file
+
+
+def _supervisor(session: Session) -> list[IndexFile]:
+    """What hosts without a supervisor of their own install; nothing when the index has none. Raises `NotInTheIndex`
+    when there are hosts that are to have the index's in any case."""
     sources = {each.layout.supervisor_from for each in session.targets}
     if sources == {"host"}:
-        return ""
+        return []
     try:
-        return fetch.supervisor_requirements(session.client.files("supervisor"))
+        return [fetch.supervisor_wheel(session.client.files("supervisor"))]
     except fetch.NotInTheIndex:
         if "index" in sources:
             raise
-        return ""
+        return []
 
 
 def _wish(session: Session, text: str) -> tuple[Wish, Collection[str]]:
@@ -260,7 +291,7 @@ def _wish(session: Session, text: str) -> tuple[Wish, Collection[str]]:
     level, judge = evidence.demanded(session.loaded, session.name)
     origin = evidence.Origin(found.commit)
     if level != "no":
-        origin = evidence.require(session.client, project, pins(lock.requirements), judge)
+        origin = evidence.require(session.client, project, lock.pins, judge)
     session.hooks(name, version)  # likewise
     session.announced()
     try:
@@ -277,7 +308,7 @@ def _wish(session: Session, text: str) -> tuple[Wish, Collection[str]]:
         project=project,
         version=version,
         release=lock.release,
-        delivery=Delivery(setups, lock.requirements, lock.space_bytes, lock.needs, secrets, names),
+        delivery=Delivery(setups, lock.packages, lock.needs, session.environment.deliver, secrets, names),
         lock_sha256=lock.sha256,
         commit=origin.commit,
         signer=origin.signer,

@@ -32,6 +32,7 @@ from pinwheel.deploy.rolling import execute, hooks, lease
 from pinwheel.deploy.rolling.execute import Conclusion, Context, HostPool, Recorder, Stop, Watcher
 from pinwheel.deploy.rolling.fetch import events_of
 from pinwheel.deploy.rolling.webhook import Announced
+from pinwheel.deploy.rolling.wheelhouse import Wheelhouse, default_folder
 from pinwheel.errors import PinwheelError, UsageError
 from pinwheel.events import Event
 from pinwheel.index.client import IndexClient, IndexFile, from_config
@@ -189,11 +190,18 @@ class Session:
             yield held
 
     def index_for_hosts(self) -> str:
-        """The address of the index as the hosts see it, with a token that may only read, and not for long."""
+        """The address of the index as the hosts see it, with a token that may only read, and not for long. Empty
+        for hosts that do not reach it."""
+        if self.environment.deliver == "push":
+            return ""
         token = ""
         if config.token(self.loaded):
             token = self.client.mint_token(f"hosts of {self.name} in rollout {self.rollout}", ["read"], HOSTS_TOKEN_S)
         return IndexClient(self._hosts_index, token).credentialed_simple_url()
+
+    def wheelhouse(self, projects: Mapping[str, str]) -> Wheelhouse:
+        """The files of `projects` (names by sha256), for hosts that do not reach the index."""
+        return Wheelhouse(self.client, default_folder(), projects)
 
     def as_hosts_see(self, file: IndexFile) -> dict[str, str]:
         """A file of the index, with the address under which the hosts reach it."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from pinwheel.deploy.planning import plan_file
 from pinwheel.deploy.planning.gate import Ending, Outcome, named
-from pinwheel.deploy.planning.plan import HostPlan, Plan, PlannedTask
+from pinwheel.deploy.planning.plan import MIB, HostPlan, How, Plan, PlannedTask
 from pinwheel.deploy.planning.readiness import Readied, Surveyed
 from pinwheel.deploy.planning.steps import Survey
 from pinwheel.deploy.reaching.hosts import HostKey
@@ -53,6 +53,11 @@ def plan_notes(plan: Plan) -> list[str]:
     have_turn = {host for wave in plan.waves for host in wave}
     if left := [each.host for each in plan.hosts if each.activate and each.host not in have_turn]:
         notes.append(f"no turn for {named(left)}: {plan.service.full(plan.policy)}")
+    makings: dict[str, list[str]] = {}
+    for each in plan.hosts:
+        if each.builds:
+            makings.setdefault(f"{each.making.how}: {each.making.why}", []).append(each.host)
+    notes += [f"prepare {', '.join(hosts)} by {why}" for why, hosts in makings.items()]
     notes += [_task_note(each) for each in plan.tasks]
     diffs: dict[str, list[str]] = {}
     for each in plan.hosts:
@@ -292,10 +297,24 @@ def _plan_row(each: HostPlan) -> tuple[str, ...]:
         each.host,
         each.current or "-",
         each.wanted,
-        yes[each.builds],
+        _making(each),
         yes[each.activate is not None],
         each.why,
     )
+
+
+def _making(each: HostPlan) -> str:
+    """How the release comes to be there, and how much moves for that."""
+    making = each.making
+    if making.how is How.THERE:
+        return "-"
+    how = f"{making.how} of {making.base}" if making.how is How.CLONE else making.how
+    deliver = "pushed" if each.prepare.deliver == "push" else "fetched"
+    return f"{how}, {_size(making.bytes)} {deliver}"
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / MIB:.1f} MiB" if size_bytes >= MIB / 10 else f"{-(-size_bytes // 1024)} KiB"
 
 
 def one_line(outcome: Outcome) -> str:
