@@ -212,7 +212,7 @@ def bootstrap(
             first = answer.lacks[0]
             watcher.ended(Outcome(answer.host, Ending.FAILED, f"{first.what}: {first.problem}", first.remedy))
         else:
-            watcher.ended(Outcome(answer.host, Ending.READY, "; ".join(answer.done) or "nothing to do"))
+            watcher.ended(Outcome(answer.host, Ending.READY, "" if answer.done else "nothing to do"))
         if answer.done:
             ledger.append(
                 "bootstrapped",
