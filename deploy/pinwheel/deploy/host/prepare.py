@@ -9,21 +9,11 @@ import shutil
 import time
 from pathlib import Path
 
+from pinwheel.deploy.host.files import free_bytes, replace_file, sync_folder
 from pinwheel.deploy.host.gate import Document, tail
 from pinwheel.deploy.host.kept_secrets import keep
-from pinwheel.deploy.host.runner import (
-    MIB,
-    Application,
-    Given,
-    Job,
-    Refusal,
-    Virtualenv,
-    free_bytes,
-    replace_file,
-    run,
-    sync_folder,
-    time_text,
-)
+from pinwheel.deploy.host.runner import MIB, Application, Given, Job, Virtualenv, run, time_text
+from pinwheel.deploy.host.supervisord import Refusal
 
 RESERVE_BYTES = 16 * MIB  # stays free beside a release, so that journals and logs can be written
 TOOL_S = 900.0
