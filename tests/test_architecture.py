@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -247,7 +248,7 @@ def test_the_demo_is_a_user() -> None:
         assert foreign <= {"rich", "pinwheel"}
 
 
-@pytest.mark.parametrize("module", sorted({*TRANSACTION, *(each for errand in ERRANDS.values() for each in errand)}))
+@pytest.mark.parametrize("module", sorted({*TRANSACTION, *chain(*ERRANDS.values())}))
 def test_what_is_sent_to_a_host_needs_only_the_standard_library_and_what_was_sent_before_it(module: str) -> None:
     together = next(errand for errand in ERRANDS.values() if module in (*TRANSACTION, *errand))
     sent = (*TRANSACTION, *together)

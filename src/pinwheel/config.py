@@ -191,6 +191,8 @@ class Program:
     processes: Count = 1
     stop_signal: Signal = "TERM"
     stop_wait_s: Annotated[int, Ge(0), Le(DAY_S)] = 10
+    zero_downtime: bool = False
+    drain_s: Annotated[float, Ge(0), Le(DAY_S)] = 10.0
     health: Health = field(default_factory=Health)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
-from pinwheel.deploy.host import bootstrap, bundle, command, gate, logs, look, prepare, prune, runner
+from pinwheel.deploy.host import bootstrap, bundle, command, gate, logs, look, prepare, prune, runner, supervisord
 from pinwheel.deploy.host.wire import Wire
 from pinwheel.deploy.lab_host import MARK, end_marked
 from pinwheel.deploy.reaching.wire import framed
@@ -183,8 +183,8 @@ class BareHost:
         shutil.rmtree(self._short)
 
     @property
-    def supervisor(self) -> runner.Supervisor:
-        return runner.Supervisor(str(self.socket))
+    def supervisor(self) -> supervisord.Supervisor:
+        return supervisord.Supervisor(str(self.socket))
 
     def request(self, action: str, body: dict[str, Any], supervisor_from: str = "host") -> dict[str, Any]:
         layout = {
@@ -223,7 +223,7 @@ class BareHost:
         return self.start(action, body, **more).end()
 
     def do(self, action: str, body: dict[str, Any], aborted: threading.Event | None = None) -> dict[str, Any]:
-        """In this process, which is quicker. Raises `runner.Refusal`."""
+        """In this process, which is quicker. Raises `supervisord.Refusal`."""
         job = runner.Job(self.request(action, body), Wire(-1), aborted or threading.Event())
         reading = {**look.ACTIONS, **logs.ACTIONS, **command.ACTIONS}
         return runner.perform(job, {**reading, **prepare.ACTIONS, **prune.ACTIONS, **bootstrap.ACTIONS})

@@ -72,7 +72,7 @@ class World:
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    monkeypatch.setenv("PINWHEEL_TOKEN", "ours")
+    monkeypatch.setenv("PINWHEEL_TOKEN", "the-operators")
     made = World(tmp_path)
     ask = made.hosts.ask
 
@@ -110,7 +110,7 @@ def test_the_hosts_get_a_token_of_their_own_and_only_where_they_install(world: W
     assert "live" in name
     for request in world.requests:
         assert ("short-lived" in repr(request)) == (request["action"] == "prepare")
-        assert "ours" not in repr(request)
+        assert "the-operators" not in repr(request)
 
 
 def test_each_host_gets_its_own_conf(world: World) -> None:
@@ -215,7 +215,7 @@ def test_a_credential_that_expires_meanwhile_hides_no_result(world: World, capsy
 def test_a_health_check_that_cannot_be_asked_is_told_with_its_line_before_anything_is_touched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: Callable[[Session, str], object]
 ) -> None:
-    monkeypatch.setenv("PINWHEEL_TOKEN", "ours")
+    monkeypatch.setenv("PINWHEEL_TOKEN", "the-operators")
     text = CONFIG.replace("[environments.live]", 'health.http = "127.0.0.1:{port}/"\n[environments.live]', 1)
     (tmp_path / "pinwheel.toml").write_text(text)
     world = World(tmp_path, text)

@@ -17,7 +17,7 @@ from pinwheel.deploy.planning.facts import DIGITS, HostFacts, Installed, Process
 from pinwheel.deploy.planning.gate import Ending, Outcome
 from pinwheel.deploy.planning.plan import Making, NothingToGoBackTo, Plan, earlier, plan
 from pinwheel.deploy.planning.wheels import Package
-from pinwheel.deploy.planning.wish import Delivery, Setup, Wish
+from pinwheel.deploy.planning.wish import Delivery, Programs, Setup, Wish
 from pinwheel.errors import UsageError
 
 NEW, OLD = "1.1.0-bbbbbbbb", "1.0.0-aaaaaaaa"
@@ -316,3 +316,28 @@ def test_without_a_good_older_release_there_is_nothing_to_go_back_to(fleet: list
     with pytest.raises(NothingToGoBackTo) as caught:
         earlier("shop", fleet, to)
     assert "deploy.rollout" in caught.value.remedy
+
+
+def test_a_host_that_a_newer_pinwheel_has_touched_is_left_out_and_told() -> None:
+    newer = host("h1", OLD, unsupported="this host was last touched by a newer pinwheel")
+    (blocked,) = plan(wish({"h1": newer}), {"h1": newer}, Rollout()).blocked
+    assert (blocked.ending, blocked.code) == (Ending.FAILED, "unsupported")
+    assert "newer pinwheel" in blocked.reason
+    assert "newer pinwheel" in blocked.remedy
+
+
+def test_a_release_in_colours_is_compared_in_the_one_that_runs() -> None:
+    setup = Setup("worker\n", (), colours={"blue": Programs("blue\n", ()), "green": Programs("green\n", ())})
+    made = Wish("shop", "shop", "1.1.0", NEW, Delivery({"h1": setup}))
+    for colour, conf_there, why in (
+        ("green", "worker\ngreen\n", "already as wished"),
+        ("blue", "worker\ngreen\n", "its conf changes"),
+        ("", "worker\n", "its conf changes"),
+    ):
+        sha256 = hashlib.sha256(conf_there.encode()).hexdigest()
+        here = host("h1", NEW, colour=colour, conf=conf_there, conf_sha256=sha256)
+        (planned,) = plan(made, {"h1": here}, Rollout()).hosts
+        assert planned.why == why
+        assert planned.activate is None or planned.activate.colours == setup.colours
+        if colour == "blue":
+            assert planned.back is None, "of the colour that is free, the old conf is not known"

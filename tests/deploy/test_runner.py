@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from tests.deploy.bare import BareHost, bare_host, wait_until
 
-from pinwheel.deploy.host import runner
+from pinwheel.deploy.host import files, runner, supervisord
 from pinwheel.deploy.host.wire import Wire
 
 OLD, NEW = "1.0.0-aaaaaaaa", "1.1.0-bbbbbbbb"
@@ -333,7 +333,7 @@ def test_a_cut_between_the_journal_and_the_conf_goes_back(running: BareHost, sav
     body = running.activation(NEW, OLD)
     entry = {"rollout": "r0", "release": NEW, "previous": OLD, "saved": True}
     if saved:
-        runner.replace_file(app.saved_conf, running.conf_file.read_text())
+        files.replace_file(app.saved_conf, running.conf_file.read_text())
         running.conf_file.write_text(body["conf"])
     app.record("begin", **entry, conf=body["conf"], programs=body["programs"])
     before = running.pid()
@@ -425,7 +425,7 @@ def test_a_full_disk_after_the_commit_makes_no_failure_of_it(
 def test_a_full_disk_at_the_conf_leaves_the_old_one_as_it_is(
     running: BareHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    replace, before = runner.replace_file, running.pid()
+    replace, before = files.replace_file, running.pid()
 
     def not_this_one(file: Path, data: str | bytes, mode: int = 0o600) -> None:
         if file == running.conf_file:
@@ -537,7 +537,7 @@ def test_an_older_token_is_fenced_and_the_highest_is_kept(running: BareHost) -> 
 
 def test_a_change_needs_a_token(running: BareHost) -> None:
     request = {**running.request("activate", running.activation(NEW, OLD)), "fence": None}
-    with pytest.raises(runner.Refusal, match="fence"):
+    with pytest.raises(supervisord.Refusal, match="fence"):
         runner.Job(request, Wire(-1), threading.Event())
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.deploy.bare import BareHost
 
 from pinwheel.deploy.host.logs import CHUNK_BYTES, Log
-from pinwheel.deploy.host.runner import Refusal
+from pinwheel.deploy.host.supervisord import Refusal
 
 
 @pytest.fixture

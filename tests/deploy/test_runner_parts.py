@@ -6,7 +6,9 @@ import dataclasses
 import functools
 import json
 import os
+import shutil
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -16,8 +18,9 @@ from typing import Any
 import pytest
 
 from pinwheel import config
-from pinwheel.deploy.host import bootstrap, gate, runner
+from pinwheel.deploy.host import bootstrap, files, gate, generation, runner, supervisord
 from pinwheel.deploy.host.wire import Wire
+from pinwheel.deploy.planning import supervisor_file
 
 # --- the judge
 
@@ -208,19 +211,93 @@ def test_a_command_that_hangs_is_ended_with_its_children(job: runner.Job) -> Non
         time.sleep(0.01)
 
 
+# --- two generations
+
+
+@pytest.fixture
+def listening() -> Iterator[tuple[generation.Sockets, socket.socket]]:
+    """The sockets of an application, and the server of its blue program."""
+    folder = Path(tempfile.mkdtemp(prefix="pw-", dir="/tmp"))  # paths of sockets are short
+    sockets = generation.Sockets(folder / "run")
+    sockets.make_room("blue", [{"socket": str(folder / "run/blue/web/sock"), "user": ""}])
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(folder / "run/blue/web/sock"))
+        server.listen()
+        sockets.serve("blue")
+        yield sockets, server
+    shutil.rmtree(folder)
+
+
+def visitor(sockets: generation.Sockets) -> socket.socket:
+    made = socket.socket(socket.AF_UNIX)
+    made.connect(str(sockets.folder / "live/web/sock"))
+    return made
+
+
+def test_who_waits_to_be_accepted_is_connected_too(listening: tuple[generation.Sockets, socket.socket]) -> None:
+    sockets, server = listening
+    assert (sockets.served, sockets.connections("blue"), sockets.connections("green")) == ("blue", 0, 0)
+    with visitor(sockets):
+        assert sockets.connections("blue") == 1
+        with server.accept()[0]:
+            assert sockets.connections("blue") == 1
+    assert sockets.connections("blue") == 0
+
+
+def test_draining_waits_for_the_last_connection_and_no_longer_than_its_patience(
+    listening: tuple[generation.Sockets, socket.socket],
+) -> None:
+    sockets, server = listening
+    began = time.monotonic()
+    with visitor(sockets), server.accept()[0]:
+        sockets.drain("blue", 0.3)
+    assert time.monotonic() - began >= 0.3
+    sockets.drain("blue", 60.0)
+    assert time.monotonic() - began < 50
+
+
+def test_where_the_kernel_shows_no_sockets_somebody_may_be_connected(
+    listening: tuple[generation.Sockets, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hidden(*_: object, **__: object) -> str:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "read_text", hidden)
+    assert listening[0].connections("blue") == 1
+
+
+def test_the_link_may_have_been_lost_or_led_elsewhere(listening: tuple[generation.Sockets, socket.socket]) -> None:
+    sockets, _ = listening
+    for before in ("green", ""):
+        sockets.serve(before)
+        assert sockets.served == before
+        sockets.serve("blue")
+        assert sockets.served == "blue"
+
+
+def test_both_sides_have_the_same_colours() -> None:
+    assert supervisor_file.COLOURS == generation.COLOURS
+    assert [generation.other(each) for each in ("", *generation.COLOURS)] == ["blue", "green", "blue"]
+
+
+def test_setups_of_an_older_runner_know_no_colours() -> None:
+    known = generation.setup_of({"conf": "text", "programs": [{"name": "web"}]})
+    assert (known.text(""), known.all_programs(""), known.drain_s("blue")) == ("text", [{"name": "web"}], 10.0)
+
+
 # --- files and texts
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "file"
-    runner.replace_file(file, "old")
+    files.replace_file(file, "old")
 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        runner.replace_file(file, "new")
+        files.replace_file(file, "new")
     assert file.read_text() == "old"
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
 
@@ -228,15 +305,15 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
 def test_supervisors_own_configuration_doubles_percent_signs(tmp_path: Path) -> None:
     root = tmp_path / "100%"
     text = bootstrap.supervisor_conf(runner.Job(request(root), Wire(-1), threading.Event()))
-    parser = runner.parse_conf(text)
+    parser = supervisord.parse_conf(text)
     assert parser["include"]["files"] == f"{tmp_path}/100%%/etc/conf.d/*.conf"
     assert set(parser["supervisord"]) == {"directory", "childlogdir", "logfile", "pidfile"}
 
 
 def test_the_longest_stopwaitsecs_counts() -> None:
     text = "[program:a]\nstopwaitsecs=5\n[program:b]\nstopwaitsecs = 60\n"
-    assert runner.stop_patience_s(text) == 75
-    assert runner.stop_patience_s(None) == runner.stop_patience_s("[program:a]\n") == 25
+    assert supervisord.stop_patience_s(text) == 75
+    assert supervisord.stop_patience_s(None) == supervisord.stop_patience_s("[program:a]\n") == 25
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "a b", "ä", "-x", "x" * 300, None, 5.5])
@@ -244,7 +321,7 @@ def test_what_becomes_part_of_a_path_must_be_a_name(tmp_path: Path, name: object
     if isinstance(name, float):
         runner.Job(request(tmp_path, application=str(name)), Wire(-1), threading.Event())
         return
-    with pytest.raises(runner.Refusal) as caught:
+    with pytest.raises(supervisord.Refusal) as caught:
         runner.Job(request(tmp_path, application=name or ""), Wire(-1), threading.Event())
     assert caught.value.code == "bad-request"
 

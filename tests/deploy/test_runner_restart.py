@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.deploy.bare import BareHost, bare_host
 
-from pinwheel.deploy.host.runner import Refusal
+from pinwheel.deploy.host.supervisord import Refusal
 
 ONE = "1.0.0-aaaaaaaa"
 

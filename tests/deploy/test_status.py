@@ -97,6 +97,8 @@ def test_the_status_document_has_the_promised_shape() -> None:
             "processes": [process],
             "drift": False,
             "in_doubt": False,
+            "colour": "",
+            "unsupported": "",
             "last": {
                 "outcome": "commit",
                 "at": AT,
@@ -158,3 +160,11 @@ def test_the_events_of_a_rollout_say_how_long_and_why() -> None:
         ("2026-01-01T00:00:00Z", "reverted", "shop", "1.1.0", "h1", "reverted: no DB", "2.0 s", "ann@desk"),
         ("2027", "", "", "", "", "", "", ""),
     ]
+
+
+def test_what_a_newer_pinwheel_has_touched_is_said_and_not_called_healthy() -> None:
+    newer = "this host was last touched by a newer pinwheel"
+    known: dict[str, Any] = {"h1": host("h1", **(RUNS | {"current": None, "unsupported": newer}))}
+    (shown,) = status.document(known, "live")["hosts"]
+    (application,) = shown["applications"]
+    assert (application["healthy"], application["unsupported"]) == (False, newer)

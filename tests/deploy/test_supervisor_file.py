@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 
 import pytest
@@ -11,7 +12,7 @@ from supervisor.datatypes import dict_of_key_value_pairs
 from supervisor.options import UnhosedConfigParser
 from tests.deploy.simulated import target
 
-from pinwheel.config import Application, Health, Program
+from pinwheel.config import Application, Health, Layout, Program
 from pinwheel.deploy.planning import supervisor_file
 from pinwheel.errors import UsageError
 
@@ -163,3 +164,73 @@ def test_a_setup_is_the_same_for_the_same_input() -> None:
     app = application()
     for make in (supervisor_file.conf, supervisor_file.programs):
         assert make("shop", app, target("h1"), RELEASE, "1") == make("shop", app, target("h1"), RELEASE, "1")
+
+
+def beside(**program: object) -> Application:
+    """One program that is replaced without downtime, and one that is not."""
+    web: dict[str, object] = {"command": ("{release}/bin/shop", "unix:{socket}"), "zero_downtime": True, **program}
+    return Application(programs={"web": Program(**web), "worker": Program(command=("work",))})  # type: ignore[arg-type]
+
+
+def test_what_is_replaced_without_downtime_stands_in_both_colours_and_nowhere_else() -> None:
+    made = supervisor_file.setup("shop", beside(), target("h1"), RELEASE, "1.0.0")
+    parsers = []
+    for text in (made.conf, *(made.colours[each].conf for each in ("blue", "green"))):
+        parsers.append(UnhosedConfigParser())  # type: ignore[no-untyped-call]
+        parsers[-1].read_string(text)  # type: ignore[no-untyped-call]
+    assert [each.sections() for each in parsers] == [
+        ["group:shop", "program:shop-worker"],
+        ["group:shop@blue", "program:shop-web@blue"],
+        ["group:shop@green", "program:shop-web@green"],
+    ]
+    for colour, parser in zip(("blue", "green"), parsers[1:], strict=True):
+        (program,) = made.colours[colour].programs
+        socket, section = f"{ROOT}/run/{colour}/web/sock", f"program:shop-web@{colour}"
+        assert shlex.split(parser.get(section, "command")) == [f"{PATH}/bin/shop", f"unix:{socket}"]
+        assert (program["socket"], program["drain_s"], program["user"]) == (socket, 10.0, "")
+        assert [parser.get(section, "process_name")] == program["processes"], "in both colours the same"
+        assert parser.get(section, "stdout_logfile") == f"{ROOT}/log/shop-web@{colour}.log"
+    assert [each["name"] for each in made.programs] == ["shop-worker"]
+
+
+def test_an_application_may_have_nothing_but_what_is_replaced_without_downtime() -> None:
+    app = Application(programs={"web": beside().programs["web"]})
+    made = supervisor_file.setup("shop", app, target("h1"), RELEASE, "1.0.0")
+    assert (made.conf, made.programs, set(made.colours)) == ("", (), {"blue", "green"})
+    assert made.text("green") == made.colours["green"].conf
+    assert made.text("") == made.colours["blue"].conf
+    assert supervisor_file.setup("shop", application(), target("h1"), RELEASE, "1.0.0").colours == {}
+
+
+def test_the_socket_may_be_told_by_the_environment_and_is_unknown_without_zero_downtime() -> None:
+    app = beside(command=("serve",), environment={"BIND": "{socket}"})
+    made = supervisor_file.setup("shop", app, target("h1"), RELEASE, "1.0.0")
+    assert f'BIND="{ROOT}/run/blue/web/sock"' in made.colours["blue"].conf
+    with pytest.raises(UsageError, match=r"\{socket\}"):
+        read(application(command=("serve", "{socket}")))
+
+
+@pytest.mark.parametrize(
+    ("program", "key"),
+    [
+        ({"command": ("serve", "--port", "80")}, "command"),
+        ({"processes": 2}, "processes"),
+        ({"health": Health(tcp=":80")}, "health.tcp"),
+    ],
+)
+def test_what_cannot_run_beside_its_successor_is_refused_with_its_key(program: dict[str, object], key: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        supervisor_file.setup("shop", beside(**program), target("h1"), RELEASE, "1.0.0")
+    assert caught.value.where == f"applications.shop.programs.web.{key}"
+
+
+def test_a_socket_with_a_longer_path_than_linux_allows_is_refused() -> None:
+    here = dataclasses.replace(target("h1"), layout=Layout(root="/srv/" + "x" * 80))
+    with pytest.raises(UsageError, match="107 bytes"):
+        supervisor_file.setup("shop", beside(), here, RELEASE, "1.0.0")
+
+
+def test_the_sockets_path_is_the_one_that_the_kernel_shows() -> None:
+    here = dataclasses.replace(target("h1"), layout=Layout(root="/srv//pinwheel/"))
+    made = supervisor_file.setup("shop", beside(), here, RELEASE, "1.0.0")
+    assert made.colours["blue"].programs[0]["socket"] == f"{ROOT}/run/blue/web/sock"

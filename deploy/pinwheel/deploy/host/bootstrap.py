@@ -22,23 +22,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from pinwheel.deploy.host.files import read_text, replace_file
 from pinwheel.deploy.host.gate import Document, said, tail
 from pinwheel.deploy.host.install import Installer
 from pinwheel.deploy.host.look import folders
 from pinwheel.deploy.host.means import uv_version
 from pinwheel.deploy.host.receive import pushed
-from pinwheel.deploy.host.runner import (
-    CALL_S,
-    SAME_VERSION,
-    Given,
-    Job,
-    Refusal,
-    Supervisor,
-    read_text,
-    replace_file,
-    run,
-    running_supervisor,
-)
+from pinwheel.deploy.host.runner import SAME_VERSION, Given, Job, run, running_supervisor
+from pinwheel.deploy.host.supervisord import CALL_S, Refusal, Supervisor
 
 SYSTEMD = Path("/run/systemd/system")
 """There while systemd runs the host (sd_booted(3))."""

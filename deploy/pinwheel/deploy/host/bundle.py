@@ -13,7 +13,7 @@ from pinwheel.deploy.host.launcher import INTERFACE
 LAUNCHER = f"launch-{INTERFACE}.py"
 """The launcher's file below `bin` on a host. It is not sent to be run at once, but to be kept there."""
 
-TRANSACTION = ("gate", "wire", "runner")
+TRANSACTION = ("gate", "files", "wire", "supervisord", "generation", "runner")
 """What every action needs: it may have to end what was cut off before."""
 
 ERRANDS = {

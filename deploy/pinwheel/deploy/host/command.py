@@ -18,19 +18,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pinwheel.deploy.host.files import read_json, replace_file
 from pinwheel.deploy.host.gate import Document, tail
+from pinwheel.deploy.host.generation import every_program
 from pinwheel.deploy.host.kept_secrets import account, keep_launcher
-from pinwheel.deploy.host.runner import (
-    Application,
-    Given,
-    Job,
-    Refusal,
-    Virtualenv,
-    own_environment,
-    read_json,
-    replace_file,
-    time_text,
-)
+from pinwheel.deploy.host.runner import Application, Given, Job, Virtualenv, own_environment, time_text
+from pinwheel.deploy.host.supervisord import Refusal
 
 GRACE_S = 5.0
 """Between SIGTERM and SIGKILL for a command that has to end."""
@@ -79,7 +72,7 @@ def run(job: Job, held: int = -1) -> Document:
     """Run a command beside the release that runs, as one of its programs was activated."""
     app, began = Application(job, job.body["application"]), time.monotonic()
     release, wanted = app.release(app.current or ""), job.body["program"]
-    stored = release.about().get("programs") or () if app.current else ()
+    stored = every_program(release.about()) if app.current else []
     program = next((each for each in stored if each["name"] == wanted), None)
     if program is None or "run" not in program:
         problem = f"{app.name} has no program {wanted} here" if app.current else f"{app.name} does not run here"

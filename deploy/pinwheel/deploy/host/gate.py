@@ -36,6 +36,7 @@ class Judge:
 
     def __init__(self, program: Document, now: float) -> None:
         self.name, self.health = program["name"], {**HEALTH, **program["health"]}
+        self.socket = program.get("socket", "")  # where it listens, if not on a port
         self.saw = ""  # by the last probe, if it failed
         self._processes = program.get("processes") or [self.name]
         self._doubt, self._fatal, self._passed, self._age_s = "", False, 0, 0.0
@@ -76,8 +77,11 @@ class Judge:
         return ""
 
 
-def probe_http(url: str, timeout_s: float) -> tuple[bool, str]:
-    """GET, without following redirects: 200 to 399 passes. `timeout_s` is for all of it, however slowly it drips."""
+def probe_http(url: str, timeout_s: float, path: str = "") -> tuple[bool, str]:
+    """GET, without following redirects: 200 to 399 passes. `timeout_s` is for all of it, however slowly it drips.
+
+    With `path`, that unix socket is asked, and not the URL's host.
+    """
     try:
         parts = urllib.parse.urlsplit(url)
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
@@ -95,6 +99,8 @@ def probe_http(url: str, timeout_s: float) -> tuple[bool, str]:
     timer.daemon = True
     timer.start()
     try:
+        if path:
+            connection.sock = connect_unix(path, timeout_s)
         connection.request("GET", urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, "")))
         answer = connection.getresponse()
         body = answer.read(SHOWN_BYTES).decode(errors="replace")
@@ -117,6 +123,25 @@ def probe_tcp(address: str, timeout_s: float) -> tuple[bool, str]:
     return True, f"connect to {address}: accepted"
 
 
+def connect_unix(path: str, timeout_s: float) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.settimeout(timeout_s)
+        connection.connect(path)
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+def probe_unix(path: str, timeout_s: float) -> tuple[bool, str]:
+    try:
+        connect_unix(path, timeout_s).close()
+    except OSError as error:
+        return False, f"connect to {path}: {said(error)}"
+    return True, f"connect to {path}: accepted"
+
+
 def probe_command(run: Run, argv: Sequence[str], timeout_s: float) -> tuple[bool, str]:
     try:
         code, output = run(argv, timeout_s)
@@ -126,13 +151,16 @@ def probe_command(run: Run, argv: Sequence[str], timeout_s: float) -> tuple[bool
     return code == 0, f"{' '.join(argv)}: {ending}\n{tail(output)}".strip()
 
 
-def probe(run: Run, health: Document) -> tuple[bool, str]:
-    """The one health check of a program; without any, to run is enough."""
+def probe(run: Run, health: Document, path: str) -> tuple[bool, str]:
+    """The one health check of a program, at its unix socket `path` if it has one. Without a check, it is enough that
+    it accepts there; without a socket, that it runs."""
     if health["http"]:
-        return probe_http(health["http"], health["timeout_s"])
+        return probe_http(health["http"], health["timeout_s"], path)
     if health["tcp"]:
         return probe_tcp(health["tcp"], health["timeout_s"])
-    return probe_command(run, health["command"], health["timeout_s"]) if health["command"] else (True, "")
+    if health["command"]:
+        return probe_command(run, health["command"], health["timeout_s"])
+    return probe_unix(path, health["timeout_s"]) if path else (True, "")
 
 
 class Verdict(NamedTuple):
@@ -164,7 +192,7 @@ def gate(
         seen = {each["name"]: each for each in processes()}
         for judge in judges:
             if judge.look(time.monotonic(), seen):
-                judge.take(*probe(run, judge.health))
+                judge.take(*probe(run, judge.health, judge.socket))
         if aborted is not None and aborted.is_set():
             return ABORTED
         if all(each.healthy for each in judges):

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from pinwheel.deploy.host.gate import tail
 from pinwheel.deploy.host.means import has_pip, uv_version
-from pinwheel.deploy.host.runner import Given, Job, Refusal, run
+from pinwheel.deploy.host.runner import Given, Job, run
+from pinwheel.deploy.host.supervisord import Refusal
 
 TOOL_S = 900.0
 AUTHORITIES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")

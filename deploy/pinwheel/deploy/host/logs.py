@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pinwheel.deploy.host.gate import Document
-from pinwheel.deploy.host.runner import Application, Job, Refusal
+from pinwheel.deploy.host.runner import Application, Job
+from pinwheel.deploy.host.supervisord import Refusal
 
 POLL_S = 0.25
 CHUNK_BYTES = 1 << 16

@@ -9,18 +9,11 @@ import platform
 from collections.abc import Sequence
 from pathlib import Path
 
+from pinwheel.deploy.host.files import free_bytes, read_json
 from pinwheel.deploy.host.gate import Document
 from pinwheel.deploy.host.means import has_pip, uv_version, wheels_of
-from pinwheel.deploy.host.runner import (
-    Application,
-    Job,
-    Supervisor,
-    applications,
-    free_bytes,
-    process_document,
-    read_json,
-    read_text,
-)
+from pinwheel.deploy.host.runner import Application, Job, applications, kept_setup, process_document
+from pinwheel.deploy.host.supervisord import Refusal, Supervisor
 
 DIGITS = 16
 """So many digits of a sha256 tell the wheels of a fleet apart; whether they are the same is decided by all of them."""
@@ -49,26 +42,36 @@ def facts(job: Job, held: int = -1) -> Document:
 
 
 def application_facts(app: Application, supervisor: Supervisor | None) -> Document:
+    """What runs of it. Of one that a newer pinwheel has touched, what can be seen without its journal."""
     known = [each.about() for each in app.releases() if each.complete]
-    current, conf = app.current, read_text(app.conf_file)
-    runs = next((each for each in known if each["release"] == current), {})
-    stored = runs.get("conf")
-    running = supervisor.processes(app.name) if supervisor else []
+    current, colour, in_doubt, unsupported = None, app.sockets.served, False, ""
+    try:
+        current, colour, in_doubt = app.current, app.colour, app.in_doubt
+    except Refusal as newer:
+        unsupported = newer.problem
+    conf = app.conf(colour)
+    setup = kept_setup(app, current)
+    # a colour that the kept setup does not know is a drift, too
+    stored = setup.text(colour) if setup and (not colour or colour in setup.colours) else None
+    programs = setup.all_programs(colour) if stored is not None and setup else []
+    running = app.processes(supervisor, colour) if supervisor else []
     memory = memory_bytes([each["pid"] for each in running])
-    records = list(app.records())
+    records = [] if unsupported else list(app.records())
     # a restart, or another conf, is no new release
     deployed = (each for each in records if each["event"] == "commit" and each["release"] != each["previous"])
     told = ("event", "at", "by", "rollout", "release", "previous", "reason")  # never conf, which may hold secrets
     shown = ("release", "version", "lock_sha256", "verdict", "activated_at", "commit", "signer")
     return {
         "current": current,
-        "in_doubt": app.in_doubt,
+        "colour": colour,
+        "in_doubt": in_doubt,
+        "unsupported": unsupported,
         "releases": [{**{key: each.get(key) for key in shown}, "wheels": shared_wheels(each)} for each in known],
         "conf": conf,
         "conf_sha256": conf and hashlib.sha256(conf.encode()).hexdigest(),
-        "secrets": next((each["secrets"] for each in runs.get("programs") or () if each.get("secrets")), ""),
+        "secrets": next((each["secrets"] for each in programs if each.get("secrets")), ""),
         "tasks": read_json(app.folder / "tasks.json"),
-        "drift": not app.in_doubt and conf != stored,
+        "drift": not in_doubt and not unsupported and (conf != stored or app.sockets.served != colour),
         "deployed": {key: each.get(key) for each in [next(deployed, {})] for key in ("at", "by", "rollout")},
         "last": {key: records[0].get(key) for key in told} if records else None,
         "processes": [

@@ -6,7 +6,8 @@ import importlib.util
 import sysconfig
 
 from pinwheel.deploy.host.gate import Document
-from pinwheel.deploy.host.runner import CALL_S, Job, run
+from pinwheel.deploy.host.runner import Job, run
+from pinwheel.deploy.host.supervisord import CALL_S
 
 
 def uv_version(job: Job) -> str | None:

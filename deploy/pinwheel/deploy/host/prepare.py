@@ -11,23 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pinwheel.deploy.host.clone import sealed, share, shareable
+from pinwheel.deploy.host.files import free_bytes, replace_file, sync_folder
 from pinwheel.deploy.host.gate import Document
 from pinwheel.deploy.host.install import Installer, pinned
 from pinwheel.deploy.host.kept_secrets import keep
 from pinwheel.deploy.host.means import abi
 from pinwheel.deploy.host.receive import pushed
-from pinwheel.deploy.host.runner import (
-    MIB,
-    Application,
-    Given,
-    Job,
-    Refusal,
-    Virtualenv,
-    free_bytes,
-    replace_file,
-    sync_folder,
-    time_text,
-)
+from pinwheel.deploy.host.runner import MIB, Application, Given, Job, Virtualenv, time_text
+from pinwheel.deploy.host.supervisord import Refusal
 
 RESERVE_BYTES = 16 * MIB  # stays free beside a release, so that journals and logs can be written
 UNPACKED = 4  # bytes on disk for each byte of a wheel: three times as large, and its bytecode

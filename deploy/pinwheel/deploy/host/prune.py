@@ -10,19 +10,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from pinwheel.deploy.host.files import sync_folder
 from pinwheel.deploy.host.gate import Document
+from pinwheel.deploy.host.generation import COLOURS
 from pinwheel.deploy.host.kept_secrets import sweep
-from pinwheel.deploy.host.runner import (
-    Application,
-    Job,
-    Misconfigured,
-    Refusal,
-    Supervisor,
-    Virtualenv,
-    applications,
-    run,
-    sync_folder,
-)
+from pinwheel.deploy.host.runner import Application, Job, Virtualenv, applications, run
+from pinwheel.deploy.host.supervisord import Misconfigured, Refusal, Supervisor
 
 CACHE_S = 120.0
 OLD_S = 30 * 86_400.0
@@ -116,7 +109,7 @@ def _uses(process: Path) -> Iterator[str]:
 def old_logs(job: Job, app: Application) -> list[Path]:
     """Logs of processes that are no more; none when supervisor does not say which there are."""
     try:
-        running = Supervisor(job.socket).processes(app.name)
+        running = Supervisor(job.socket).processes(*(app.group(each) for each in ("", *COLOURS)))
     except (Refusal, Misconfigured):
         return []
     live = tuple(each[key] for each in running for key in ("stdout_logfile", "stderr_logfile") if each[key])

@@ -1,21 +1,21 @@
 """The host's half of a deployment: one request on stdin, answers as JSON lines on stdout; docs/runner.md has them all.
 
 It is sent to the host as source and run by the Python that is there: standard library only, 3.10 or newer. This file is
-the transaction, `gate` beside it says what counts as healthy; what else there is to do on a host is an errand, a file
-that is sent only with the actions that need it.
+the transaction. Sent with it, `gate` says what counts as healthy, `supervisord` knows how to speak with that one, and
+`generation` how two of an application run side by side. What else there is to do on a host is an errand, a file that is
+sent only with the actions that need it.
 The host's folders hold the truth: a release exists once its COMPLETE does, and an application runs what the last
 record of its journal says. What is not committed there goes back to what ran before, with or without a controller.
-`activate` is the transaction, `revert` and `replay` undo it.
+`activate` is the transaction, `revert` undoes it, `settle` and `retire` complete it, and `replay` does so for one that
+was cut off.
 """
 
 from __future__ import annotations
 
-import configparser
 import contextlib
 import errno
 import fcntl
 import functools
-import http.client
 import json
 import os
 import platform
@@ -23,46 +23,45 @@ import re
 import select
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 import traceback
-import xmlrpc.client
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pinwheel.deploy.host.gate import SHOWN_BYTES, Document, Judge, Verdict, gate, said, tail
+from pinwheel.deploy.host.files import read_json, read_text, replace_file, sync_folder
+from pinwheel.deploy.host.gate import Document, Judge, Verdict, gate, said, tail
+from pinwheel.deploy.host.generation import COLOURS, DRAIN_S, Setup, Sockets, other, setup_of
+from pinwheel.deploy.host.supervisord import (
+    CALL_S,
+    STARTED,
+    Misconfigured,
+    Refusal,
+    Supervisor,
+    check_files,
+    check_reload,
+    parse_conf,
+    read_logs,
+    stop_patience_s,
+)
 from pinwheel.deploy.host.wire import Wire
 
 PROTOCOL = 1
+FORMAT = 2  # of the journal; records of the first have no number, and know no colours
 HEARTBEAT_S = 2.0
 LOCK_S = 2.0
-CALL_S = 20.0  # until supervisor, or a small tool, has answered
 MIB = 1 << 20
 SAME_VERSION = "use the same version of pinwheel on both sides"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+!-]{0,199}")
-STOPPED = ("STOPPED", "EXITED", "FATAL", "UNKNOWN")  # supervisor's states in which a group can be removed
 
 READING = frozenset({"facts", "survey", "logs", "weigh", "run"})
 """Actions that change nothing of ours: they need no fence and no lock, and nothing has to be here."""
 
 Actions = Mapping[str, "Callable[[Job, int], Document]"]
 """What there is to do, by name: called with the job and the descriptor of the host's lock, -1 without one."""
-
-
-class Refusal(Exception):
-    """The action is not done; becomes an `error` answer."""
-
-    def __init__(self, code: str, problem: str, where: object = "", remedy: str = "") -> None:
-        super().__init__(problem)
-        self.code, self.problem, self.where, self.remedy = code, problem, str(where), remedy
-
-
-class Misconfigured(Exception):
-    """Supervisor does not do what its files, or we, want. Its own words."""
 
 
 class Given(dict[str, Any]):
@@ -107,50 +106,6 @@ class Job:
         self.wire.send("progress", text=text)
 
 
-# --- files
-
-
-def sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def replace_file(file: Path, data: str | bytes, mode: int = 0o600) -> None:
-    """Give `file` new contents: after a crash it is the old one or the new one, whole; durable once this returns."""
-    temporary = file.with_name(f".{file.name}.tmp")
-    try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as out:
-            out.write(data.encode() if isinstance(data, str) else data)
-            out.flush()
-            os.fsync(out.fileno())
-        temporary.replace(file)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        error.filename = str(file)  # writing names none
-        raise
-    sync_folder(file.parent)
-
-
-def read_text(file: Path) -> str | None:
-    """The text of a file; None when there is none."""
-    with contextlib.suppress(FileNotFoundError):
-        return file.read_text(errors="replace")
-    return None
-
-
-def read_json(file: Path) -> Document:
-    """The document in a file that only `replace_file` writes; empty when there is none."""
-    return dict(json.loads(read_text(file) or "{}"))
-
-
-def free_bytes(folder: Path) -> int:
-    """What is free on the file system that holds, or would hold, `folder`."""
-    return shutil.disk_usage(next(each for each in (folder, *folder.parents) if each.exists())).free
-
-
 def time_text(seconds: float | None = None) -> str:
     """RFC 3339, UTC; now by default."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
@@ -178,13 +133,15 @@ class Virtualenv:
 class Application:
     """The files of one application, and its journal: one record per line, durable before anybody is told.
 
-    A record has `event`, `at`, `rollout`, `release` (the new one) and `previous` (what ran before, or None). `begin`
-    stands before any change and carries what is needed to undo and to complete it. A torn last line was not acted on.
+    A record has `format`, `event`, `at`, `rollout`, `release` (the new one) and `previous` (what ran before, or None).
+    `begin` stands before any change and carries what is needed to undo and to complete it. A torn last line was not
+    acted on. Whatever reads records raises `Refusal` unsupported for those of a newer pinwheel.
     """
 
     def __init__(self, job: Job, name: str) -> None:
         self.name, self.folder = name, job.root / "apps" / name
         self.conf_file = job.conf_dir / f"pinwheel-{name}.conf"
+        self.sockets = Sockets(self.folder / "run")
         # beside it, so that going back is a rename, which needs no space on the disk
         self.saved_conf = job.conf_dir / f".pinwheel-{name}.conf.previous"
         self._journal = self.folder / "journal.jsonl"
@@ -193,14 +150,19 @@ class Application:
         """The journal, newest first."""
         for line in reversed((read_text(self._journal) or "").splitlines()):
             with contextlib.suppress(ValueError):
-                yield json.loads(line)
+                record: Document = json.loads(line)
+                if record.get("format", 1) > FORMAT:
+                    problem = f"this host was last touched by a newer pinwheel: {self.name}'s journal has format"
+                    problem += f" {record['format']}, and this one knows {FORMAT}"
+                    raise Refusal("unsupported", problem, self._journal, "use the newer pinwheel here, too")
+                yield record
 
     def last(self, event: str = "") -> Document | None:
         """The newest record, or the newest of that `event`."""
         return next((each for each in self.records() if event in ("", each["event"])), None)
 
     def record(self, event: str, **fields: Any) -> Document:
-        document = {"event": event, "at": time_text(), **fields}
+        document = {"format": FORMAT, "event": event, "at": time_text(), **fields}
         opened = os.open(self._journal, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(opened, "a+b") as out:
             os.fchmod(opened, 0o600)  # `begin` holds the programs' environment; an older runner left it to the umask
@@ -221,6 +183,13 @@ class Application:
         return found
 
     @property
+    def colour(self) -> str:
+        """The colour of `current`; empty when nothing of it is replaced without downtime."""
+        last, begin = self.last(), self.last("begin") or {}
+        found: str = begin.get("colour" if last and last["event"] == "commit" else "former_colour", "")
+        return found
+
+    @property
     def in_doubt(self) -> bool:
         last = self.last()
         return last is not None and last["event"] == "begin"
@@ -234,6 +203,23 @@ class Application:
                     [each.partition("=")[2] for each in text.split("\0")] if file.name == ".environment" else [text]
                 )
                 yield from (value for value in values if not value.startswith(str(self.folder)))  # a secret file's path
+
+    def group(self, colour: str) -> str:
+        """Supervisor's group for the programs of a colour, and for those without one. No name has an @ of its own."""
+        return f"{self.name}@{colour}" if colour else self.name
+
+    def file(self, colour: str) -> Path:
+        """Supervisor's file for that group."""
+        return self.conf_file.with_name(f"pinwheel-{self.group(colour)}.conf")
+
+    def conf(self, colour: str) -> str | None:
+        """What the files say of a generation in `colour`; None when there are none."""
+        texts = [read_text(self.file(each)) for each in dict.fromkeys(("", colour))]
+        return None if texts == [None] * len(texts) else "".join(text or "" for text in texts)
+
+    def processes(self, supervisor: Supervisor, colour: str) -> list[Document]:
+        """Supervisor's information about the generation in `colour`."""
+        return supervisor.processes(self.group(""), self.group(colour))
 
     def release(self, name: str) -> Virtualenv:
         return Virtualenv(self.folder / "releases" / name)
@@ -315,78 +301,6 @@ def run(
 # --- supervisor
 
 
-class Supervisor:
-    """supervisord behind its unix socket. `update` is never among the calls: it would apply other people's edits."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-
-    def call(self, method: str, *arguments: Any) -> Any:
-        """Raises `Misconfigured` for a fault, `Refusal` supervisor-unreachable."""
-        connection = http.client.HTTPConnection("localhost")
-        try:
-            connection.sock = socket.socket(socket.AF_UNIX)
-            connection.sock.settimeout(CALL_S)
-            connection.sock.connect(self._path)
-            body = xmlrpc.client.dumps(arguments, f"supervisor.{method}")
-            connection.request("POST", "/RPC2", body, {"Content-Type": "text/xml"})
-            answer = connection.getresponse()
-            if answer.status != 200:  # an exception inside of it, for instance over a file that is not UTF-8
-                raise Misconfigured(f"supervisor answers {answer.status} to {method}")
-            return xmlrpc.client.loads(answer.read())[0][0]
-        except xmlrpc.client.Fault as fault:
-            raise Misconfigured(fault.faultString) from fault
-        except (OSError, http.client.HTTPException) as error:
-            problem = f"supervisor does not answer: {said(error)}"
-            raise Refusal("supervisor-unreachable", problem, self._path, "see whether supervisor runs there") from error
-        finally:
-            connection.close()
-
-    def state(self) -> Document | None:
-        """Version and state; None when nobody answers."""
-        with contextlib.suppress(Refusal):
-            return {"version": self.call("getSupervisorVersion"), "state": self.call("getState")["statename"]}
-        return None
-
-    def processes(self, group: str) -> list[Document]:
-        """Supervisor's information about each process of a group; none when it does not run that group."""
-        return [each for each in self.call("getAllProcessInfo") if each["group"] == group]
-
-    def apply(self, group: str, wanted: bool, restart: bool, patience_s: float, only: Sequence[str] = ()) -> None:
-        """Make this one group be as its file says, or be gone. What is not changed goes on, unless `restart`; then only
-        the processes named in `only`, if there are any, begin anew.
-
-        Raises `Misconfigured`; nothing has stopped then if it is about the files.
-        """
-        ((_, changed, removed),) = self.call("reloadConfig")  # reads the files, applies nothing
-        active, differs = bool(self.processes(group)), not wanted or group in (*changed, *removed)
-        if active and only and not differs:
-            self.stop(group, patience_s, only)
-            for name in only:
-                self.call("startProcess", f"{group}:{name}", False)
-        elif active and (restart or differs):
-            self.stop(group, patience_s)
-            self.call("removeProcessGroup", group)
-            active = False
-        if wanted and not active:
-            self.call("addProcessGroup", group)
-
-    def stop(self, group: str, patience_s: float, only: Sequence[str] = ()) -> None:
-        """Stop the processes of a group, or those named in `only`, and wait for their end. Raises `Misconfigured`."""
-        asked, deadline = False, time.monotonic() + patience_s
-        while left := [
-            each
-            for each in self.processes(group)
-            if each["statename"] not in STOPPED and (not only or each["name"] in only)
-        ]:
-            for each in () if asked else left:
-                self.call("stopProcess", f"{group}:{each['name']}", False)
-            asked = True
-            if time.monotonic() > deadline:
-                raise Misconfigured(f"{left[0]['name']} (pid {left[0]['pid']}) does not stop")
-            time.sleep(0.05)
-
-
 def process_document(info: Document) -> Document:
     since = time_text(info["start"]) if info["pid"] else None
     return {"program": info["name"], "pid": info["pid"], "state": info["statename"], "since": since}
@@ -419,40 +333,17 @@ def running_supervisor(job: Job) -> tuple[Supervisor, bool]:
     return supervisor, True
 
 
-def parse_conf(text: str) -> configparser.RawConfigParser:
-    """Read a file as supervisor does. Raises `configparser.Error`."""
-    parser = configparser.RawConfigParser(inline_comment_prefixes=(";", "#"), strict=False)
-    parser.read_string(text)
-    return parser
-
-
-def stop_patience_s(conf: str | None) -> float:
-    """How long a group may take to stop: its longest stopwaitsecs, and time for the kill after it."""
-    waits = re.findall(r"^stopwaitsecs\s*=\s*(\d+)", conf or "", re.MULTILINE)
-    return max((10.0, *map(float, waits))) + 15.0
-
-
-def check_foreign(app: Application, conf: str, supervisor: Supervisor) -> None:
+def check_foreign(app: Application, setup: Setup, supervisor: Supervisor) -> None:
     """Refuse, before anything stops, when supervisor could not reload or we would touch what is not ours."""
-    broken, remedy = "somebody else's file keeps supervisor from reloading", "ask its owner to correct it"
-    ours = {*parse_conf(conf).sections(), f"program:{app.name}"}
-    for file in sorted({*app.conf_file.parent.glob("*.conf")} - {app.conf_file}):
-        try:
-            clashes = ours & {*parse_conf(file.read_text() if file.is_file() else "").sections()}
-        except (configparser.Error, UnicodeDecodeError) as error:
-            raise Refusal("foreign-conf", f"{broken}: {error}", file, remedy) from error
-        if clashes:
-            problem = f"somebody else's file has our section [{min(clashes)}]"
-            raise Refusal("foreign-conf", problem, file, "rename the application or that section")
-    if not app.conf_file.exists() and app.current is None and supervisor.processes(app.name):
+    confs = [setup.conf, *(each["conf"] for each in setup.colours.values())]
+    ours = {f"program:{app.name}"}.union(*(parse_conf(conf).sections() for conf in confs))
+    files = [app.file(each) for each in ("", *COLOURS)]
+    check_files({*app.conf_file.parent.glob("*.conf")} - {*files}, ours)
+    groups = [app.group(each) for each in ("", *COLOURS)]
+    if not any(each.exists() for each in files) and app.current is None and supervisor.processes(*groups):
         problem = f"supervisor already runs a group {app.name} that is not pinwheel's"
         raise Refusal("foreign-conf", problem, app.name, "rename the application or that group")
-    try:
-        supervisor.call("reloadConfig")
-    except Misconfigured as error:
-        file = Path((re.search(r"file: '([^']+)'", str(error)) or [""] * 2)[1])
-        if file != app.conf_file:  # ours is about to be replaced
-            raise Refusal("foreign-conf", f"{broken}: {error}", file, remedy) from error
+    check_reload(supervisor, files)
 
 
 # --- activation
@@ -462,14 +353,15 @@ def activate(job: Job, held: int) -> Document:
     """Let a release run in the place of another, or everything be as before. The commit in the journal decides."""
     began, app = time.monotonic(), Application(job, job.body["application"])
     release, expected = app.release(job.body["release"]), job.body["expected_current"]
-    stored, previous = release.about(), app.current
-    conf, programs = (stored.get(key) if job.body[key] is None else job.body[key] for key in ("conf", "programs"))
-    if not release.complete or conf is None or programs is None:
+    previous, colour = app.current, app.colour
+    setup = kept_setup(app, release.name) if job.body["conf"] is None else setup_of(job.body)
+    if not release.complete or setup is None:
         problem = f"{app.name} {release.name} {'never ran' if release.complete else 'is not prepared'} here"
         raise Refusal("not-prepared", problem, job.host, "roll its version out")
     if previous != expected:
         problem = f"{app.name} is at {previous or 'no release'} here, not at {expected or 'no release'}"
         raise Refusal("moved", problem, job.host, "somebody else was here; plan again")
+    programs = setup.all_programs(other("") if setup.colours else "")
     for each in map(Given, programs):
         if (kept := each.get("secrets")) and not (app.folder / "secrets" / kept).is_dir():
             raise Refusal(
@@ -479,25 +371,30 @@ def activate(job: Job, held: int) -> Document:
         if not 0 < deadline < float("inf"):
             raise Refusal("bad-request", f"deadline_s is {deadline}", each["name"], "write a number of seconds above 0")
     again = job.body.get("restart")  # None, a program, or "" for all of them
-    only = [name for each in programs if again and again == each["name"] for name in each["processes"]]
-    if again and not only:
-        known = ", ".join(each["name"] for each in programs)
-        raise Refusal("no-program", f"{app.name} has no program {again} here", job.host, f"name one of {known}")
+    only = [name for each in setup.programs if again and again == each["name"] for name in each["processes"]]
+    if again and again not in (known := [each["name"] for each in programs]):
+        raise Refusal(
+            "no-program", f"{app.name} has no program {again} here", job.host, f"name one of {', '.join(known)}"
+        )
     supervisor, _ = running_supervisor(job)
-    check_foreign(app, conf, supervisor)
-    same, outcome = previous == release.name and read_text(app.conf_file) == conf, "unchanged"
-    running = all(each["statename"] == "RUNNING" for each in supervisor.processes(app.name))
-    passes = same and running and again is None
-    verdict = watch(job, app, programs, supervisor, job.aborted) if passes else Verdict(False)
-    log_tail = ""
+    check_foreign(app, setup, supervisor)
+    fits = bool(colour) == bool(setup.colours)
+    same, outcome = previous == release.name and fits and app.conf(colour) == setup.text(colour), "unchanged"
+    running = all(each["statename"] == "RUNNING" for each in app.processes(supervisor, colour))
+    verdict = Verdict(False)
+    if same and running and again is None:
+        verdict = watch(job, app, colour, setup.all_programs(colour), supervisor, job.aborted)
+    reason, log_tail = verdict.reason, ""
     if not verdict.healthy:
         job.check()
-        verdict, outcome, log_tail = switch(job, app, release, conf, programs, supervisor, same, only)
+        restart = same and not (again and not only)  # not when it is about a program that has a colour
+        verdict, outcome, log_tail = switch(job, app, release, setup, supervisor, restart, only)
+        reason = verdict.reason or retire(job, app)
     else:
-        release.note(programs=programs)
-    processes = [process_document(each) for each in supervisor.processes(app.name)]
+        release.note(**setup._asdict())
+    processes = [process_document(each) for each in app.processes(supervisor, app.colour)]
     seconds = round(time.monotonic() - began, 3)
-    words = {"reason": verdict.reason, "program": verdict.program, "probe": verdict.saw, "log_tail": log_tail}
+    words = {"reason": reason, "program": verdict.program, "probe": verdict.saw, "log_tail": log_tail}
     return {"outcome": outcome, **words, "processes": processes, "seconds": seconds}
 
 
@@ -505,30 +402,33 @@ def switch(
     job: Job,
     app: Application,
     release: Virtualenv,
-    conf: str,
-    programs: Any,
+    setup: Setup,
     supervisor: Supervisor,
     restart: bool,
     only: Sequence[str],
 ) -> tuple[Verdict, str, str]:
-    """Run `conf`; on any failure, also one of our own making, go back. The verdict, the outcome, and the log's tail."""
-    before = read_text(app.conf_file)
+    """Run `setup`; on any failure, also of our own making, go back. The verdict, the outcome, and the log's tail."""
+    before, former_colour = read_text(app.conf_file), app.colour
+    colour = other(former_colour) if setup.colours else ""
     sizes = {str(each): each.stat().st_size for each in (app.folder / "log").glob("*")}
     if before is not None:
         replace_file(app.saved_conf, before)
     entry = {"rollout": job.rollout, "by": job.by, "release": release.name, "previous": app.current}
+    colours = {"colour": colour, "former_colour": former_colour}
     try:
-        begin = app.record("begin", **entry, conf=conf, programs=programs, saved=before is not None)
+        begin = app.record("begin", **entry, **setup._asdict(), **colours, saved=before is not None)
     except OSError:
         app.saved_conf.unlink(missing_ok=True)
         raise
     verdict, outcome, log_tail = Verdict(False, "the runner failed", fault=False), "", ""
     try:
         job.progress(f"start {release.name}")
-        replace_file(app.conf_file, conf)
         try:
-            supervisor.apply(app.name, True, restart, stop_patience_s(before), only)
-            found = watch(job, app, programs, supervisor, job.aborted)
+            found = Verdict(True)
+            if colour:
+                found = start_beside(job, app, colour, setup, supervisor)
+            if found.healthy and setup.conf:
+                found = start_instead(job, app, colour, setup, supervisor, restart, only)
         except Misconfigured as error:
             found = Verdict(False, str(error))
         if found.healthy:
@@ -538,52 +438,85 @@ def switch(
     finally:
         if not outcome:
             with contextlib.suppress(Refusal, Misconfigured):
-                log_tail = tail("".join(read_logs(supervisor.processes(app.name), sizes)))
+                log_tail = tail("".join(read_logs(app.processes(supervisor, colour), sizes)))
             outcome = revert(job, app, begin, verdict)
     with contextlib.suppress(OSError):  # it is decided; the next action writes down what is missing
         settle(app)
     return verdict, outcome, log_tail
 
 
+def start_beside(job: Job, app: Application, colour: str, setup: Setup, supervisor: Supervisor) -> Verdict:
+    """Start the programs of a colour that nobody is led to yet, and gate them. What runs is not touched."""
+    conf, programs = setup.colours[colour]["conf"], setup.colours[colour]["programs"]
+    try:
+        app.sockets.make_room(colour, programs)
+    except LookupError as error:  # as supervisor would say of a user that is not there
+        raise Misconfigured(str(error)) from error
+    replace_file(app.file(colour), conf)
+    # again, if a generation that could not be ended still runs in this colour
+    supervisor.apply(app.group(colour), True, True, stop_patience_s(conf))
+    return gate(programs, lambda: supervisor.processes(app.group(colour)), functools.partial(run, job), job.aborted)
+
+
+def start_instead(
+    job: Job,
+    app: Application,
+    colour: str,
+    setup: Setup,
+    supervisor: Supervisor,
+    restart: bool,
+    only: Sequence[str],
+) -> Verdict:
+    """Stop the old ones of the programs that have no colour, start the new ones, and gate the whole generation."""
+    before = read_text(app.conf_file)
+    replace_file(app.conf_file, setup.conf)
+    supervisor.apply(app.name, True, restart, stop_patience_s(before), only)
+    return watch(job, app, colour, setup.all_programs(colour), supervisor, job.aborted)
+
+
 def watch(
     job: Job,
     app: Application,
+    colour: str,
     programs: Sequence[Document],
     supervisor: Supervisor,
     aborted: threading.Event | None = None,
 ) -> Verdict:
-    """The gate, on this host."""
-    return gate(programs, lambda: supervisor.processes(app.name), functools.partial(run, job), aborted)
+    """The gate, on this host, for the generation in `colour`."""
+    return gate(programs, lambda: app.processes(supervisor, colour), functools.partial(run, job), aborted)
 
 
-def read_logs(processes: Sequence[Document], sizes: Mapping[str, int]) -> Iterator[str]:
-    """What has come to the processes' logs since they had `sizes`."""
-    for name in sorted({each[key] for each in processes for key in ("stdout_logfile", "stderr_logfile")} - {""}):
-        with contextlib.suppress(OSError), Path(name).open("rb") as log:
-            size = log.seek(0, os.SEEK_END)
-            start = sizes.get(name, 0)
-            log.seek(max(start if start <= size else 0, size - SHOWN_BYTES))  # smaller: it was rotated meanwhile
-            yield log.read(SHOWN_BYTES).decode(errors="replace")
+def kept_setup(app: Application, release: str | None) -> Setup | None:
+    """How a release ran when it passed its gate here; None when it never did, or nobody knows."""
+    about = app.release(release).about() if release else {}
+    return None if about.get("conf") is None or about.get("programs") is None else setup_of(about)
 
 
 def revert(job: Job, app: Application, begin: Document, why: Verdict) -> str:
     """Bring back what ran before `begin`, and gate it; whether anybody listens makes no difference. The outcome."""
     job.progress(f"go back to {begin['previous'] or 'nothing'}")
+    colour, former_colour = begin.get("colour", ""), begin.get("former_colour", "")
     if not begin["saved"]:
         app.conf_file.unlink(missing_ok=True)
     elif app.saved_conf.exists():
         app.saved_conf.replace(app.conf_file)
+    if colour:
+        app.file(colour).unlink(missing_ok=True)
     sync_folder(app.conf_file.parent)
+    stays = {former_colour} - {""} | ({""} if begin["saved"] else set())
+    patience_s = stop_patience_s(setup_of(begin).text(colour))
     try:
         supervisor, _ = running_supervisor(job)
-        broken = any(each["statename"] not in ("RUNNING", "STARTING") for each in supervisor.processes(app.name))
-        supervisor.apply(app.name, begin["saved"], broken, stop_patience_s(begin["conf"]))
+        for each in dict.fromkeys(("", former_colour, colour)):
+            broken = any(one["statename"] not in STARTED for one in supervisor.processes(app.group(each)))
+            supervisor.apply(app.group(each), each in stays, broken, patience_s)
         outcome = "removed"
-        if begin["saved"]:
-            former = app.release(begin["previous"]).about() if begin["previous"] else {}
-            names = [each["name"] for each in supervisor.processes(app.name)]
-            programs = former.get("programs") or [{"name": name, "health": {}} for name in names]
-            healthy = watch(job, app, programs, supervisor).healthy
+        if stays:
+            former = kept_setup(app, begin["previous"])
+            names = [each["name"] for each in app.processes(supervisor, former_colour)]
+            unknown = [{"name": name, "health": {}} for name in names]
+            programs = former.all_programs(former_colour) if former else unknown
+            healthy = watch(job, app, former_colour, programs, supervisor).healthy
             outcome = "reverted" if healthy else "revert-unhealthy"
     except (Misconfigured, Refusal) as error:
         problem = f"{app.name} could not go back to {begin['previous'] or 'nothing'}: {error}"
@@ -596,21 +529,47 @@ def revert(job: Job, app: Application, begin: Document, why: Verdict) -> str:
 
 
 def settle(app: Application) -> None:
-    """Write down what follows from a commit; once more after a crash, if need be. `current` is for people only."""
+    """Lead visitors to what was committed, and write it down; once more after a crash, if need be. `current` is for
+    people only."""
+    if app.in_doubt:
+        return
+    if app.sockets.served != app.colour:
+        app.sockets.serve(app.colour)
+        sync_folder(app.sockets.folder)
     last, begin = app.last(), app.last("begin")
     if last and begin and last["event"] == "commit":
         release = app.release(last["release"])
         if release.complete and release.about().get("activated_at") != last["at"]:
-            stored = {"conf": begin["conf"], "programs": begin["programs"]}
-            release.note(**stored, verdict="good", reason="", activated_at=last["at"])
+            release.note(**setup_of(begin)._asdict(), verdict="good", reason="", activated_at=last["at"])
         link, target = app.folder / "current", f"releases/{last['release']}"
         if not link.is_symlink() or str(link.readlink()) != target:
             made = app.folder / ".current"
             made.unlink(missing_ok=True)
             made.symlink_to(target)
             made.replace(link)
-    if not app.in_doubt:
-        app.saved_conf.unlink(missing_ok=True)
+    app.saved_conf.unlink(missing_ok=True)
+
+
+def retire(job: Job, app: Application) -> str:
+    """End what the committed generation has no place for, when nobody is connected to it any more; its files are the
+    mark that this is still to be done. Why it could not be: then the next action tries again."""
+    last, begin = app.last(), app.last("begin")
+    if not (last and begin and last["event"] == "commit"):
+        return ""
+    stays = {begin.get("colour", ""), *([""] if begin["conf"] else ())}
+    try:
+        for colour in [each for each in ("", *COLOURS) if each not in stays and app.file(each).exists()]:
+            job.progress(f"end what ran before, {begin['previous']}")
+            former = kept_setup(app, begin["previous"])
+            if colour:
+                app.sockets.drain(colour, former.drain_s(colour) if former else DRAIN_S)
+            supervisor, _ = running_supervisor(job)
+            supervisor.apply(app.group(colour), False, False, stop_patience_s(read_text(app.file(colour))))
+            app.file(colour).unlink()
+            sync_folder(app.conf_file.parent)
+    except (Misconfigured, Refusal) as error:
+        return f"what ran before could not be ended, the next action tries again: {error}"
+    return ""
 
 
 def replay(job: Job) -> None:
@@ -620,6 +579,7 @@ def replay(job: Job) -> None:
         if app.in_doubt and begin:
             revert(job, app, begin, Verdict(False, "it was cut off", fault=False))
         settle(app)
+        retire(job, app)
 
 
 # --- the process
@@ -640,6 +600,8 @@ def perform(job: Job, errands: Actions) -> Document:
         elif not folder.is_dir():
             raise Refusal("not-ready", "this host is not ready", job.host, "run pinwheel deploy.bootstrap")
     with locked(job) as held:
+        for app in applications(job):
+            app.last()  # refuses those of a newer pinwheel, before anything is touched
         check_fence(job)
         replay(job)
         return act(job, held)

@@ -71,7 +71,9 @@ class Installed:
     `deployed_in`; a restart changes neither. `drift`: its conf on disk is not the one that its release was activated
     with; `in_doubt`: an activation was cut off and has not been replayed yet; `conf` None when the host does not
     tell. `secrets` names the set that its programs have; `tasks` says by RELEASE/TASK how each ended: done, failed, or
-    running, which may also mean that nobody was there to see its end."""
+    running, which may also mean that nobody was there to see its end. `colour` is that in which it
+    runs, empty without zero downtime; `unsupported` says why this pinwheel cannot read what is there, and then nothing
+    else is known but releases and processes."""
 
     current: str | None = None
     in_doubt: bool = False
@@ -86,6 +88,8 @@ class Installed:
     last: Record | None = None
     secrets: str = ""
     tasks: Mapping[str, str] = field(default_factory=dict)
+    colour: str = ""
+    unsupported: str = ""
 
     def release(self, name: str | None) -> Release | None:
         """The complete release called `name`."""
@@ -98,7 +102,7 @@ class Installed:
 
     @property
     def healthy(self) -> bool:
-        return self.running and not self.in_doubt
+        return self.running and not self.in_doubt and not self.unsupported
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,4 +198,6 @@ def _installed(document: Mapping[str, Any]) -> Installed:
         last=Record(**{f.name: last.get(f.name) or "" for f in dataclasses.fields(Record)}) if last else None,
         secrets=document.get("secrets", ""),
         tasks={key: each["state"] for key, each in document.get("tasks", {}).items()},
+        colour=document.get("colour", ""),
+        unsupported=document.get("unsupported", ""),
     )

@@ -203,10 +203,13 @@ def _host(wish: Wish, facts: HostFacts, choose: Callable[[Machine], tuple[Wheel,
         lacks = ", ".join(facts.missing) or "something"
         remedy = "run pinwheel deploy.bootstrap for the environment first"
         return Outcome(facts.host, Ending.FAILED, f"it is not ready, it lacks {lacks}", remedy)
+    if newer := next((each.unsupported for each in facts.applications.values() if each.unsupported), ""):
+        return Outcome(facts.host, Ending.FAILED, newer, "use the newer pinwheel here, too", code="unsupported")
     here = facts.installed(wish.application)
     there = here.release(wish.release)
     delivery = wish.delivery
     setup = delivery.setups[facts.host] if delivery else None
+    conf = setup.text(here.colour) if setup else None
     if delivery is None and (there is None or (here.current != wish.release and there.verdict != "good")):
         return Outcome(
             facts.host,
@@ -248,9 +251,9 @@ def _host(wish: Wish, facts: HostFacts, choose: Callable[[Machine], tuple[Wheel,
         base=making.base,
         deliver=delivery.deliver if delivery else "index",
     )
-    reasons = _reasons(here, wish.release, setup.conf if setup else None)
+    reasons = _reasons(here, wish.release, conf)
     if delivery and setup and here.current == wish.release and delivery.secrets != here.secrets:
-        only = here.secrets and here.conf == setup.conf.replace(delivery.secrets or "\0", here.secrets)
+        only = here.secrets and here.conf == setup.text(here.colour).replace(delivery.secrets or "\0", here.secrets)
         names = ", ".join(delivery.secret_names) or "it has none any more"
         rest = [each for each in reasons if not (only and each == CONF_CHANGES)]
         reasons = [f"its secrets change ({names})", *rest]
@@ -262,11 +265,12 @@ def _host(wish: Wish, facts: HostFacts, choose: Callable[[Machine], tuple[Wheel,
             release=wish.release,
             conf=setup.conf if setup else None,
             programs=setup.programs if setup else None,
+            colours=setup.colours if setup else {},
             expected_current=here.current,
         )
     if there is not None and there.verdict == "bad":
         reasons.append("it failed its gate here before")
-    diff = _diff(here.conf, setup.conf) if setup and here.conf is not None else ""
+    diff = _diff(here.conf, conf) if conf is not None and here.conf is not None else ""
     return HostPlan(
         host=facts.host,
         current=here.current,
@@ -287,8 +291,8 @@ def _back(wish: Wish, host: str, here: Installed, activate: Activate) -> Activat
         return None
     if here.current != wish.release:
         return Activate(host, wish.application, here.current, None, None, wish.release)
-    if here.conf is None or here.conf == activate.conf:
-        return None
+    if here.conf is None or here.conf == activate.conf or here.colour:
+        return None  # of two colours, only the conf of one is known
     # of a release that stays, the host keeps the new conf only, and nobody knows the old health checks any more: it
     # has to stay up
     programs = tuple({"name": each.program, "processes": [each.program], "health": {}} for each in here.processes)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from pinwheel.deploy.inventory.fleet import Target
+from pinwheel.deploy.planning.wish import Programs
 
 PROTOCOL = 1
 
@@ -71,8 +72,9 @@ class Prepare:
 class Activate:
     """Let `release` run in the place of `expected_current`, or leave that one running when it does not pass its gate.
 
-    `conf` and `programs` None: as the host stored them when the release was activated there before. `restart` None:
-    what is as it should be goes on; otherwise the program of that name begins anew, or all of them when it is empty.
+    `conf` and `programs` None: as the host stored them, and the `colours`, when the release was activated there before.
+    `restart` None: what is as it should be goes on; otherwise the program of that name begins anew, or all of them
+    when it is empty.
     """
 
     host: str
@@ -82,6 +84,7 @@ class Activate:
     programs: tuple[Mapping[str, Any], ...] | None
     expected_current: str | None
     restart: str | None = None
+    colours: Mapping[str, Programs] = field(default_factory=dict)
 
     action = "activate"
 
@@ -173,6 +176,8 @@ def request(
     credential and `secrets` those of the programs, by application: they belong into this document, which travels on
     stdin, and nowhere else."""
     body = {f.name: getattr(step, f.name) for f in dataclasses.fields(step) if f.name != "host"}
+    if isinstance(step, Activate):
+        body["colours"] = {colour: dataclasses.asdict(each) for colour, each in step.colours.items()}
     if isinstance(step, Bootstrap | Prepare):
         body["index_url"] = index_url
     if isinstance(step, Prepare | RunOnce | Run):

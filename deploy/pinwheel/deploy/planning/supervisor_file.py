@@ -6,6 +6,7 @@ import dataclasses
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,8 +15,14 @@ from pinwheel.deploy.host.bundle import LAUNCHER
 from pinwheel.deploy.inventory import settings
 from pinwheel.deploy.inventory.fleet import Target
 from pinwheel.deploy.inventory.template import fill
-from pinwheel.deploy.planning.wish import Setup, Task
+from pinwheel.deploy.planning.wish import Programs, Setup, Task
 from pinwheel.errors import UsageError
+
+COLOURS = ("blue", "green")
+"""In which a program runs that is replaced without downtime: the next generation in the one that is free."""
+
+LONGEST_SOCKET = 107
+"""Bytes in the path of a unix socket (unix(7))."""
 
 
 def release_path(target: Target, application: str, release: str) -> str:
@@ -24,45 +31,71 @@ def release_path(target: Target, application: str, release: str) -> str:
 
 
 def programs(
-    name: str, application: Application, target: Target, release: str, version: str, secrets: str = ""
+    name: str,
+    application: Application,
+    target: Target,
+    release: str,
+    version: str,
+    secrets: str = "",
+    colour: str = "",
 ) -> tuple[dict[str, Any], ...]:
-    """The programs as `activate` takes them: their processes' names and health checks, the set of secrets of those that
-    have any, and how they run, for one-off commands."""
+    """The programs of a colour as `activate` takes them: their processes' names and health checks, the set of secrets
+    of those that have any, and how they run, for one-off commands; with a colour also where they listen."""
     values = _values(name, target, release, version)
-    return tuple(
-        {
-            "name": f"{name}-{key}",
-            "processes": _processes(f"{name}-{key}", program),
-            "health": _health(program, values, f"applications.{name}.programs.{key}.health"),
-            "secrets": secrets if program.secrets else "",
-            "run": _surroundings(name, key, program, target, values),
-        }
-        for key, program in application.programs.items()
-    )
+    made: list[dict[str, Any]] = []
+    for key, program in _chosen(application, colour).items():
+        mine = values | _socket(name, key, program, target, colour)
+        made.append(
+            {
+                "name": f"{name}-{key}",
+                "processes": _processes(f"{name}-{key}", program),
+                "health": _health(program, mine, f"applications.{name}.programs.{key}.health"),
+                "secrets": secrets if program.secrets else "",
+                "run": _surroundings(name, key, program, target, mine),
+            }
+        )
+        if colour:
+            made[-1] |= {"socket": mine["socket"], "user": program.user, "drain_s": program.drain_s}
+    return tuple(made)
 
 
-def conf(name: str, application: Application, target: Target, release: str, version: str, secrets: str = "") -> str:
-    """The text of the supervisor file that runs `application`, called `name`, from `release`.
+def conf(
+    name: str,
+    application: Application,
+    target: Target,
+    release: str,
+    version: str,
+    secrets: str = "",
+    colour: str = "",
+) -> str:
+    """The text of the supervisor file that runs the programs of a colour from `release`; empty when there are none.
 
     Commands hold the resolved path of the release: behind a symlink an old process would lazily import new code.
     What supervisor cannot do is done by the launcher, which the host keeps: limits, and the set called `secrets`.
     Raises `UsageError` for unknown variables and for values that supervisor's format cannot express.
     """
     values = _values(name, target, release, version)
-    sections = [[f"[group:{name}]", f"programs={','.join(f'{name}-{key}' for key in application.programs)}"]]
-    for key, program in application.programs.items():
+    chosen, at = _chosen(application, colour), f"@{colour}" if colour else ""
+    if not chosen:
+        return ""
+    sections = [[f"[group:{name}{at}]", f"programs={','.join(f'{name}-{key}{at}' for key in chosen)}"]]
+    for key, program in chosen.items():
         where = f"applications.{name}.programs.{key}"
+        mine = values | _socket(name, key, program, target, colour)
         folder = f"{target.layout.root}/apps/{name}"
-        around = _surroundings(name, key, program, target, values)
+        around = _surroundings(name, key, program, target, mine)
         many = program.processes > 1
         process_name = "%(program_name)s_%(process_num)02d" if many else "%(program_name)s"
-        command = tuple(fill(part, values, f"{where}.command") for part in program.command)
+        if colour:
+            process_name = f"{name}-{key}"  # the same in both groups
+            _check_beside(program, where)
+        command = tuple(fill(part, mine, f"{where}.command") for part in program.command)
         kept = secrets if program.secrets else ""
         if command and (around["limits"] or kept):
             folder_of_set = f"{folder}/secrets/{kept}/{name}-{key}" if kept else ""
             command = (*_launcher(target, values["release"], around["limits"], folder_of_set), *command)
         lines = [
-            f"[program:{name}-{key}]",
+            f"[program:{name}-{key}{at}]",
             f"command={_command(command, where)}",
             f"process_name={process_name}",
             f"numprocs={program.processes}",
@@ -74,7 +107,7 @@ def conf(name: str, application: Application, target: Target, release: str, vers
             f"stopwaitsecs={program.stop_wait_s}",
             "killasgroup=true",
             "redirect_stderr=true",
-            f"stdout_logfile={folder}/log/{process_name}.log",
+            f"stdout_logfile={folder}/log/{process_name}{at}.log",
             "stdout_logfile_maxbytes=10MB",
             "stdout_logfile_backups=3",
         ]
@@ -95,14 +128,19 @@ def setups(
 
     Raises `UsageError`."""
     return {
-        each.name: Setup(
-            conf(name, placed[each.name], each, release, version, secrets),
-            programs(name, placed[each.name], each, release, version, secrets),
-            tasks(name, placed[each.name], each, release, version, secrets),
-        )
+        each.name: setup(name, placed[each.name], each, release, version, secrets)
         for each in targets
         if each.name in placed
     }
+
+
+def setup(name: str, application: Application, target: Target, release: str, version: str, secrets: str = "") -> Setup:
+    """How `application`, called `name`, runs on a host: its programs that are stopped for their successors, in each
+    colour those that are replaced without downtime, and its tasks. Raises `UsageError`."""
+    about = (name, application, target, release, version, secrets)
+    beside = any(program.zero_downtime for program in application.programs.values())
+    colours = {each: Programs(conf(*about, each), programs(*about, each)) for each in COLOURS if beside}
+    return Setup(conf(*about), programs(*about), tasks(*about), colours)
 
 
 def tasks(
@@ -110,7 +148,8 @@ def tasks(
 ) -> tuple[Task, ...]:
     """The tasks of the application as they would run on this host: those whose program is here. Raises `UsageError`."""
     values = _values(name, target, release, version)
-    made = {each["name"]: each for each in programs(name, application, target, release, version, secrets)}
+    about = (name, application, target, release, version, secrets)
+    made = {each["name"]: each for colour in ("", COLOURS[0]) for each in programs(*about, colour)}
     return tuple(
         Task(
             name=key,
@@ -124,6 +163,42 @@ def tasks(
         for program in [task.program or next(iter(application.programs))]
         if program in application.programs
     )
+
+
+def _chosen(application: Application, colour: str) -> dict[str, Program]:
+    """The programs that exist in colours, or the others."""
+    return {key: each for key, each in application.programs.items() if each.zero_downtime == bool(colour)}
+
+
+def _socket(name: str, key: str, program: Program, target: Target, colour: str) -> dict[str, str]:
+    """The variable for the socket on which a program of that colour listens; none without a colour."""
+    if not colour:
+        return {}
+    # as the kernel shows it, and the runner looks for it: without // or a / at its end
+    path = str(PurePosixPath(f"{target.layout.root}/apps/{name}/run/{colour}/{key}/sock"))
+    if len(path.encode()) > LONGEST_SOCKET:
+        raise UsageError(
+            f"the path of its socket has more than the {LONGEST_SOCKET} bytes that Linux allows: {path}",
+            where=f"applications.{name}.programs.{key}.zero_downtime",
+            remedy="use a shorter layout.root or shorter names",
+        )
+    return {"socket": path}
+
+
+def _check_beside(program: Program, where: str) -> None:
+    """Raises `UsageError` when a generation of the program could not run, or be asked, beside another."""
+    fault = (
+        ("command", "it does not listen on {socket}", "write for example gunicorn --bind unix:{socket}")
+        if not any("{socket}" in text for text in (*program.command, *program.environment.values()))
+        else ("processes", "several processes cannot share a socket", "let the server start its workers itself")
+        if program.processes > 1
+        else ("health.tcp", "it is asked at its socket", "use health.http, whose host is not connected to, or nothing")
+        if program.health.tcp
+        else None
+    )
+    if fault:
+        problem, remedy = f"zero_downtime does not go with this: {fault[1]}", fault[2]
+        raise UsageError(problem, where=f"{where}.{fault[0]}", remedy=remedy)
 
 
 def _values(name: str, target: Target, release: str, version: str) -> dict[str, str]:

@@ -41,19 +41,32 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
+class Programs:
+    """Some programs on one host: supervisor's file for them, and their health checks."""
+
+    conf: str
+    programs: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Setup:
-    """How the application runs on one host: supervisor's file, the programs with their health checks, and the tasks
-    as they would run there."""
+    """How the application runs on one host: what is stopped for its successor, the tasks as they would run there, and
+    in each colour what runs beside its successor: `colours` is empty when nothing is replaced without downtime."""
 
     conf: str
     programs: tuple[Mapping[str, Any], ...]
     tasks: tuple[Task, ...] = ()
+    colours: Mapping[str, Programs] = field(default_factory=dict)
+
+    def text(self, colour: str) -> str:
+        """All that supervisor reads when it runs in `colour`; in any, when that is none of its own."""
+        either = self.colours.get(colour) or next(iter(self.colours.values()), None)
+        return self.conf + (either.conf if either else "")
 
     @property
     def sha256(self) -> str:
         """Of all of it: two setups that differ in anything have two."""
-        everything = [self.conf, self.programs, [dataclasses.asdict(each) for each in self.tasks]]
-        return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

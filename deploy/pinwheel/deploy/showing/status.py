@@ -126,6 +126,7 @@ def _counts(known: Known, application: str) -> dict[str, dict[str, Any]]:
 
 def _line(host: str, application: str, each: Installed) -> Line:
     notes = [word for word, true in (("drift", each.drift), ("in doubt", each.in_doubt)) if true]
+    notes += [each.unsupported] if each.unsupported else []
     if each.last and each.last.event not in ("commit", "begin"):
         notes.append(_went(each.last))
     running = [process.uptime_s for process in each.processes if process.state == RUNNING]
@@ -211,6 +212,8 @@ def _application_document(name: str, each: Installed) -> dict[str, Any]:
         ],
         "drift": each.drift,
         "in_doubt": each.in_doubt,
+        "colour": each.colour,
+        "unsupported": each.unsupported,
         "last": last
         and {
             "outcome": last.event,
