@@ -241,7 +241,9 @@ def activate_runs_it_and_a_second_time_changes_nothing(bench: Bench) -> None:
     assert release.verdict == "good"
     assert release.activated_at
     assert bench.activate("1.0.0", "1.0.0")["outcome"] == "unchanged"
-    assert bench.here().processes == here.processes
+    assert [(each.pid, each.since) for each in bench.here().processes] == [
+        (each.pid, each.since) for each in here.processes
+    ]
 
 
 def the_next_release_takes_its_place(bench: Bench) -> None:

@@ -214,6 +214,14 @@ def test_going_back_brings_back_the_old_secrets_and_what_no_release_needs_is_rem
     assert sets(host) == {old.id, newer.id}
 
 
+def test_pruning_takes_the_secrets_with_the_releases(host: BareHost) -> None:
+    secrets = kept(shop(host))
+    prepare(host, ONE, secrets)
+    assert sets(host) == {secrets.id}
+    assert host.ask("prune", {"applications": {"shop": [ONE]}, "whole": False})["type"] == "result"
+    assert sets(host) == set()
+
+
 @pytest.mark.slow
 def test_an_activation_without_its_secrets_is_refused_before_anything_stops(host: BareHost) -> None:
     application = shop(host)

@@ -12,7 +12,7 @@ import pytest
 from tests.deploy.test_operate import CONFIG, World
 
 from pinwheel.deploy.inventory import fleet
-from pinwheel.deploy.planning import secret_set
+from pinwheel.deploy.planning import plan_file, secret_set
 from pinwheel.deploy.planning.gate import Outcome
 from pinwheel.deploy.rolling import operate, running
 from pinwheel.deploy.rolling.execute import Conclusion, Report
@@ -187,6 +187,16 @@ def test_what_is_due_after_the_last_activation_runs_when_every_host_came_through
     assert world.roll_out().conclusion is Conclusion.DONE
     assert world.hosts.did("activate") == []
     assert not operate.planned(world.session(), "shop==1.0.0").changes
+
+
+def test_a_plan_whose_task_was_done_meanwhile_is_not_the_plan_any_more(tmp_path: Path) -> None:
+    world = Shop(tmp_path, MIGRATE)
+    planned = plan_file.document(operate.planned(world.session(), "shop==1.0.0"), "live")
+    assert planned["tasks"] == [{"name": "migrate", "when": "before", "host": "h1", "so_far": ""}]
+    world.hosts["h2"].tasks[f"{world.one}/migrate"] = "done"
+    with pytest.raises(plan_file.Moved) as caught:
+        operate.rolled_out(world.session(), "shop==1.0.0", planned)
+    assert caught.value.where == "what runs once is nothing, planned was migrate on h1 (new)"
 
 
 def test_an_interruption_during_a_task_activates_nothing(tmp_path: Path) -> None:

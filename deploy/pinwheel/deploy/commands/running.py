@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 
 from invoke import Context, Exit, task
 
@@ -48,6 +49,7 @@ def run(
     from pinwheel.deploy.planning.gate import Outcome
     from pinwheel.deploy.rolling import running
     from pinwheel.deploy.showing import present, watch
+    from pinwheel.deploy.showing.lines import harmless
 
     try:
         words = shlex.split(command)
@@ -55,7 +57,8 @@ def run(
         raise UsageError(
             f"the command cannot be split: {error}", where="--command", remedy="close its quotes"
         ) from error
-    relay = watch.Relay(console.say if json else console.data)
+    tell = console.say if json else console.data
+    relay = watch.Relay(lambda line: tell(harmless(line)) if sys.stdout.isatty() else tell(line))
     with session_of(env, "", host, group, watcher=relay) as session:
         relay.gone = session.hosts.abort
         exits = running.run(session, application, program, words)
