@@ -110,7 +110,7 @@ NOUNS = {
         )
     ),
     *(f"deploy.planning.{name}" for name in ("restart", "holder", "surplus", "secret_set", "supervisor_file")),
-    *("deploy.inventory.fleet", "deploy.inventory.template", "deploy.inventory.settings"),
+    *("deploy.inventory.fleet", "deploy.inventory.template", "deploy.inventory.settings", "deploy.rolling.report"),
     *(f"deploy.showing.{name}" for name in ("present", "status", "story", "holding", "lines", "pruning")),
     *(
         f"index.{name}"

@@ -27,7 +27,7 @@ from pinwheel.deploy.inventory import fleet
 from pinwheel.deploy.reaching.hosts import HostKey
 from pinwheel.deploy.rolling import past, unlock
 from pinwheel.deploy.rolling import session as sessions
-from pinwheel.deploy.rolling.execute import Watcher
+from pinwheel.deploy.rolling.pool import Watcher
 from pinwheel.deploy.rolling.session import Session
 from pinwheel.index.client import Holder
 from pinwheel.ledger import Ledger

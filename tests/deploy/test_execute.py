@@ -15,8 +15,9 @@ from pinwheel.deploy.planning.readiness import Lack, Readied
 from pinwheel.deploy.planning.steps import Bootstrap
 from pinwheel.deploy.planning.wish import Delivery, Setup, Wish
 from pinwheel.deploy.reaching.hosts import StepRefused
-from pinwheel.deploy.rolling import execute
-from pinwheel.deploy.rolling.execute import Conclusion, Context, HostPool, Report, Stop
+from pinwheel.deploy.rolling import execute, readying
+from pinwheel.deploy.rolling.pool import Context, HostPool, Stop, gather
+from pinwheel.deploy.rolling.report import Conclusion, Report
 from pinwheel.deploy.showing.present import outcome_lines
 
 ONE, TWO, THREE = "1.0.0-aaaaaaaa", "1.1.0-bbbbbbbb", "1.2.0-cccccccc"
@@ -45,14 +46,12 @@ class Fleet:
         return HostPool(self.hosts, self.context, self.onlooker, self.stop)
 
     def roll_out(self, release: str, *, back: bool = False) -> Report:
-        told = execute.gather(self.pool, tuple(self.context.targets.values()))
+        told = gather(self.pool, tuple(self.context.targets.values()))
         setup = Setup(f"conf of {release}", ({"name": "shop-web", "processes": ["shop-web"], "health": {}},))
         delivery = None if back else Delivery(dict.fromkeys(told, setup))
         wish = Wish("shop", "shop", release.partition("-")[0], release, delivery, "a" * 64, "c0ffee")
         made = plan(wish, told, self.policy)
-        return execute.rollout(
-            made, self.pool, self.lease, self.diary, self.onlooker, self.context, self.stop, self.balancer
-        )
+        return execute.rollout(made, self.pool, self.lease, self.diary, traffic=self.balancer)
 
 
 def fleet(count: int = 4, **policy: object) -> Fleet:
@@ -301,10 +300,10 @@ def test_bootstrap_tells_what_changed_and_the_second_time_nothing() -> None:
     world = Fleet(SimulatedHosts("h1", "h2"), Rollout())
     world.hosts["h2"].ready = False
     wanted = [Bootstrap(name, {"filename": "uv.whl", "url": "", "sha256": ""}, "supervisor") for name in ("h1", "h2")]
-    ready = execute.bootstrap(world.pool, wanted, world.lease, world.diary, world.onlooker, world.context)
+    ready = readying.bootstrap(world.pool, wanted, world.lease, world.diary)
     assert ready == {"h1": Readied("h1", (), ()), "h2": Readied("h2", ("install uv.whl", "start supervisor"), ())}
     assert world.diary.kinds() == [("bootstrapped", "h2")]
-    again = execute.bootstrap(world.pool, wanted, world.lease, world.diary, world.onlooker, world.context)
+    again = readying.bootstrap(world.pool, wanted, world.lease, world.diary)
     assert again == {name: Readied(name, (), ()) for name in ("h1", "h2")}
 
 
@@ -313,7 +312,7 @@ def test_what_bootstrap_could_not_do_is_told_and_what_it_did_is_written_down() -
     world.hosts["h1"].ready = False
     world.hosts["h1"].lacks = ("start supervisor",)
     wanted = [Bootstrap("h1", {"filename": "uv.whl", "url": "", "sha256": ""}, "supervisor")]
-    (ready,) = execute.bootstrap(world.pool, wanted, world.lease, world.diary, world.onlooker, world.context).values()
+    (ready,) = readying.bootstrap(world.pool, wanted, world.lease, world.diary).values()
     assert ready == Readied("h1", ("install uv.whl",), (Lack("start supervisor", "it fails", "", "mend it"),))
     assert world.diary.events[0]["detail"] == {"changes": ["install uv.whl"]}
     assert world.onlooker.outcomes[0].ending is Ending.FAILED

@@ -15,8 +15,8 @@ from tests.deploy.memory_index import MemoryIndex
 from tests.deploy.test_operate import CONFIG, World
 
 from pinwheel.deploy.rolling import operate
-from pinwheel.deploy.rolling.execute import Conclusion
 from pinwheel.deploy.rolling.hooks import HookFailed
+from pinwheel.deploy.rolling.report import Conclusion
 from pinwheel.deploy.rolling.webhook import Announced
 from pinwheel.deploy.showing import present
 from pinwheel.errors import UsageError

@@ -12,7 +12,7 @@ from tests.deploy.test_execute import ONE, TWO, Fleet, endings, fleet
 
 from pinwheel.deploy.planning.gate import Ending
 from pinwheel.deploy.planning.waves import most_unavailable
-from pinwheel.deploy.rolling.execute import Conclusion
+from pinwheel.deploy.rolling.report import Conclusion
 
 
 class Meter:

@@ -12,7 +12,7 @@ from pinwheel.deploy.planning.facts import HostFacts, Installed, Process, Releas
 from pinwheel.deploy.planning.gate import GOOD, Ending, Outcome
 from pinwheel.deploy.planning.plan import Plan, plan
 from pinwheel.deploy.planning.wish import Delivery, Setup, Wish
-from pinwheel.deploy.rolling.execute import Conclusion, Report
+from pinwheel.deploy.rolling.report import Conclusion, Report
 from pinwheel.deploy.showing import present
 
 NEW, OLD = "1.1.0-bbbbbbbb", "1.0.0-aaaaaaaa"

@@ -15,7 +15,7 @@ from pinwheel.deploy.inventory import fleet
 from pinwheel.deploy.planning import plan_file, secret_set
 from pinwheel.deploy.planning.gate import Outcome
 from pinwheel.deploy.rolling import operate, running
-from pinwheel.deploy.rolling.execute import Conclusion, Report
+from pinwheel.deploy.rolling.report import Conclusion, Report
 from pinwheel.deploy.rolling.session import Session
 from pinwheel.deploy.showing import present, story
 from pinwheel.errors import UsageError

@@ -65,16 +65,16 @@ def _bootstrap(session: Session, check: bool, json: bool) -> None:
     from pinwheel import console
     from pinwheel.deploy.planning.gate import Outcome
     from pinwheel.deploy.planning.readiness import Readied
-    from pinwheel.deploy.rolling import operate
+    from pinwheel.deploy.rolling import readying
     from pinwheel.deploy.showing import present
 
-    found = operate.surveyed(session)
+    found = readying.surveyed(session)
     work = any(not isinstance(each, Outcome) and each[1].work for each in found.values())
     if not json:
         console.data("\n".join(present.survey_lines(found)))
     for note in present.survey_notes(found):
         console.say(note)
-    done: Mapping[str, Readied | Outcome] = {} if check else operate.bootstrapped(session, found)
+    done: Mapping[str, Readied | Outcome] = {} if check else readying.bootstrapped(session, found)
     if json:
         console.document(present.bootstrap_document(found, done, session.name))
     elif done:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pinwheel.deploy.planning.plan import Plan
-    from pinwheel.deploy.rolling.execute import Report
     from pinwheel.deploy.rolling.operate import Resumed
+    from pinwheel.deploy.rolling.report import Report
     from pinwheel.deploy.rolling.session import Session
 
 

@@ -6,27 +6,19 @@ It decides nothing but "halt?", and that by asking `gate`. What to do is in the 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
-from pinwheel.deploy.inventory.fleet import Target
-from pinwheel.deploy.planning import facts, steps
-from pinwheel.deploy.planning.facts import HostFacts, Nonsense
+from pinwheel.deploy.planning import steps
+from pinwheel.deploy.planning.facts import HostFacts
 from pinwheel.deploy.planning.gate import Ending, Halt, Outcome, named, verdict
 from pinwheel.deploy.planning.plan import HostPlan, Plan, version_of
-from pinwheel.deploy.planning.readiness import Readied, Surveyed
-from pinwheel.deploy.planning.secret_set import SecretSet
 from pinwheel.deploy.planning.waves import Growing, Service, waves, without
-from pinwheel.deploy.reaching.hosts import Files, HostLost, Hosts, NotTouched, StepRefused, no_files
 from pinwheel.deploy.rolling import answers
 from pinwheel.deploy.rolling.drains import DOUBTFUL, Drains, Traffic
-
-R = TypeVar("R")
-
-Around = Callable[[str, Callable[[], R | Outcome]], R | Outcome]
+from pinwheel.deploy.rolling.pool import HostPool, gather
+from pinwheel.deploy.rolling.report import EXIT_CODES, Conclusion, Report
 
 
 class Recorder(Protocol):
@@ -47,15 +39,6 @@ class Fence(Protocol):
     def valid(self) -> bool: ...
 
 
-class Watcher(Protocol):
-    """Somebody who looks on. Called from one thread, except `heard`. `said` is for what stops nothing."""
-
-    def phase(self, text: str) -> None: ...
-    def ended(self, outcome: Outcome) -> None: ...
-    def heard(self, host: str, text: str) -> None: ...
-    def said(self, text: str) -> None: ...
-
-
 class Once(Protocol):
     """What happens once for a release, around its activation. `rolling.tasks` is the real one."""
 
@@ -63,184 +46,20 @@ class Once(Protocol):
         """Do what is due `when` (before, after) on one of `hosts`. Why the rollout cannot go on; empty when it can."""
 
 
-class Conclusion(StrEnum):
-    """How a rollout ended."""
-
-    DONE = "done"  # every host is as wished
-    FAILED = "failed"  # it went through, but within the budget some hosts did not
-    HALTED = "halted"  # it was stopped by its gate
-    FENCED = "fenced"  # it was stopped because somebody else may hold the environment
-    INTERRUPTED = "interrupted"  # it was stopped by its operator
-
-
-EXIT_CODES = {Conclusion.DONE: 0, Conclusion.FENCED: 3}
-
-
-class Stop:
-    """The operator's word to start nothing more. `number` is the signal that brought it, 0 before."""
-
-    def __init__(self) -> None:
-        self.number = 0
-
-    def set(self, number: int) -> None:
-        self.number = number
-
-    def is_set(self) -> bool:
-        return bool(self.number)
-
-    @property
-    def exit_code(self) -> int:
-        """What a process exits with that ends because of a signal, by the shell's convention."""
-        return 128 + self.number
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """How a rollout ended. `outcomes` holds every host of the fleet once; `reason` is empty when it is done."""
-
-    rollout: str
-    conclusion: Conclusion
-    reason: str
-    outcomes: tuple[Outcome, ...]
-    exit_code: int
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """Where a rollout happens, and on behalf of whom. `index_url` carries the hosts' credential, `secrets` the values
-    for the programs of each application; `files` are for hosts that do not reach the index. At most `at_once` hosts are
-    asked at once. `limit` is empty when it is about every host of the environment, else the flags that say about which.
-    `task_modes` says of tasks what the operator says: again or done."""
-
-    environment: str
-    rollout: str
-    targets: Mapping[str, Target]
-    at_once: int = 32
-    index_url: str = field(default="", repr=False)
-    by: str = ""
-    limit: str = ""
-    launcher: Mapping[str, str] = field(default_factory=dict, repr=False)
-    secrets: Mapping[str, SecretSet] = field(default_factory=dict, repr=False)
-    task_modes: Mapping[str, str] = field(default_factory=dict)
-    files: Files = no_files
-
-
-class HostPool:
-    """Asks hosts in a bounded pool of threads. `stop` makes it ask nobody any more."""
-
-    def __init__(self, hosts: Hosts, context: Context, watcher: Watcher, stop: Stop) -> None:
-        self._hosts = hosts
-        self._context = context
-        self._watcher = watcher
-        self._stop = stop
-
-    def each(
-        self,
-        wanted: Sequence[steps.Step],
-        fence: int | None,
-        read: Callable[[str, Any], R],
-        around: Around[R] | None = None,
-    ) -> Iterator[R | Outcome]:
-        """Ask the host of each step and yield the answers as they come: `read` of it, or how it went wrong. `around`
-        does it in the host's thread, with what belongs before and after; it is not called for who is not asked."""
-        if not wanted:
-            return
-
-        def ask(step: steps.Step) -> R | Outcome:
-            if self._stop.is_set():
-                return Outcome(step.host, Ending.SKIPPED, "interrupted before its turn")
-            return around(step.host, lambda: self._ask(step, fence, read)) if around else self._ask(step, fence, read)
-
-        with ThreadPoolExecutor(max(1, min(self._context.at_once, len(wanted)))) as threads:
-            asked: list[Future[R | Outcome]] = [threads.submit(ask, step) for step in wanted]
-            for future in as_completed(asked):
-                yield future.result()
-
-    def _ask(self, step: steps.Step, fence: int | None, read: Callable[[str, Any], R]) -> R | Outcome:
-        context = self._context
-        request = steps.request(
-            step,
-            context.targets[step.host],
-            environment=context.environment,
-            rollout=context.rollout,
-            fence=fence,
-            index_url=context.index_url,
-            by=context.by,
-            launcher=context.launcher,
-            secrets={name: each.document() for name, each in context.secrets.items()},
-        )
-        try:
-            answer = self._hosts.ask(
-                step.host, request, lambda text: self._watcher.heard(step.host, text), files=context.files
-            )
-            return read(step.host, answer)
-        except (StepRefused, NotTouched, HostLost, Nonsense) as error:
-            code = error.code if isinstance(error, StepRefused) else ""
-            shown = error.where or context.targets[step.host].where
-            return Outcome(step.host, answers.failed(step, error), error.problem, error.remedy, shown=shown, code=code)
-
-
-def gather(pool: HostPool, targets: Sequence[Target]) -> dict[str, HostFacts | Outcome]:
-    """The facts of every host, in the fleet's order; for a host that told none, why."""
-    told: dict[str, HostFacts | Outcome] = {}
-    for answer in pool.each([steps.Look(each.name) for each in targets], None, facts.parse):
-        told[answer.host] = answer
-    return {each.name: told[each.name] for each in targets}
-
-
-def survey(pool: HostPool, wanted: Sequence[steps.Survey]) -> dict[str, Surveyed | Outcome]:
-    """What there is to do on each host to make it ready."""
-    return {each.host: each for each in pool.each(wanted, None, answers.surveyed)}
-
-
-def bootstrap(
-    pool: HostPool,
-    wanted: Sequence[steps.Bootstrap],
-    fence: Fence,
-    ledger: Recorder,
-    watcher: Watcher,
-    context: Context,
-) -> dict[str, Readied | Outcome]:
-    """Make hosts ready. By host what was done, and what could not be; or how it went wrong altogether."""
-    done: dict[str, Readied | Outcome] = {}
-    for answer in pool.each(wanted, fence.token, answers.readied):
-        done[answer.host] = answer
-        if isinstance(answer, Outcome):
-            watcher.ended(answer)
-            continue
-        if answer.lacks:
-            first = answer.lacks[0]
-            watcher.ended(Outcome(answer.host, Ending.FAILED, f"{first.what}: {first.problem}", first.remedy))
-        else:
-            watcher.ended(Outcome(answer.host, Ending.READY, "" if answer.done else "nothing to do"))
-        if answer.done:
-            ledger.append(
-                "bootstrapped",
-                "",
-                environment=context.environment,
-                host=answer.host,
-                rollout=context.rollout,
-                detail={"changes": list(answer.done)},
-            )
-    return {each.host: done[each.host] for each in wanted}
-
-
 def rollout(
     plan: Plan,
     pool: HostPool,
     fence: Fence,
     ledger: Recorder,
-    watcher: Watcher,
-    context: Context,
-    stop: Stop,
+    *,
     traffic: Traffic | None = None,
-    held: Collection[str] = frozenset(),
+    drained: Collection[str] = frozenset(),
     once: Once | None = None,
 ) -> Report:
     """Prepare everywhere, then activate in waves; stop when the gate, the lease or the operator says so, and do then
     what the policy says about those that came through. Whoever is healthy is in service at the end; so are those that
-    were `held` out of it before."""
-    run = _Run(plan, pool, fence, ledger, watcher, context, stop, traffic, held, once)
+    were `drained` before."""
+    run = _Run(plan, pool, fence, ledger, traffic, drained, once)
     try:
         ended = run.go()
     finally:
@@ -270,23 +89,17 @@ class _Run:
         pool: HostPool,
         fence: Fence,
         ledger: Recorder,
-        watcher: Watcher,
-        context: Context,
-        stop: Stop,
         traffic: Traffic | None,
-        held: Collection[str],
+        drained: Collection[str],
         once: Once | None,
     ) -> None:
         self._plan = plan
         self._by_name = {each.host: each for each in plan.hosts}
-        self._pool = pool
+        self._pool, self._context, self._watcher, self._stop = pool, pool.context, pool.watcher, pool.stop
         self._fence = fence
         self._ledger = ledger
         self._writing = threading.Lock()
-        self._watcher = watcher
-        self._context = context
-        self._stop = stop
-        self._drains = Drains(traffic, self._drain, held)
+        self._drains = Drains(traffic, self._drain, drained)
         self._once = once
         self._outcomes: dict[str, Outcome] = {}
 

@@ -7,21 +7,19 @@ from dataclasses import dataclass, replace
 
 from pinwheel import pin
 from pinwheel.deploy.inventory import fleet, settings
-from pinwheel.deploy.planning import plan_file, resumption, steps, supervisor_file
+from pinwheel.deploy.planning import plan_file, resumption, supervisor_file
 from pinwheel.deploy.planning.facts import HostFacts
-from pinwheel.deploy.planning.gate import Ending, Outcome
+from pinwheel.deploy.planning.gate import Outcome
 from pinwheel.deploy.planning.plan import Plan, earlier, plan
-from pinwheel.deploy.planning.readiness import Readied, Surveyed
 from pinwheel.deploy.planning.restart import restart
 from pinwheel.deploy.planning.resumption import Intent
 from pinwheel.deploy.planning.wish import Delivery, Wish
 from pinwheel.deploy.reaching.hosts import Files
 from pinwheel.deploy.rolling import evidence, execute, fetch, lease, prune, secret_sources
-from pinwheel.deploy.rolling.execute import Report
+from pinwheel.deploy.rolling.report import Conclusion, Report
 from pinwheel.deploy.rolling.session import Interrupted, Session
 from pinwheel.deploy.rolling.tasks import Tasks
 from pinwheel.errors import PinwheelError, UsageError
-from pinwheel.index.client import IndexFile
 
 
 def planned(session: Session, text: str) -> Plan:
@@ -49,7 +47,7 @@ def rolled_out(
         if planned_before is not None:
             plan_file.hold(planned_before, plan_file.document(made, session.name))
         made, report = _carried_out(session, made, held)
-        if made.changes and report.conclusion is execute.Conclusion.DONE:
+        if made.changes and report.conclusion is Conclusion.DONE:
             prune.tidied(session, made, told, held)
         return made, report
 
@@ -111,63 +109,9 @@ def resumed(session: Session, application: str, *, force: bool) -> list[Resumed]
             drained = resumption.drained(each.application, events) & told.keys()
             made, report = _carried_out(session, made, held, drained)
             done.append(Resumed(each, made, report))
-            if report.exit_code and report.conclusion is not execute.Conclusion.FAILED:
+            if report.exit_code and report.conclusion is not Conclusion.FAILED:
                 break
         return done
-
-
-def surveyed(session: Session) -> dict[str, tuple[steps.Survey, Surveyed] | Outcome]:
-    """By host what there is to do to make it ready, with the step that found it out. Changes nothing."""
-    told = session.facts()
-    offered, supervisor = session.client.files("uv"), _supervisor(session)
-    found: dict[str, tuple[steps.Survey, Surveyed] | Outcome] = {}
-    wanted: dict[str, steps.Survey] = {}
-    for target in session.targets:
-        match told[target.name]:
-            case Outcome() as outcome:
-                found[target.name] = outcome
-            case HostFacts(host=host, machine=machine, libc=libc, pip=pip):
-                try:
-                    uv = fetch.uv_wheel(offered, machine, libc)
-                except fetch.NotInTheIndex as error:
-                    if not pip:
-                        found[host] = Outcome(host, Ending.FAILED, error.problem, error.remedy, shown=target.where)
-                        continue
-                    session.watcher.said(f"{host} has to do with pip: {error.problem}")
-                    uv = None
-                users = fleet.users(session.loaded.config.applications, target)
-                wheels = tuple({"filename": each.filename, "sha256": each.sha256} for each in supervisor)
-                wheel = session.as_hosts_see(uv) if uv else None
-                wanted[host] = steps.Survey(
-                    host, wheel, fetch.requirements(supervisor), users, wheels, session.environment.deliver
-                )
-    for host, answer in execute.survey(session.pool(session.context), [*wanted.values()]).items():
-        found[host] = answer if isinstance(answer, Outcome) else (wanted[host], answer)
-    return {each.name: found[each.name] for each in session.targets}
-
-
-def bootstrapped(
-    session: Session, found: Mapping[str, tuple[steps.Survey, Surveyed] | Outcome]
-) -> dict[str, Readied | Outcome]:
-    """Do what the survey found, where it found anything. Raises `Refused` when somebody else holds the environment."""
-    wanted = [
-        steps.Bootstrap(
-            survey.host, survey.uv, survey.supervisor_requirements, survey.users, survey.wheels, survey.deliver
-        )
-        for each in found.values()
-        if not isinstance(each, Outcome)
-        for survey, told in [each]
-        if told.work
-    ]
-    if not wanted:
-        return {}
-    with session.lease() as held:
-        projects = {each.uv["sha256"]: "uv" for each in wanted if each.uv}
-        projects |= {file["sha256"]: "supervisor" for each in wanted for file in each.wheels}
-        files = session.wheelhouse(projects).file
-        context = replace(session.context, index_url=session.index_for_hosts(), files=files)
-        session.watcher.phase(f"make ready {', '.join(each.host for each in wanted)}")
-        return execute.bootstrap(session.pool(context), wanted, held, session.ledger, session.watcher, context)
 
 
 def _answering(session: Session, hosts: Collection[str]) -> dict[str, HostFacts | Outcome]:
@@ -219,22 +163,13 @@ def _carried_out(
             context = replace(context, index_url=session.index_for_hosts(), files=_files(session, made))
     elif not made.blocked and not drained:
         outcomes = tuple(execute.unchanged(each) for each in made.hosts)
-        return made, Report(session.rollout, execute.Conclusion.DONE, "", outcomes, 0)
+        return made, Report(session.rollout, Conclusion.DONE, "", outcomes, 0)
     hooks = session.hooks(made.wish.application, made.wish.version)
     hooks.before()
     pool, ledger = session.pool(context), session.announced()
-    report = execute.rollout(
-        made,
-        pool,
-        held,
-        ledger,
-        session.watcher,
-        context,
-        session.stop,
-        hooks if session.environment.hooks.drain else None,
-        drained,
-        Tasks(made, pool, held, ledger, session.watcher, context),
-    )
+    traffic = hooks if session.environment.hooks.drain else None
+    once = Tasks(made, pool, held, ledger)
+    report = execute.rollout(made, pool, held, ledger, traffic=traffic, drained=drained, once=once)
     if problem := hooks.after(report.conclusion):
         session.watcher.said(f"the command after the rollout failed: {problem}")
     return made, report
@@ -264,20 +199,6 @@ def _files(session: Session, made: Plan) -> Files:
             session.watcher.phase(f"fetch {wheel.filename} for the hosts ({number} of {len(moving)})")
             house.file(wheel.sha256)
     return house.file
-
-
-def _supervisor(session: Session) -> list[IndexFile]:
-    """What hosts without a supervisor of their own install; nothing when the index has none. Raises `NotInTheIndex`
-    when there are hosts that are to have the index's in any case."""
-    sources = {each.layout.supervisor_from for each in session.targets}
-    if sources == {"host"}:
-        return []
-    try:
-        return [fetch.supervisor_wheel(session.client.files("supervisor"))]
-    except fetch.NotInTheIndex:
-        if "index" in sources:
-            raise
-        return []
 
 
 def _wish(session: Session, text: str) -> tuple[Wish, Collection[str]]:

@@ -81,7 +81,7 @@ def _asked(
     application: str = "",
 ) -> Ends:
     ends: Ends = {name: each for name, each in told.items() if isinstance(each, Outcome)}
-    for end in session.pool(session.context).each(wanted, held.token if held else None, _pruned):
+    for end in session.pool().each(wanted, held.token if held else None, _pruned):
         ends[end.host] = end
         if held and isinstance(end, Pruned) and end.removed:
             session.ledger.append(

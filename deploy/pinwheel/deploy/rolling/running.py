@@ -35,7 +35,7 @@ def run(session: Session, application: str, program: str, command: Sequence[str]
     ]
     session.begin()
     exits: dict[str, int | Outcome] = {}
-    for answer in session.pool(session.context).each(wanted, None, _exit_code):
+    for answer in session.pool().each(wanted, None, _exit_code):
         host, code = (answer.host, answer) if isinstance(answer, Outcome) else answer
         exits[host] = code
         session.ledger.append(

@@ -28,9 +28,11 @@ from pinwheel.deploy.planning.holder import Owner
 from pinwheel.deploy.planning.secret_set import SecretSet
 from pinwheel.deploy.reaching.hosts import Hosts
 from pinwheel.deploy.reaching.ssh import SshHosts
-from pinwheel.deploy.rolling import execute, hooks, lease
-from pinwheel.deploy.rolling.execute import Conclusion, Context, HostPool, Recorder, Stop, Watcher
+from pinwheel.deploy.rolling import hooks, lease
+from pinwheel.deploy.rolling.execute import Recorder
 from pinwheel.deploy.rolling.fetch import events_of
+from pinwheel.deploy.rolling.pool import Context, HostPool, Stop, Watcher, gather
+from pinwheel.deploy.rolling.report import Conclusion
 from pinwheel.deploy.rolling.webhook import Announced
 from pinwheel.deploy.rolling.wheelhouse import Wheelhouse, default_folder
 from pinwheel.errors import PinwheelError, UsageError
@@ -134,8 +136,9 @@ class Session:
             task_modes=self.task_modes,
         )
 
-    def pool(self, context: Context) -> HostPool:
-        return HostPool(self.hosts, context, self.watcher, self.stop)
+    def pool(self, context: Context | None = None) -> HostPool:
+        """The hosts, to be asked in `context`, by default the session's."""
+        return HostPool(self.hosts, context or self.context, self.watcher, self.stop)
 
     def events(self) -> list[dict[str, Any]]:
         """What the ledger knows of the environment, what waits here for the index included; oldest first."""
@@ -161,7 +164,7 @@ class Session:
     def facts(self, names: Container[str] | None = None) -> dict[str, HostFacts | Outcome]:
         """What every host says, or every one of `names`, asked at the same time. Raises `Interrupted`."""
         asked = [each for each in self.targets if names is None or each.name in names]
-        told = execute.gather(self.pool(self.context), asked)
+        told = gather(self.pool(), asked)
         if self.stop.is_set():
             raise Interrupted(self.stop)
         return told

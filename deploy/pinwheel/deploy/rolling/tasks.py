@@ -13,7 +13,8 @@ from pinwheel.deploy.planning import steps
 from pinwheel.deploy.planning.facts import Nonsense
 from pinwheel.deploy.planning.gate import Outcome
 from pinwheel.deploy.planning.plan import Plan, PlannedTask
-from pinwheel.deploy.rolling.execute import Context, Fence, HostPool, Recorder, Watcher
+from pinwheel.deploy.rolling.execute import Fence, Recorder
+from pinwheel.deploy.rolling.pool import HostPool
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,6 @@ class Tasks:
     pool: HostPool
     fence: Fence
     ledger: Recorder
-    watcher: Watcher
-    context: Context
 
     def run(self, when: str, hosts: Sequence[str]) -> str:
         """Run those that are due `when`, on a host of `hosts`, which have the release; stop at the first that fails.
@@ -64,9 +63,9 @@ class Tasks:
             program=about.program,
             command=about.command,
             timeout_s=about.timeout_s,
-            mode=self.context.task_modes.get(task.name, "run"),
+            mode=self.pool.context.task_modes.get(task.name, "run"),
         )
-        self.watcher.phase(f"task {task.name} on {host}")
+        self.pool.watcher.phase(f"task {task.name} on {host}")
         (ended,) = self.pool.each([step], self.fence.token, _ended)
         self._record(task, ended)
         match ended:
@@ -74,11 +73,11 @@ class Tasks:
                 remedy = f"; {ended.remedy}" if ended.remedy else ""
                 return f"the task {task.name} did not come through on {host}: {ended.reason}{remedy}"
             case Ended(ran=False):
-                self.watcher.said(f"  {host}: the task {task.name} is done already")
+                self.pool.watcher.said(f"  {host}: the task {task.name} is done already")
                 return ""
         how = "is done" if ended.done else _failure(ended, about.timeout_s)
         lines = [f"  {host}: the task {task.name} {how} in {ended.seconds:.1f} s"]
-        self.watcher.said("\n".join([*lines, *(f"    | {line}" for line in ended.output.splitlines())]))
+        self.pool.watcher.said("\n".join([*lines, *(f"    | {line}" for line in ended.output.splitlines())]))
         return "" if ended.done else f"the task {task.name} {how} on {host}"
 
     def _record(self, task: PlannedTask, ended: Ended | Outcome) -> None:
@@ -91,8 +90,8 @@ class Tasks:
             self.plan.wish.application,
             version=self.plan.wish.version,
             commit=self.plan.wish.commit,
-            environment=self.context.environment,
-            rollout=self.context.rollout,
+            environment=self.pool.context.environment,
+            rollout=self.pool.context.rollout,
             host=ended.host,
             outcome="ok" if isinstance(ended, Ended) and ended.done else failed,
             detail=detail,

@@ -11,8 +11,8 @@ from pinwheel.deploy.planning.plan import MIB, HostPlan, How, Plan, PlannedTask
 from pinwheel.deploy.planning.readiness import Readied, Surveyed
 from pinwheel.deploy.planning.steps import Survey
 from pinwheel.deploy.reaching.hosts import HostKey
-from pinwheel.deploy.rolling.execute import Conclusion, Report
 from pinwheel.deploy.rolling.host_keys import Introduced
+from pinwheel.deploy.rolling.report import Conclusion, Report
 
 Found = Mapping[str, tuple[Survey, Surveyed] | Outcome]
 

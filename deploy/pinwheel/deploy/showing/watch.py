@@ -10,12 +10,12 @@ from typing import Protocol
 
 from pinwheel import console
 from pinwheel.deploy.planning.gate import Outcome
-from pinwheel.deploy.rolling import execute
+from pinwheel.deploy.rolling import pool
 from pinwheel.deploy.showing.present import outcome_document, outcome_lines
 
 
-class Watcher(execute.Watcher, Protocol):
-    """An `execute.Watcher` that is told beforehand which hosts there are."""
+class Watcher(pool.Watcher, Protocol):
+    """An `pool.Watcher` that is told beforehand which hosts there are."""
 
     def expect(self, names: Sequence[str]) -> None: ...
 
