@@ -5,7 +5,6 @@ It decides nothing but "halt?", and that by asking `gate`. What to do is in the 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -13,30 +12,13 @@ from typing import Protocol
 from pinwheel.deploy.planning import steps
 from pinwheel.deploy.planning.facts import HostFacts
 from pinwheel.deploy.planning.gate import Ending, Halt, Outcome, named, verdict
-from pinwheel.deploy.planning.plan import HostPlan, Plan, version_of
+from pinwheel.deploy.planning.plan import HostPlan, Plan
 from pinwheel.deploy.planning.waves import Growing, Service, waves, without
 from pinwheel.deploy.rolling import answers
+from pinwheel.deploy.rolling.chronicle import Chronicle
 from pinwheel.deploy.rolling.drains import DOUBTFUL, Drains, Traffic
-from pinwheel.deploy.rolling.pool import HostPool, gather
+from pinwheel.deploy.rolling.pool import Fence, HostPool, Recorder, gather
 from pinwheel.deploy.rolling.report import EXIT_CODES, Conclusion, Report
-
-
-class Recorder(Protocol):
-    """Where acts are written down. `pinwheel.ledger.Ledger` is the real one.
-
-    It raises nothing because of where it writes: the act that it is told of is done.
-    """
-
-    def append(self, kind: str, subject: str, **about: object) -> object: ...
-
-
-class Fence(Protocol):
-    """The right to change the environment."""
-
-    @property
-    def token(self) -> int: ...
-
-    def valid(self) -> bool: ...
 
 
 class Once(Protocol):
@@ -97,26 +79,15 @@ class _Run:
         self._by_name = {each.host: each for each in plan.hosts}
         self._pool, self._context, self._watcher, self._stop = pool, pool.context, pool.watcher, pool.stop
         self._fence = fence
-        self._ledger = ledger
-        self._writing = threading.Lock()
+        self._chronicle = Chronicle(plan, ledger, pool.context)
         self._drains = Drains(traffic, self._drain, drained)
         self._once = once
         self._outcomes: dict[str, Outcome] = {}
 
     def go(self) -> _Stopped:
         """The whole way."""
-        plan, limit = self._plan, self._context.limit
-        about = {"limit": limit, "hosts": [*self._context.targets]} if limit else {}
-        self._record(
-            "rollout-started",
-            detail={
-                "act": plan.wish.act,
-                "release": plan.wish.release,
-                "back": plan.wish.delivery is None,
-                "waves": [list(wave) for wave in plan.waves],
-                **about,
-            },
-        )
+        plan = self._plan
+        self._chronicle.started()
         for blocked in plan.blocked:
             self._end(self._drains.ended(blocked, plan.service.serves(blocked.host)))
         for host in plan.hosts:
@@ -170,21 +141,11 @@ class _Run:
                 self._outcomes[host.host] = replace(skipped, release=host.current or "")
         for name, outcome in self._outcomes.items():
             self._outcomes[name] = replace(outcome, drained=self._drains.held.get(name, ""))
-        conclusion = ended.conclusion
-        counts: dict[str, int] = {}
-        for outcome in self._outcomes.values():
-            counts[outcome.ending] = counts.get(outcome.ending, 0) + 1
-        about = {"act": self._plan.wish.act, "release": self._plan.wish.release}
-        detail: dict[str, object] = {**about, "reason": ended.reason, "hosts": counts}
-        if self._drains.held:
-            detail["drained"] = sorted(self._drains.held)
-        outcome_word = "ok" if conclusion is Conclusion.DONE else conclusion
-        self._record("rollout-finished", outcome=outcome_word, detail=detail)
-        order = [name for name in self._context.targets if name in self._outcomes]
-        interrupted = conclusion is Conclusion.INTERRUPTED
-        code = self._stop.exit_code if interrupted else EXIT_CODES.get(conclusion, 1)
-        outcomes = tuple(self._outcomes[name] for name in order)
-        return Report(self._context.rollout, conclusion, ended.reason, outcomes, code)
+        outcomes = tuple(self._outcomes[name] for name in self._context.targets if name in self._outcomes)
+        self._chronicle.finished(ended.conclusion, ended.reason, outcomes, self._drains.held)
+        interrupted = ended.conclusion is Conclusion.INTERRUPTED
+        code = self._stop.exit_code if interrupted else EXIT_CODES.get(ended.conclusion, 1)
+        return Report(self._context.rollout, ended.conclusion, ended.reason, outcomes, code)
 
     def _prepare(self) -> None:
         """On every host: also one that has the release learns our token, so that it refuses whoever was here before."""
@@ -200,7 +161,7 @@ class _Run:
             if not outcome.good:
                 self._end(outcome)
             elif outcome.ending is Ending.PREPARED:
-                self._record("prepared", outcome)
+                self._chronicle.ended(outcome)
                 self._watcher.ended(outcome)
                 if outcome.host not in activated_later:
                     self._outcomes[outcome.host] = outcome
@@ -299,22 +260,14 @@ class _Run:
 
     def _drain(self, kind: str, host: str) -> None:
         """The host is about to be drained, or is back. Called from the hosts' threads."""
-        self._record(kind, host=host)
+        self._chronicle.drained(kind, host)
         if kind == "drained":
             self._watcher.heard(host, "drain")
 
     def _end(self, outcome: Outcome) -> None:
         """This is how the host ended: written down first, then shown."""
         self._outcomes[outcome.host] = outcome
-        match outcome.ending:
-            case Ending.ACTIVATED | Ending.TAKEN_BACK:
-                self._record("activated", outcome)
-            case Ending.RESTARTED:
-                self._record("restarted", outcome)
-            case Ending.REVERTED | Ending.REMOVED | Ending.UNHEALTHY:
-                self._record("reverted", outcome)
-            case Ending.FAILED | Ending.UNREACHABLE | Ending.UNKNOWN | Ending.STAYED:
-                self._record("failed", outcome)
+        self._chronicle.ended(outcome)
         self._watcher.ended(outcome)
 
     def _judged(self, canary: Sequence[str] = ()) -> _Stopped | None:
@@ -332,32 +285,6 @@ class _Run:
         if halted is None and not self._fence.valid():
             return _Stopped(Conclusion.FENCED, "the lease on the environment was lost")
         return halted
-
-    def _record(self, kind: str, about: Outcome | None = None, **more: object) -> None:
-        wish, version = self._plan.wish, self._plan.wish.version
-        if about is not None:
-            release = wish.release
-            planned = self._by_name.get(about.host)
-            if planned and wish.act == "restart":  # each host has its own
-                version, release = planned.prepare.version, planned.wanted
-            if about.ending is Ending.TAKEN_BACK:
-                version, release = version_of(about.release), about.release
-            detail: dict[str, object] = {"release": release, "seconds": about.seconds}
-            if about.reason:
-                detail["reason"] = about.reason
-            if about.ending is Ending.TAKEN_BACK:
-                detail["taken_back"] = wish.release
-            more = {"host": about.host, "outcome": "ok" if about.good else about.ending, "detail": detail}
-        with self._writing:  # drains are written down from the hosts' threads
-            self._ledger.append(
-                kind,
-                wish.application,
-                version=version,
-                commit=wish.commit if version == wish.version else "",
-                environment=self._context.environment,
-                rollout=self._context.rollout,
-                **more,
-            )
 
 
 def _hosts(number: int) -> str:

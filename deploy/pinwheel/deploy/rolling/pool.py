@@ -1,6 +1,7 @@
 """Hosts asked at once: a bounded number of threads, one step for each host, answers as they come.
 
-Where it happens and on whose behalf is in `Context`; `Watcher` looks on, and `Stop` ends it.
+Where it happens and on whose behalf is in `Context`, by which right in `Fence`; `Watcher` looks on, `Recorder` writes
+down what has happened, and `Stop` ends it.
 """
 
 from __future__ import annotations
@@ -30,6 +31,24 @@ class Watcher(Protocol):
     def ended(self, outcome: Outcome) -> None: ...
     def heard(self, host: str, text: str) -> None: ...
     def said(self, text: str) -> None: ...
+
+
+class Recorder(Protocol):
+    """Where acts are written down. `pinwheel.ledger.Ledger` is the real one.
+
+    It raises nothing because of where it writes: the act that it is told of is done.
+    """
+
+    def append(self, kind: str, subject: str, **about: object) -> object: ...
+
+
+class Fence(Protocol):
+    """The right to change the environment."""
+
+    @property
+    def token(self) -> int: ...
+
+    def valid(self) -> bool: ...
 
 
 class Stop:

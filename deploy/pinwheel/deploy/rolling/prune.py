@@ -12,7 +12,7 @@ from pinwheel.deploy.planning.facts import HostFacts, Nonsense
 from pinwheel.deploy.planning.gate import Outcome
 from pinwheel.deploy.planning.plan import Plan
 from pinwheel.deploy.planning.surplus import after, surplus
-from pinwheel.deploy.rolling.execute import Fence
+from pinwheel.deploy.rolling.pool import Fence
 from pinwheel.deploy.rolling.session import Session
 
 ALL = "all"

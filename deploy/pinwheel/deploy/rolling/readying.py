@@ -11,8 +11,7 @@ from pinwheel.deploy.planning.facts import HostFacts
 from pinwheel.deploy.planning.gate import Ending, Outcome
 from pinwheel.deploy.planning.readiness import Readied, Surveyed
 from pinwheel.deploy.rolling import answers, fetch
-from pinwheel.deploy.rolling.execute import Fence, Recorder
-from pinwheel.deploy.rolling.pool import HostPool
+from pinwheel.deploy.rolling.pool import Fence, HostPool, Recorder
 from pinwheel.deploy.rolling.session import Session
 from pinwheel.index.client import IndexFile
 

@@ -29,9 +29,8 @@ from pinwheel.deploy.planning.secret_set import SecretSet
 from pinwheel.deploy.reaching.hosts import Hosts
 from pinwheel.deploy.reaching.ssh import SshHosts
 from pinwheel.deploy.rolling import hooks, lease
-from pinwheel.deploy.rolling.execute import Recorder
 from pinwheel.deploy.rolling.fetch import events_of
-from pinwheel.deploy.rolling.pool import Context, HostPool, Stop, Watcher, gather
+from pinwheel.deploy.rolling.pool import Context, HostPool, Recorder, Stop, Watcher, gather
 from pinwheel.deploy.rolling.report import Conclusion
 from pinwheel.deploy.rolling.webhook import Announced
 from pinwheel.deploy.rolling.wheelhouse import Wheelhouse, default_folder

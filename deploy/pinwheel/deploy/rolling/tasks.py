@@ -13,8 +13,7 @@ from pinwheel.deploy.planning import steps
 from pinwheel.deploy.planning.facts import Nonsense
 from pinwheel.deploy.planning.gate import Outcome
 from pinwheel.deploy.planning.plan import Plan, PlannedTask
-from pinwheel.deploy.rolling.execute import Fence, Recorder
-from pinwheel.deploy.rolling.pool import HostPool
+from pinwheel.deploy.rolling.pool import Fence, HostPool, Recorder
 
 
 @dataclass(frozen=True, slots=True)

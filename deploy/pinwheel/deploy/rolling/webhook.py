@@ -35,7 +35,7 @@ class Announced:
         self._said = said
 
     def append(self, kind: str, subject: str, **about: object) -> Event:
-        """As `execute.Recorder`."""
+        """As `pool.Recorder`."""
         event = self._ledger.append(kind, subject, **about)
         if kind in TOLD:
             self._post(event)
