@@ -72,7 +72,10 @@ HOMES = {
     },
     "invoke": {
         *("cli", "packaging.commands", "deploy.commands", "index.commands"),
-        *(f"deploy.commands.{name}" for name in ("options", "hosts", "rollouts", "looking", "tending", "reading")),
+        *(
+            f"deploy.commands.{name}"
+            for name in ("options", "ending", "hosts", "rollouts", "looking", "tending", "reading")
+        ),
         "deploy.commands.running",
         *(f"index.commands.{name}" for name in ("serving", "tokens", "projects", "clients")),
         *(f"index.commands.{name}" for name in ("folder", "takeover", "verification", "releases")),
@@ -111,7 +114,8 @@ NOUNS = {
     ),
     *(f"deploy.planning.{name}" for name in ("restart", "holder", "surplus", "secret_set", "supervisor_file")),
     *("deploy.inventory.fleet", "deploy.inventory.template", "deploy.inventory.settings", "deploy.rolling.report"),
-    *(f"deploy.showing.{name}" for name in ("present", "status", "story", "holding", "lines", "pruning")),
+    *(f"deploy.showing.{name}" for name in ("plans", "outcomes", "reports", "readiness", "keys", "running")),
+    *(f"deploy.showing.{name}" for name in ("status", "story", "holding", "lines", "pruning")),
     *(
         f"index.{name}"
         for name in ("entries", "channels", "globs", "policy", "routes", "grants", "answers", "forwarded", "observer")

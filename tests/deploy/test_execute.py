@@ -18,7 +18,7 @@ from pinwheel.deploy.reaching.hosts import StepRefused
 from pinwheel.deploy.rolling import execute, readying
 from pinwheel.deploy.rolling.pool import Context, HostPool, Stop, gather
 from pinwheel.deploy.rolling.report import Conclusion, Report
-from pinwheel.deploy.showing.present import outcome_lines
+from pinwheel.deploy.showing import outcomes
 
 ONE, TWO, THREE = "1.0.0-aaaaaaaa", "1.1.0-bbbbbbbb", "1.2.0-cccccccc"
 WAIT_S = 20
@@ -157,7 +157,7 @@ def test_a_host_that_failed_is_shown_with_its_address(fault: str) -> None:
     setattr(world.hosts["h1"], fault, "activate" if fault == "lost_in" else True)
     (outcome,) = world.roll_out(TWO).outcomes
     assert outcome.shown == "h1.example:22"
-    assert "    | h1.example:22" in outcome_lines(outcome)
+    assert "    | h1.example:22" in outcomes.lines(outcome)
     assert "h1" not in outcome.reason, "its name stands before it already"
 
 

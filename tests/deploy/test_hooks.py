@@ -18,7 +18,7 @@ from pinwheel.deploy.rolling import operate
 from pinwheel.deploy.rolling.hooks import HookFailed
 from pinwheel.deploy.rolling.report import Conclusion
 from pinwheel.deploy.rolling.webhook import Announced
-from pinwheel.deploy.showing import present
+from pinwheel.deploy.showing import reports
 from pinwheel.errors import UsageError
 from pinwheel.ledger import Ledger
 
@@ -195,6 +195,6 @@ def test_a_webhook_that_nobody_answers_is_only_said(tmp_path: Path) -> None:
 def test_the_last_words_name_who_is_still_drained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = site(tmp_path, monkeypatch, drain='["true"]', undrain='["false"]')
     made, report = operate.rolled_out(world.session(), "shop==1.0.0")
-    said = present.next_step(report, made, "live")
+    said = reports.next_step(report, made, "live")
     assert "Still out of service: h1." in said
     assert "deploy.resume --env live --application shop" in said

@@ -14,7 +14,7 @@ from tests.deploy.test_operate import CONFIG, World
 
 from pinwheel.deploy.planning.resumption import Intent, NotAgain, NothingToResume, drained, intent
 from pinwheel.deploy.rolling import hooks, operate
-from pinwheel.deploy.rolling.operate import Resumed
+from pinwheel.deploy.rolling.resume import Resumed, resumed
 from pinwheel.deploy.rolling.session import Session
 from pinwheel.errors import PinwheelError
 
@@ -38,7 +38,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def resume(world: World, *, force: bool = False) -> Resumed:
-    (done,) = operate.resumed(world.session(), "", force=force)
+    (done,) = resumed(world.session(), "", force=force)
     return done
 
 
@@ -159,7 +159,7 @@ def test_without_a_ledger_the_hosts_say_what_was_activated_last(world: World) ->
     operate.rolled_out(world.session(), "shop==1.1.0")
     world.hosts["h3"].down = True
     world.index.recorded.clear()
-    (done,) = operate.resumed(world.session(), "shop", force=False)
+    (done,) = resumed(world.session(), "shop", force=False)
     assert (done.intent.release, done.intent.rollout) == (world.two, "")
     assert endings(done) == ["unchanged", "unchanged", "activated"]
 
@@ -167,9 +167,9 @@ def test_without_a_ledger_the_hosts_say_what_was_activated_last(world: World) ->
 def test_where_nothing_ever_ran_there_is_nothing_to_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PINWHEEL_TOKEN", "ours")
     bare = World(tmp_path, BUDGET)
-    assert operate.resumed(bare.session(), "", force=False) == []
+    assert resumed(bare.session(), "", force=False) == []
     with pytest.raises(NothingToResume):
-        operate.resumed(bare.session(), "shop", force=False)
+        resumed(bare.session(), "shop", force=False)
 
 
 @pytest.fixture

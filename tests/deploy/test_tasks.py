@@ -17,7 +17,7 @@ from pinwheel.deploy.planning.gate import Outcome
 from pinwheel.deploy.rolling import operate, running
 from pinwheel.deploy.rolling.report import Conclusion, Report
 from pinwheel.deploy.rolling.session import Session
-from pinwheel.deploy.showing import present, story
+from pinwheel.deploy.showing import plans, reports, story
 from pinwheel.errors import UsageError
 
 MIGRATE = """
@@ -94,8 +94,8 @@ def test_a_task_that_fails_stops_the_rollout_before_anything_is_activated_and_ru
     assert world.hosts.did("activate") == []
     assert world.outcomes("task") == [("migrate", "h1", "failed")]
     made = operate.planned(world.session(), "shop==1.0.0")
-    assert "task migrate: once, on h1, before the first activation; it failed there before" in present.plan_notes(made)
-    step = present.next_step(report, made, "live")
+    assert "task migrate: once, on h1, before the first activation; it failed there before" in plans.notes(made)
+    step = reports.next_step(report, made, "live")
     assert step.endswith(
         "Nothing that runs was touched. Put that right, then: pinwheel deploy.rollout shop==1.0.0 --env live"
     )
@@ -274,7 +274,7 @@ def test_a_secret_travels_in_prepare_and_nowhere_else(tmp_path: Path, monkeypatc
     made, report = operate.rolled_out(world.session(), "shop==1.0.0")
     assert report.conclusion is Conclusion.DONE
     assert {each["action"] for each in world.requests if holds_the_key(each)} == {"prepare"}
-    seen = [repr(made), repr(report), json.dumps(present.plan_document(made, "live")), *present.plan_notes(made)]
+    seen = [repr(made), repr(report), json.dumps(plans.document(made, "live")), *plans.notes(made)]
     seen += [json.dumps(each.document()) for each in world.index.recorded]
     assert not [each for each in seen if holds_the_key(each)]
 

@@ -66,19 +66,19 @@ def _bootstrap(session: Session, check: bool, json: bool) -> None:
     from pinwheel.deploy.planning.gate import Outcome
     from pinwheel.deploy.planning.readiness import Readied
     from pinwheel.deploy.rolling import readying
-    from pinwheel.deploy.showing import present
+    from pinwheel.deploy.showing import readiness
 
     found = readying.surveyed(session)
     work = any(not isinstance(each, Outcome) and each[1].work for each in found.values())
     if not json:
-        console.data("\n".join(present.survey_lines(found)))
-    for note in present.survey_notes(found):
+        console.data("\n".join(readiness.survey_lines(found)))
+    for note in readiness.survey_notes(found):
         console.say(note)
     done: Mapping[str, Readied | Outcome] = {} if check else readying.bootstrapped(session, found)
     if json:
-        console.document(present.bootstrap_document(found, done, session.name))
+        console.document(readiness.document(found, done, session.name))
     elif done:
-        console.data("\n".join(present.bootstrap_lines(done)))
+        console.data("\n".join(readiness.lines(done)))
     lacking = any(isinstance(each, Readied) and each.lacks for each in done.values())
     if lacking or any(isinstance(each, Outcome) for each in (*found.values(), *done.values())):
         raise Exit(code=session.stop.exit_code if session.stop.is_set() else 1)
@@ -89,13 +89,13 @@ def _bootstrap(session: Session, check: bool, json: bool) -> None:
 def _introduce(session: Session, accept: Sequence[str], json: bool) -> None:
     from pinwheel import console
     from pinwheel.deploy.rolling import host_keys
-    from pinwheel.deploy.showing import present
+    from pinwheel.deploy.showing import keys as shown
 
     names = [each.name for each in session.targets]
     file = session.environment.known_hosts or "~/.ssh/known_hosts"
     made = host_keys.introduce(session.hosts, names, session.environment.connections, _confirm(accept, file))
     if json:
-        console.document(present.keys_document(made, session.name, file))
+        console.document(shown.document(made, session.name, file))
     else:
         for key in made.added:
             console.data(f"added to {file}: {key.name} {key.fingerprint}")
@@ -119,10 +119,10 @@ def _introduce(session: Session, accept: Sequence[str], json: bool) -> None:
 def _confirm(accept: Sequence[str], file: str) -> Confirm:
     """Trust the fingerprints that were named; without any, those that a person at the terminal says yes to."""
     from pinwheel import console
-    from pinwheel.deploy.showing import present
+    from pinwheel.deploy.showing import keys as shown
 
     def confirm(keys: Mapping[HostKey, Sequence[str]]) -> Collection[HostKey]:
-        for line in present.key_lines(keys):
+        for line in shown.lines(keys):
             console.say(line)
         if accept:
             return [key for key in keys if key.fingerprint in accept]

@@ -8,16 +8,12 @@ from typing import TYPE_CHECKING
 
 from invoke import Context, Exit, task
 
+from pinwheel.deploy.commands import ending, plan_files
 from pinwheel.deploy.commands.options import APPLICATION, CHANGES, ENV, GROUP, HOST, JSON, LINES, RELEASE, session_of
-from pinwheel.errors import PinwheelError, UsageError
+from pinwheel.errors import UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from pinwheel.deploy.planning.plan import Plan
-    from pinwheel.deploy.rolling.operate import Resumed
-    from pinwheel.deploy.rolling.report import Report
-    from pinwheel.deploy.rolling.session import Session
+    from pinwheel.deploy.rolling.resume import Resumed
 
 
 @task(
@@ -54,17 +50,18 @@ def plan(
     from pinwheel import console
     from pinwheel.deploy.planning import plan_file
     from pinwheel.deploy.rolling import operate
-    from pinwheel.deploy.showing import present
+    from pinwheel.deploy.showing import plans
 
     with session_of(env, f"plan of {release}", host, group) as session:
         made = operate.planned(session, release)
     if out:
-        _write(out, plan_file.document(made, env))
+        plan_files.write(out, plan_file.document(made, env))
     if json:
-        console.document(present.plan_document(made, env))
+        console.document(plans.document(made, env))
     else:
-        _show(made)
-    _exit_as_planned(made)
+        ending.show(made)
+    if code := plans.exit_code(made):
+        raise Exit(code=code)
 
 
 @task(
@@ -109,12 +106,12 @@ def rollout(
     from pinwheel.deploy.planning import plan_file
     from pinwheel.deploy.rolling import operate
 
-    planned = plan_file.read(_text(plan), plan) if plan else None
+    planned = plan_file.read(plan_files.read(plan), plan) if plan else None
     _one_of(json, json_lines)
     with session_of(env, f"rollout of {release}", host, group, lines=json_lines) as session:
         modes = {**dict.fromkeys(task_again, "again"), **dict.fromkeys(task_done, "done")}
         made, report = operate.rolled_out(session, release, planned, modes)
-    finish(made, report, session, json=json, lines=json_lines)
+    ending.finish(made, report, session, json=json, lines=json_lines)
 
 
 @task(
@@ -141,11 +138,11 @@ def resume(
       pinwheel deploy.resume --env production --application acme-shop
     """
     from pinwheel import console
-    from pinwheel.deploy.rolling import operate
-    from pinwheel.deploy.showing import present
+    from pinwheel.deploy.rolling import resume as verb
+    from pinwheel.deploy.showing import plans
 
     with session_of(env, "resume") as session:
-        act = operate.to_resume if check else operate.resumed
+        act = verb.to_resume if check else verb.resumed
         done = act(session, application, force=force)
     if json:
         console.document({"environment": env, "applications": [_resumed_document(each, env) for each in done]})
@@ -154,10 +151,10 @@ def resume(
     for each in done if not json else ():
         if each.report is None:
             console.data(f"{each.intent.application} should be at {each.intent.told}")
-            _show(each.plan)
+            ending.show(each.plan)
         else:
-            _tell(each.plan, each.report, env)
-    codes = [present.plan_exit(each.plan) if each.report is None else each.report.exit_code for each in done]
+            ending.tell(each.plan, each.report, env)
+    codes = [plans.exit_code(each.plan) if each.report is None else each.report.exit_code for each in done]
     if any(codes):
         raise Exit(code=max(codes, key=lambda code: (code != CHANGES, code)))
 
@@ -200,91 +197,18 @@ def rollback(
     _one_of(json, json_lines)
     with session_of(env, f"rollback of {application}", host, group, lines=json_lines) as session:
         made, report = operate.rolled_back(session, application, to)
-    finish(made, report, session, json=json, lines=json_lines)
-
-
-def finish(made: Plan, report: Report, session: Session, *, json: bool, lines: bool) -> None:
-    """Show how it ended, and exit with the code that says so."""
-    from pinwheel import console
-    from pinwheel.deploy.showing import present
-
-    if json:
-        console.document(present.report_document(report, made))
-    elif lines:
-        console.line({"event": "finished", **present.report_document(report, made), "exit_code": report.exit_code})
-    else:
-        _tell(made, report, session.scope)
-    if report.exit_code:
-        raise Exit(code=report.exit_code)
-
-
-def _tell(made: Plan, report: Report, scope: str) -> None:
-    from pinwheel import console
-    from pinwheel.deploy.showing import present
-
-    if not made.changes and not made.blocked and not report.exit_code:
-        console.data(f"nothing to do: {made.wish.application} {made.wish.version} runs on every host")
-        return
-    console.table(present.REPORT_COLUMNS, present.report_rows(report))
-    console.say(present.next_step(report, made, scope))
-
-
-def _show(made: Plan) -> None:
-    from pinwheel import console
-    from pinwheel.deploy.showing import present
-
-    console.table(present.PLAN_COLUMNS, present.plan_rows(made))
-    for note in present.plan_notes(made):
-        console.data(note)
-    if not made.changes and not made.blocked:
-        console.say("nothing to do")
-
-
-def _exit_as_planned(made: Plan) -> None:
-    from pinwheel.deploy.showing import present
-
-    if code := present.plan_exit(made):
-        raise Exit(code=code)
+    ending.finish(made, report, session, json=json, lines=json_lines)
 
 
 def _resumed_document(done: Resumed, env: str) -> dict[str, object]:
-    from pinwheel.deploy.showing import present
+    from pinwheel.deploy.showing import plans, reports
 
     about = {"resumes": done.intent.rollout, "should_run": done.intent.release}
     if done.report is None:
-        return {**about, **present.plan_document(done.plan, env)}
-    return {**about, **present.report_document(done.report, done.plan)}
+        return {**about, **plans.document(done.plan, env)}
+    return {**about, **reports.document(done.report, done.plan)}
 
 
 def _one_of(json: bool, json_lines: bool) -> None:
     if json and json_lines:
         raise UsageError("it is one or the other", where="--json, --json-lines", remedy="leave one of them out")
-
-
-def _text(file: str) -> str:
-    from pathlib import Path
-
-    try:
-        return Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is not text"
-        raise UsageError(f"the plan cannot be read: {why}", where=file, remedy="name a file of deploy.plan") from error
-
-
-def _write(file: str, document: dict[str, object]) -> None:
-    import json
-    from pathlib import Path
-
-    try:
-        _whole(Path(file), json.dumps(document, indent=1) + "\n")
-    except OSError as error:
-        raise PinwheelError(
-            f"the plan cannot be written: {error.strerror}", where=file, remedy="name another file with --out"
-        ) from error
-
-
-def _whole(file: Path, text: str) -> None:
-    """Write all of it or leave what was there: a plan that ends in the middle is none."""
-    partial = file.with_name(f".{file.name}.tmp")
-    partial.write_text(text)
-    partial.replace(file)

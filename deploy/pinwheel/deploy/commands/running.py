@@ -48,7 +48,8 @@ def run(
     from pinwheel import console
     from pinwheel.deploy.planning.gate import Outcome
     from pinwheel.deploy.rolling import running
-    from pinwheel.deploy.showing import present, watch
+    from pinwheel.deploy.showing import outcomes, watch
+    from pinwheel.deploy.showing import running as shown
     from pinwheel.deploy.showing.lines import harmless
 
     try:
@@ -65,10 +66,10 @@ def run(
     if not relay.read:
         raise BrokenPipeError
     if json:
-        console.document(present.run_document(exits, env, application, words))
+        console.document(shown.document(exits, env, application, words))
     for each in exits.values():
         if isinstance(each, Outcome):
-            console.say("\n".join(present.outcome_lines(each)))
+            console.say("\n".join(outcomes.lines(each)))
     if session.stop.is_set():
         raise Exit(code=session.stop.exit_code)
     if code := running.worst(exits):

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from invoke import Context, Exit, task
 
+from pinwheel.deploy.commands import ending
 from pinwheel.deploy.commands.options import APPLICATION, CHANGES, ENV, GROUP, HELD, HOST, JSON, session_of
-from pinwheel.deploy.commands.rollouts import finish
 from pinwheel.errors import UsageError
 
 
@@ -46,7 +46,7 @@ def restart(
 
     with session_of(env, f"restart of {application}", host, group) as session:
         made, report = operate.restarted(session, application, program)
-    finish(made, report, session, json=json, lines=False)
+    ending.finish(made, report, session, json=json, lines=False)
 
 
 @task(

@@ -1,21 +1,19 @@
-"""The operator's acts on a session; `commands` shows what they say."""
+"""The acts that change what runs, on a session: roll out, roll back, restart. `commands` shows what they say."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 
-from pinwheel import pin
-from pinwheel.deploy.inventory import fleet, settings
-from pinwheel.deploy.planning import plan_file, resumption, supervisor_file
+from pinwheel.deploy.inventory import fleet
+from pinwheel.deploy.planning import plan_file
 from pinwheel.deploy.planning.facts import HostFacts
 from pinwheel.deploy.planning.gate import Outcome
 from pinwheel.deploy.planning.plan import Plan, earlier, plan
 from pinwheel.deploy.planning.restart import restart
-from pinwheel.deploy.planning.resumption import Intent
-from pinwheel.deploy.planning.wish import Delivery, Wish
+from pinwheel.deploy.planning.wish import Wish
 from pinwheel.deploy.reaching.hosts import Files
-from pinwheel.deploy.rolling import evidence, execute, fetch, lease, prune, secret_sources
+from pinwheel.deploy.rolling import execute, lease, prune, wishing
 from pinwheel.deploy.rolling.report import Conclusion, Report
 from pinwheel.deploy.rolling.session import Interrupted, Session
 from pinwheel.deploy.rolling.tasks import Tasks
@@ -24,7 +22,7 @@ from pinwheel.errors import PinwheelError, UsageError
 
 def planned(session: Session, text: str) -> Plan:
     """The plan for `APP==VER`. Changes nothing, and is what `rolled_out` carries out."""
-    wanted, hosts = _wish(session, text)
+    wanted, hosts = wishing.wish(session, text)
     return plan(wanted, session.facts(hosts), session.environment.rollout)
 
 
@@ -38,15 +36,15 @@ def rolled_out(
     tasks whether they are to run again, or are done.
 
     Raises `Refused` when somebody else holds the environment, `plan_file.Moved`."""
-    wanted, hosts = _wish(session, text)
+    wanted, hosts = wishing.wish(session, text)
     session.task_modes = task_modes or {}
-    _check_tasks(session, wanted)
+    wishing.check_tasks(session.task_modes, wanted)
     with session.lease(wanted.application, wanted.project) as held:
         told = session.facts(hosts)
         made = plan(wanted, told, session.environment.rollout)
         if planned_before is not None:
             plan_file.hold(planned_before, plan_file.document(made, session.name))
-        made, report = _carried_out(session, made, held)
+        made, report = carried_out(session, made, held)
         if made.changes and report.conclusion is Conclusion.DONE:
             prune.tidied(session, made, told, held)
         return made, report
@@ -61,7 +59,7 @@ def rolled_back(session: Session, application: str, to: str) -> tuple[Plan, Repo
         told = _answering(session, hosts)
         found = earlier(application, [each for each in told.values() if isinstance(each, HostFacts)], to)
         wanted = Wish(application, project, found.version, found.release, None, found.lock_sha256, act="rollback")
-        return _carried_out(session, plan(wanted, told, session.environment.rollout), held)
+        return carried_out(session, plan(wanted, told, session.environment.rollout), held)
 
 
 def restarted(session: Session, application: str, program: str) -> tuple[Plan, Report]:
@@ -77,41 +75,7 @@ def restarted(session: Session, application: str, program: str) -> tuple[Plan, R
     with session.lease(application, project) as held:
         hosts = session.placed(application, configured)
         made = restart(application, project, _answering(session, hosts), session.environment.rollout, program)
-        return _carried_out(session, made, held)
-
-
-@dataclass(frozen=True, slots=True)
-class Resumed:
-    """What one application should be at, and what was done about it; `report` None when it was only asked."""
-
-    intent: Intent
-    plan: Plan
-    report: Report | None = None
-
-
-def to_resume(session: Session, application: str, *, force: bool) -> list[Resumed]:
-    """What `resumed` would do. Changes nothing."""
-    told, events = session.facts(), session.events()
-    return [Resumed(each, made) for each, made in _resumptions(session, application, told, events, force=force)]
-
-
-def resumed(session: Session, application: str, *, force: bool) -> list[Resumed]:
-    """Bring `application` (empty: each that was ever rolled out) to what should run by now, wherever it does not, and
-    put back into service whoever is healthy. Raises `Refused`, `NothingToResume`, `NotAgain`."""
-    projects: tuple[str, ...] = ()  # all
-    if application:
-        projects = (application, fleet.application(session.loaded.config, application).project or application)
-    with session.lease(*projects) as held:
-        told, events = session.facts(), session.events()
-        done = []
-        for each, made in _resumptions(session, application, told, events, force=force):
-            session.watcher.said(f"{each.application} should be at {each.told}")
-            drained = resumption.drained(each.application, events) & told.keys()
-            made, report = _carried_out(session, made, held, drained)
-            done.append(Resumed(each, made, report))
-            if report.exit_code and report.conclusion is not Conclusion.FAILED:
-                break
-        return done
+        return carried_out(session, made, held)
 
 
 def _answering(session: Session, hosts: Collection[str]) -> dict[str, HostFacts | Outcome]:
@@ -124,37 +88,7 @@ def _answering(session: Session, hosts: Collection[str]) -> dict[str, HostFacts 
     return told
 
 
-def _resumptions(
-    session: Session,
-    application: str,
-    told: Mapping[str, HostFacts | Outcome],
-    events: resumption.Events,
-    *,
-    force: bool,
-) -> Iterator[tuple[Intent, Plan]]:
-    names = (application,) if application else resumption.applications(events)
-    for name in names:
-        known = fleet.application(session.loaded.config, name)
-        found = resumption.intent(name, events, told.values(), force=force)
-        hosts: Collection[str]
-        if found.back:
-            wanted = Wish(name, known.project or name, found.version, found.release, None)
-            hosts = session.placed(name, known)
-        else:
-            wanted, hosts = _wish(session, f"{name}=={found.version}")
-            if wanted.release != found.release:
-                raise resumption.lock_changed(found, wanted.release)
-        if apart := resumption.apart(name, events) & told.keys():
-            session.watcher.said(
-                f"left alone, because the last rollout there was of some hosts only: {', '.join(sorted(apart))}"
-            )
-        mine = {host: each for host, each in told.items() if host in hosts and host not in apart}
-        asked = mine if force else resumption.without_the_bad(wanted, mine)
-        wanted = replace(resumption.left_alone(wanted, mine), act="resume")
-        yield found, plan(wanted, asked, session.environment.rollout)
-
-
-def _carried_out(
+def carried_out(
     session: Session, made: Plan, held: lease.Held[lease.Granted], drained: Collection[str] = frozenset()
 ) -> tuple[Plan, Report]:
     context = session.context
@@ -175,15 +109,6 @@ def _carried_out(
     return made, report
 
 
-def _check_tasks(session: Session, wanted: Wish) -> None:
-    """Refuse words about tasks that there are not. Raises `UsageError`."""
-    delivery = wanted.delivery
-    known = {task.name for setup in delivery.setups.values() for task in setup.tasks} if delivery else set()
-    for name in sorted({*session.task_modes} - known):
-        known_text = ", ".join(sorted(known)) or "none"
-        raise UsageError(f"there is no task {name!r}", where="--task-done, --task-again", remedy=f"known: {known_text}")
-
-
 def _files(session: Session, made: Plan) -> Files:
     """For hosts that are sent their wheels: those that move are fetched now, while nothing has been touched yet. What
     a host wants beyond the plan (what it has turned out to be damaged) is fetched when it asks."""
@@ -199,39 +124,3 @@ def _files(session: Session, made: Plan) -> Files:
             session.watcher.phase(f"fetch {wheel.filename} for the hosts ({number} of {len(moving)})")
             house.file(wheel.sha256)
     return house.file
-
-
-def _wish(session: Session, text: str) -> tuple[Wish, Collection[str]]:
-    """What `APP==VER` says, and the hosts that it is for."""
-    name, wanted = pin.parse(text)
-    application = fleet.application(session.loaded.config, name)
-    project = application.project or name
-    session.placed(name, application)  # what cannot be is an error now
-    found = fetch.locked(session.client, project, str(wanted))
-    lock, version = found.lock, found.version
-    level, judge = evidence.demanded(session.loaded, session.name)
-    origin = evidence.Origin(found.commit)
-    if level != "no":
-        origin = evidence.require(session.client, project, lock.pins, judge)
-    session.hooks(name, version)  # likewise
-    session.announced()
-    try:
-        application = settings.settled(name, application, session.name, session.environment)
-        kept = secret_sources.secret_set(session.loaded, session.name, name, application)
-        session.secrets = {**session.secrets, **({name: kept} if kept else {})}
-        secrets, names = (kept.id, kept.names) if kept else ("", ())
-        placed = session.placed(name, application)
-        setups = supervisor_file.setups(name, placed, session.targets, lock.release, version, secrets)
-    except UsageError as error:
-        raise UsageError(error.problem, where=session.loaded.place(error.where), remedy=error.remedy) from error
-    wish = Wish(
-        application=name,
-        project=project,
-        version=version,
-        release=lock.release,
-        delivery=Delivery(setups, lock.packages, lock.needs, session.environment.deliver, secrets, names),
-        lock_sha256=lock.sha256,
-        commit=origin.commit,
-        signer=origin.signer,
-    )
-    return wish, setups

@@ -6,7 +6,7 @@ from typing import Any
 
 from pinwheel.deploy.planning.gate import Outcome
 from pinwheel.deploy.rolling.prune import Ends
-from pinwheel.deploy.showing.present import one_line
+from pinwheel.deploy.showing import outcomes
 
 COLUMNS = ("host", "removed", "MiB", "kept")
 
@@ -16,7 +16,7 @@ def rows(ends: Ends) -> list[tuple[str, ...]]:
     found: list[tuple[str, ...]] = []
     for name, end in ends.items():
         if isinstance(end, Outcome):
-            found.append((name, "", "", f"{end.ending}: {one_line(end)}"))
+            found.append((name, "", "", f"{end.ending}: {outcomes.one_line(end)}"))
         elif end.removed or end.kept:
             kept = ", ".join(f"{release}: {why}" for release, why in end.kept.items())
             found.append((name, "\n".join(end.removed), f"{end.bytes / (1 << 20):.1f}", kept))

@@ -9,7 +9,7 @@ from typing import Any
 
 from pinwheel.deploy.planning.facts import RUNNING, HostFacts, Installed, Process, Record
 from pinwheel.deploy.planning.gate import Outcome
-from pinwheel.deploy.showing.present import one_line
+from pinwheel.deploy.showing import outcomes
 
 Known = Mapping[str, HostFacts | Outcome]
 
@@ -49,7 +49,7 @@ def lines(known: Known, application: str = "") -> list[Line]:
     found: list[Line] = []
     for name, told in known.items():
         if isinstance(told, Outcome):
-            found.append(Line((name,), processes=told.ending, note=one_line(told)))
+            found.append(Line((name,), processes=told.ending, note=outcomes.one_line(told)))
             continue
         here = {key: each for key, each in told.applications.items() if application in ("", key)}
         if not here:

@@ -11,7 +11,7 @@ from typing import Protocol
 from pinwheel import console
 from pinwheel.deploy.planning.gate import Outcome
 from pinwheel.deploy.rolling import pool
-from pinwheel.deploy.showing.present import outcome_document, outcome_lines
+from pinwheel.deploy.showing import outcomes
 
 
 class Watcher(pool.Watcher, Protocol):
@@ -33,7 +33,7 @@ class Log:
         self._progress.update(text)
 
     def ended(self, outcome: Outcome) -> None:
-        for line in outcome_lines(outcome):
+        for line in outcomes.lines(outcome):
             console.say(line)
 
     def heard(self, host: str, text: str) -> None:
@@ -58,7 +58,7 @@ class Table:
     def ended(self, outcome: Outcome) -> None:
         self._roster.finish(outcome.host, outcome.ending)
         if not outcome.good:
-            for line in outcome_lines(outcome):
+            for line in outcomes.lines(outcome):
                 console.say(line)
 
     def heard(self, host: str, text: str) -> None:
@@ -100,7 +100,7 @@ class Script:
         self._tell("phase", text=text)
 
     def ended(self, outcome: Outcome) -> None:
-        self._tell("ended", **outcome_document(outcome))
+        self._tell("ended", **outcomes.document(outcome))
 
     def heard(self, host: str, text: str) -> None:
         self._tell("heard", name=host, text=text)

@@ -13,7 +13,7 @@ from pinwheel.deploy.planning.gate import GOOD, Ending, Outcome
 from pinwheel.deploy.planning.plan import Plan, plan
 from pinwheel.deploy.planning.wish import Delivery, Setup, Wish
 from pinwheel.deploy.rolling.report import Conclusion, Report
-from pinwheel.deploy.showing import present
+from pinwheel.deploy.showing import outcomes, plans, reports
 
 NEW, OLD = "1.1.0-bbbbbbbb", "1.0.0-aaaaaaaa"
 
@@ -44,19 +44,17 @@ def back(**facts: HostFacts | Outcome) -> Plan:
 
 def test_a_plan_says_who_has_no_turn_and_why() -> None:
     known = {name: host(name, **RUNS) for name in ("h1", "h2")} | {"h8": AWAY, "h9": AWAY}
-    assert "no turn for h1, h2: h8, h9 are out of service, and no more than 2 may be" in present.plan_notes(
-        made(**known)
-    )
+    assert "no turn for h1, h2: h8, h9 are out of service, and no more than 2 may be" in plans.notes(made(**known))
 
 
 def test_a_plan_shows_hosts_order_and_diffs() -> None:
     planned = made(h1=host("h1", **(RUNS | {"conf": "old\n"})), h2=host("h2", **(RUNS | {"conf": "old\n"})), h9=AWAY)
-    assert [row[0] for row in present.plan_rows(planned)] == ["h1", "h2", "h9"]
-    order, making, diff = present.plan_notes(planned)
+    assert [row[0] for row in plans.rows(planned)] == ["h1", "h2", "h9"]
+    order, making, diff = plans.notes(planned)
     assert order == "order: h1 → h2"
     assert making == "prepare h1, h2 by uv: no release here has any of it"
     assert diff.startswith("conf on h1, h2:")
-    document = present.plan_document(planned, "live")
+    document = plans.document(planned, "live")
     assert (document["changes"], document["waves"], document["release"]) == (True, [["h1"], ["h2"]], NEW)
     assert [each["name"] for each in document["blocked"]] == ["h9"]
     assert document["hosts"][0]["activate"] is True
@@ -69,7 +67,7 @@ def report(conclusion: Conclusion, *endings: Ending) -> Report:
 
 
 def test_the_report_document_has_the_promised_shape() -> None:
-    document = present.report_document(report(Conclusion.HALTED, Ending.REVERTED, Ending.SKIPPED), made())
+    document = reports.document(report(Conclusion.HALTED, Ending.REVERTED, Ending.SKIPPED), made())
     assert (document["rollout"], document["application"], document["version"]) == ("r1", "shop", "1.1.0")
     assert document["outcome"] == "halted"
     assert document["hosts"][0] == {
@@ -103,7 +101,7 @@ def test_the_report_document_has_the_promised_shape() -> None:
     ],
 )
 def test_every_end_says_what_to_do_next(given: Report, says: str) -> None:
-    assert says in present.next_step(given, made(), "live")
+    assert says in reports.next_step(given, made(), "live")
 
 
 OF_ROLLOUTS = {Ending.TAKEN_BACK, Ending.STAYED}
@@ -112,7 +110,7 @@ OF_ROLLOUTS = {Ending.TAKEN_BACK, Ending.STAYED}
 @pytest.mark.parametrize("ending", [each for each in Ending if each not in GOOD | OF_ROLLOUTS])
 @pytest.mark.parametrize("conclusion", [Conclusion.HALTED, Conclusion.FAILED, Conclusion.INTERRUPTED])
 def test_a_rollback_that_stopped_goes_on_as_a_rollback(conclusion: Conclusion, ending: Ending) -> None:
-    said = present.next_step(report(conclusion, ending), back(), "live")
+    said = reports.next_step(report(conclusion, ending), back(), "live")
     assert said.endswith(": pinwheel deploy.rollback shop --to 1.0.0 --env live")
     assert "deploy.rollout" not in said
 
@@ -121,21 +119,21 @@ def test_who_is_still_out_of_service_is_named_with_what_puts_him_back() -> None:
     gone = replace(
         report(Conclusion.HALTED, Ending.UNHEALTHY), outcomes=(Outcome("h1", Ending.UNKNOWN, drained="gone"),)
     )
-    said = present.next_step(gone, made(), "live")
+    said = reports.next_step(gone, made(), "live")
     assert said.endswith(
         "Still out of service: h1. Once it is healthy: pinwheel deploy.resume --env live --application shop"
     )
-    assert present.report_rows(gone) == [("h1", "unknown", "-", "out of service: gone")]
+    assert reports.rows(gone) == [("h1", "unknown", "-", "out of service: gone")]
 
 
 def test_of_two_locks_of_one_version_a_rollback_goes_on_to_the_same_one() -> None:
     known = host("h1", **(RUNS | {"current": "1.0.0-cccccccc"}))
-    said = present.next_step(report(Conclusion.HALTED, Ending.FAILED), back(h1=known), "live")
+    said = reports.next_step(report(Conclusion.HALTED, Ending.FAILED), back(h1=known), "live")
     assert f"deploy.rollback shop --to {OLD} --env live" in said
 
 
 def test_an_ending_shows_the_log_and_the_remedy() -> None:
-    lines = present.outcome_lines(
+    lines = outcomes.lines(
         Outcome("h1", Ending.REVERTED, "the probe got 500", "correct it", shown="Traceback\nboom", seconds=2.04)
     )
     assert lines == [

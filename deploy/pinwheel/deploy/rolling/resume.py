@@ -1,0 +1,82 @@
+"""Every host at what should run by now, wherever it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from pinwheel.deploy.inventory import fleet
+from pinwheel.deploy.planning import resumption
+from pinwheel.deploy.planning.facts import HostFacts
+from pinwheel.deploy.planning.gate import Outcome
+from pinwheel.deploy.planning.plan import Plan, plan
+from pinwheel.deploy.planning.resumption import Intent
+from pinwheel.deploy.planning.wish import Wish
+from pinwheel.deploy.rolling import wishing
+from pinwheel.deploy.rolling.operate import carried_out
+from pinwheel.deploy.rolling.report import Conclusion, Report
+from pinwheel.deploy.rolling.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """What one application should be at, and what was done about it; `report` None when it was only asked."""
+
+    intent: Intent
+    plan: Plan
+    report: Report | None = None
+
+
+def to_resume(session: Session, application: str, *, force: bool) -> list[Resumed]:
+    """What `resumed` would do. Changes nothing."""
+    told, events = session.facts(), session.events()
+    return [Resumed(each, made) for each, made in _resumptions(session, application, told, events, force=force)]
+
+
+def resumed(session: Session, application: str, *, force: bool) -> list[Resumed]:
+    """Bring `application` (empty: each that was ever rolled out) to what should run by now, wherever it does not, and
+    put back into service whoever is healthy. Raises `Refused`, `NothingToResume`, `NotAgain`."""
+    projects: tuple[str, ...] = ()  # all
+    if application:
+        projects = (application, fleet.application(session.loaded.config, application).project or application)
+    with session.lease(*projects) as held:
+        told, events = session.facts(), session.events()
+        done = []
+        for each, made in _resumptions(session, application, told, events, force=force):
+            session.watcher.said(f"{each.application} should be at {each.told}")
+            drained = resumption.drained(each.application, events) & told.keys()
+            made, report = carried_out(session, made, held, drained)
+            done.append(Resumed(each, made, report))
+            if report.exit_code and report.conclusion is not Conclusion.FAILED:
+                break
+        return done
+
+
+def _resumptions(
+    session: Session,
+    application: str,
+    told: Mapping[str, HostFacts | Outcome],
+    events: resumption.Events,
+    *,
+    force: bool,
+) -> Iterator[tuple[Intent, Plan]]:
+    names = (application,) if application else resumption.applications(events)
+    for name in names:
+        known = fleet.application(session.loaded.config, name)
+        found = resumption.intent(name, events, told.values(), force=force)
+        hosts: Collection[str]
+        if found.back:
+            wanted = Wish(name, known.project or name, found.version, found.release, None)
+            hosts = session.placed(name, known)
+        else:
+            wanted, hosts = wishing.wish(session, f"{name}=={found.version}")
+            if wanted.release != found.release:
+                raise resumption.lock_changed(found, wanted.release)
+        if apart := resumption.apart(name, events) & told.keys():
+            session.watcher.said(
+                f"left alone, because the last rollout there was of some hosts only: {', '.join(sorted(apart))}"
+            )
+        mine = {host: each for host, each in told.items() if host in hosts and host not in apart}
+        asked = mine if force else resumption.without_the_bad(wanted, mine)
+        wanted = replace(resumption.left_alone(wanted, mine), act="resume")
+        yield found, plan(wanted, asked, session.environment.rollout)

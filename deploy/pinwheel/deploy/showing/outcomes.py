@@ -1,0 +1,38 @@
+"""How hosts ended, as people and scripts see it. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pinwheel.deploy.planning.gate import Outcome
+
+
+def document(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "name": outcome.host,
+        "outcome": outcome.ending,
+        "release": outcome.release,
+        "reason": outcome.reason,
+        "drained": outcome.drained,
+        "seconds": outcome.seconds,
+    }
+
+
+def lines(outcome: Outcome) -> list[str]:
+    """A host's ending, and what a person needs to see of it."""
+    took = f" in {outcome.seconds:.1f} s" if outcome.seconds >= 0.05 else ""
+    why = reason(outcome)
+    shown = [f"  {outcome.host}: {outcome.ending}{took}{': ' if why else ''}{why}"]
+    shown += [f"    | {line}" for line in outcome.shown.splitlines()]
+    if outcome.remedy and not outcome.good:
+        shown.append(f"    remedy: {outcome.remedy}")
+    return shown
+
+
+def one_line(outcome: Outcome) -> str:
+    return f"{outcome.reason}; {outcome.remedy}" if outcome.remedy else outcome.reason
+
+
+def reason(outcome: Outcome) -> str:
+    drained = f"out of service: {outcome.drained}" if outcome.drained else ""
+    return "; ".join(filter(None, [outcome.reason, drained]))
