@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,18 @@ DIGITS = 16
 
 class Nonsense(PinwheelError):
     """The host's answer does not follow the protocol."""
+
+
+@contextlib.contextmanager
+def legible() -> Iterator[None]:
+    """Around the reading of an answer: what it lacks, or has in another shape, raises `Nonsense`."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise Nonsense(
+            f"its answer cannot be read ({type(error).__name__}: {error})",
+            remedy="this is a fault of pinwheel; please report it",
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +148,7 @@ class HostFacts:
 
 def parse(host: str, result: Mapping[str, Any]) -> HostFacts:
     """Read the result of `facts`. Raises `Nonsense`."""
-    try:
+    with legible():
         libc = result["libc"]
         return HostFacts(
             host=host,
@@ -151,11 +164,6 @@ def parse(host: str, result: Mapping[str, Any]) -> HostFacts:
             fence=dict(result["fence"]),
             applications={name: _installed(each) for name, each in result["applications"].items()},
         )
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise Nonsense(
-            f"its facts cannot be read ({type(error).__name__}: {error})",
-            remedy="this is a fault of pinwheel; please report it",
-        ) from error
 
 
 def process(document: Mapping[str, Any]) -> Process:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pinwheel.deploy.planning import facts, readiness, steps
-from pinwheel.deploy.planning.facts import Nonsense
+from pinwheel.deploy.planning.facts import Nonsense, legible
 from pinwheel.deploy.planning.gate import Ending, Outcome
 from pinwheel.deploy.planning.plan import MIB, HostPlan, How
 from pinwheel.deploy.planning.readiness import Readied, Surveyed
@@ -18,18 +18,16 @@ Result = Mapping[str, Any]
 
 def prepared(wish: Wish, host: str, result: Result) -> Outcome:
     """How `prepare` ended."""
-    try:
+    with legible():
         ending = Ending.PREPARED if result["created"] else Ending.UNCHANGED
         how = f"clone of {result['base']}" if result["how"] == How.CLONE else f"by {result['how']}"
         how += f", {result['bytes'] / MIB:.1f} MiB"
         return Outcome(host, ending, how, release=wish.release, seconds=float(result["seconds"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise nonsense(error) from error
 
 
 def activated(wish: Wish, before: HostPlan, result: Result, *, stopped: bool) -> Outcome:
     """How `activate` ended on the host that was planned so; `stopped` by its operator, nothing is to be remedied."""
-    try:
+    with legible():
         ending = Ending(result["outcome"])
         good = ending in (Ending.ACTIVATED, Ending.UNCHANGED)
         release = before.wanted if good else before.current
@@ -45,8 +43,6 @@ def activated(wish: Wish, before: HostPlan, result: Result, *, stopped: bool) ->
             seconds=float(result["seconds"]),
             processes=tuple(facts.process(each) for each in result["processes"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise nonsense(error) from error
 
 
 def went_back(wish: Wish, before: HostPlan, result: Result) -> Outcome:
@@ -67,18 +63,14 @@ def went_back(wish: Wish, before: HostPlan, result: Result) -> Outcome:
 
 def surveyed(host: str, result: Result) -> Surveyed:
     """What there is to do on the host."""
-    try:
+    with legible():
         return readiness.surveyed(host, result)
-    except (KeyError, TypeError) as error:
-        raise nonsense(error) from error
 
 
 def readied(host: str, result: Result) -> Readied:
     """What `bootstrap` did on the host."""
-    try:
+    with legible():
         return readiness.readied(host, result)
-    except (KeyError, TypeError) as error:
-        raise nonsense(error) from error
 
 
 def failed(step: steps.Step, error: StepRefused | NotTouched | HostLost | Nonsense) -> Ending:
@@ -96,13 +88,6 @@ def failed(step: steps.Step, error: StepRefused | NotTouched | HostLost | Nonsen
         case NotTouched():
             return Ending.UNREACHABLE
     return Ending.UNKNOWN if activating else Ending.UNREACHABLE
-
-
-def nonsense(error: Exception) -> Nonsense:
-    return Nonsense(
-        f"its answer cannot be read ({type(error).__name__}: {error})",
-        remedy="see what it did with pinwheel deploy.status, and report this as a fault of pinwheel",
-    )
 
 
 def _remedy(wish: Wish, result: Result) -> str:

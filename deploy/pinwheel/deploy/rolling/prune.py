@@ -8,7 +8,7 @@ from typing import Any
 
 from pinwheel.deploy.inventory import fleet
 from pinwheel.deploy.planning import steps
-from pinwheel.deploy.planning.facts import HostFacts, Nonsense
+from pinwheel.deploy.planning.facts import HostFacts, legible
 from pinwheel.deploy.planning.gate import Outcome
 from pinwheel.deploy.planning.plan import Plan
 from pinwheel.deploy.planning.surplus import after, surplus
@@ -96,8 +96,5 @@ def _asked(
 
 
 def _pruned(host: str, result: Mapping[str, Any]) -> Pruned:
-    try:
+    with legible():
         return Pruned(host, tuple(result["removed"]), dict(result["kept"]), int(result["bytes"]))
-    except (KeyError, TypeError, ValueError) as error:
-        problem = f"its answer cannot be read ({type(error).__name__}: {error})"
-        raise Nonsense(problem, remedy="report this as a fault of pinwheel") from error

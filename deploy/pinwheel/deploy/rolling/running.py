@@ -8,7 +8,7 @@ from typing import Any
 
 from pinwheel.deploy.inventory import fleet, settings
 from pinwheel.deploy.planning import steps
-from pinwheel.deploy.planning.facts import Nonsense
+from pinwheel.deploy.planning.facts import legible
 from pinwheel.deploy.planning.gate import Outcome
 from pinwheel.deploy.rolling.session import Session
 from pinwheel.errors import UsageError
@@ -56,10 +56,5 @@ def worst(exits: Exits) -> int:
 
 
 def _exit_code(host: str, result: Mapping[str, Any]) -> tuple[str, int]:
-    try:
+    with legible():
         return host, int(result["exit"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise Nonsense(
-            f"its answer cannot be read ({type(error).__name__}: {error})",
-            remedy="this is a fault of pinwheel; please report it",
-        ) from error

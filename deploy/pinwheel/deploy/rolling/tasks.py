@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pinwheel.deploy.planning import steps
-from pinwheel.deploy.planning.facts import Nonsense
+from pinwheel.deploy.planning.facts import legible
 from pinwheel.deploy.planning.gate import Outcome
 from pinwheel.deploy.planning.plan import Plan, PlannedTask
 from pinwheel.deploy.rolling.pool import Fence, HostPool, Recorder
@@ -104,7 +104,7 @@ def _failure(ended: Ended, timeout_s: float) -> str:
 
 
 def _ended(host: str, result: Mapping[str, Any]) -> Ended:
-    try:
+    with legible():
         return Ended(
             host,
             result["state"] == "done",
@@ -113,8 +113,3 @@ def _ended(host: str, result: Mapping[str, Any]) -> Ended:
             str(result["output"]),
             float(result["seconds"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise Nonsense(
-            f"its answer cannot be read ({type(error).__name__}: {error})",
-            remedy="this is a fault of pinwheel; please report it",
-        ) from error
