@@ -103,6 +103,8 @@ NOUNS = {
             "fit",
             "wheels",
             "plan",
+            "making",
+            "releases",
             "steps",
             "gate",
             "waves",

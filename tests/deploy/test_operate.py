@@ -17,8 +17,8 @@ from tests.deploy.simulated import Onlooker, SimulatedHosts
 from pinwheel import config
 from pinwheel.deploy.inventory import fleet
 from pinwheel.deploy.planning.gate import Outcome
-from pinwheel.deploy.planning.plan import NothingToGoBackTo
 from pinwheel.deploy.planning.readiness import Readied
+from pinwheel.deploy.planning.releases import NothingToGoBackTo
 from pinwheel.deploy.rolling import operate, readying
 from pinwheel.deploy.rolling.fetch import NotInTheIndex
 from pinwheel.deploy.rolling.pool import Stop

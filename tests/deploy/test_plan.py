@@ -11,11 +11,12 @@ from hypothesis import strategies as some
 
 from pinwheel.config import Rollout
 from pinwheel.deploy.host import prepare
-from pinwheel.deploy.planning import plan as plans
 from pinwheel.deploy.planning import wheels
 from pinwheel.deploy.planning.facts import DIGITS, HostFacts, Installed, Process, Release
 from pinwheel.deploy.planning.gate import Ending, Outcome
-from pinwheel.deploy.planning.plan import Making, NothingToGoBackTo, Plan, earlier, plan
+from pinwheel.deploy.planning.making import RESERVE_BYTES, UNPACKED, Making
+from pinwheel.deploy.planning.plan import Plan, plan
+from pinwheel.deploy.planning.releases import NothingToGoBackTo, earlier
 from pinwheel.deploy.planning.wheels import Package
 from pinwheel.deploy.planning.wish import Delivery, Programs, Setup, Wish
 from pinwheel.errors import UsageError
@@ -153,9 +154,9 @@ def test_the_plan_says_what_it_does_and_why(facts: HostFacts, does: str, because
 
 def test_a_host_without_space_for_the_release_is_blocked_with_both_numbers() -> None:
     """Promise D2: before anything is fetched. The host itself refuses by the same numbers."""
-    assert plans.RESERVE_BYTES == prepare.RESERVE_BYTES
-    assert plans.UNPACKED == prepare.UNPACKED
-    needed = 1000 * plans.UNPACKED + plans.RESERVE_BYTES
+    assert RESERVE_BYTES == prepare.RESERVE_BYTES
+    assert UNPACKED == prepare.UNPACKED
+    needed = 1000 * UNPACKED + RESERVE_BYTES
     has = (release(OLD), release(NEW, "prepared"))
     fleet: dict[str, HostFacts | Outcome] = {
         "h1": host("h1", OLD, free_bytes=needed - 1),

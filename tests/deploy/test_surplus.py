@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from pinwheel.config import Rollout
 from pinwheel.deploy.planning.facts import HostFacts, Installed, Release
-from pinwheel.deploy.planning.plan import NothingToGoBackTo, earlier, plan
+from pinwheel.deploy.planning.plan import plan
+from pinwheel.deploy.planning.releases import NothingToGoBackTo, earlier
 from pinwheel.deploy.planning.surplus import after, surplus
 from pinwheel.deploy.planning.wish import Delivery, Setup, Wish
 from pinwheel.errors import UsageError

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Collection
 
 from pinwheel.deploy.planning.gate import Ending, Outcome
-from pinwheel.deploy.planning.plan import Plan, version_of
+from pinwheel.deploy.planning.plan import Plan
+from pinwheel.deploy.planning.releases import version_of
 from pinwheel.deploy.rolling.pool import Context, Recorder
 from pinwheel.deploy.rolling.report import Conclusion
 

@@ -9,7 +9,8 @@ from pinwheel.deploy.inventory import fleet
 from pinwheel.deploy.planning import plan_file
 from pinwheel.deploy.planning.facts import HostFacts
 from pinwheel.deploy.planning.gate import Outcome
-from pinwheel.deploy.planning.plan import Plan, earlier, plan
+from pinwheel.deploy.planning.plan import Plan, plan
+from pinwheel.deploy.planning.releases import earlier
 from pinwheel.deploy.planning.restart import restart
 from pinwheel.deploy.planning.wish import Wish
 from pinwheel.deploy.reaching.hosts import Files
@@ -52,7 +53,7 @@ def rolled_out(
 
 def rolled_back(session: Session, application: str, to: str) -> tuple[Plan, Report]:
     """Take every host back to the newest good release before the running one, or to `to`. Needs no lock: the hosts
-    have kept all of it. Raises `Refused`, `plan.NothingToGoBackTo`, `PinwheelError` when no host answers."""
+    have kept all of it. Raises `Refused`, `releases.NothingToGoBackTo`, `PinwheelError` when no host answers."""
     known = fleet.application(session.loaded.config, application)
     project, hosts = known.project or application, session.placed(application, known)
     with session.lease(application, project) as held:

@@ -6,7 +6,8 @@ from typing import Any
 
 from pinwheel.deploy.planning import plan_file
 from pinwheel.deploy.planning.gate import named
-from pinwheel.deploy.planning.plan import MIB, HostPlan, How, Plan, PlannedTask
+from pinwheel.deploy.planning.making import MIB, How
+from pinwheel.deploy.planning.plan import HostPlan, Plan, PlannedTask
 from pinwheel.deploy.showing import outcomes
 
 COLUMNS = ("host", "now", "wanted", "prepare", "activate", "why")
