@@ -203,7 +203,7 @@ def rollback(
     finish(made, report, session, json=json, lines=json_lines)
 
 
-def finish(made: Plan, report: Report, session: Session, *, json: bool, lines: bool) -> None:
+def finish(made: Plan, report: Report, session: Session, *, json: bool = False, lines: bool = False) -> None:
     """Show how it ended, and exit with the code that says so."""
     from pinwheel import console
     from pinwheel.deploy.showing import present
