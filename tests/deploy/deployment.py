@@ -67,9 +67,9 @@ class Site:
         health = {"http": "http://127.0.0.1:{port}/health", "interval_s": 0.1, "min_healthy_s": 0.2, "deadline_s": 2.5}
         return {"command": ["{release}/bin/acme-tiny", "{port}"], "health": health}
 
-    def publish(self, version: str, *, healthy: bool = True) -> None:
-        """Publish and lock acme-tiny."""
-        wheel = wheels.tiny(self.folder, version, healthy=healthy)
+    def publish(self, version: str, *, healthy: bool = True, says: str = "") -> None:
+        """Publish and lock acme-tiny; it `says` its version to visitors, or something else."""
+        wheel = wheels.tiny(self.folder, version, healthy=healthy, says=says)
         upload(self.client.url, self.environ["PINWHEEL_TOKEN"], wheel)
         sha256 = hashlib.sha256(wheel.read_bytes()).hexdigest()
         self.client.put_attachment("acme-tiny", version, "pylock.toml", wheels.pylock("acme-tiny", version, sha256))

@@ -12,13 +12,13 @@ from pathlib import Path
 SERVICE = '''"""A service that says its version; it is as healthy as it was built to be."""
 import http.server, sys
 
-VERSION, HEALTHY = {version!r}, {healthy!r}
+VERSION, SAYS, HEALTHY = {version!r}, {says!r}, {healthy!r}
 
 
 class Answer(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         good = HEALTHY or self.path != "/health"
-        body = (VERSION if good else "no database").encode()
+        body = (SAYS if good else "no database").encode()
         self.send_response(200 if good else 500)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -34,11 +34,11 @@ def main():
 '''
 
 
-def tiny(folder: Path, version: str, *, healthy: bool = True) -> Path:
+def tiny(folder: Path, version: str, *, healthy: bool = True, says: str = "") -> Path:
     """acme-tiny: a wheel without dependencies whose script serves HTTP on a port."""
     info = f"acme_tiny-{version}.dist-info"
     files = {
-        "acme_tiny/__init__.py": SERVICE.format(version=version, healthy=healthy).encode(),
+        "acme_tiny/__init__.py": SERVICE.format(version=version, says=says or version, healthy=healthy).encode(),
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: acme-tiny\nVersion: {version}\n".encode(),
         f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         f"{info}/entry_points.txt": b"[console_scripts]\nacme-tiny = acme_tiny:main\n",

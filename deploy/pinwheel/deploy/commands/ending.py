@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pinwheel.deploy.rolling.session import Session
 
 
-def finish(made: Plan, report: Report, session: Session, *, json: bool, lines: bool) -> None:
+def finish(made: Plan, report: Report, session: Session, *, json: bool = False, lines: bool = False) -> None:
     """Show how it ended, and exit with the code that says so."""
     from pinwheel import console
     from pinwheel.deploy.showing import reports

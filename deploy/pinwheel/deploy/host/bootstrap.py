@@ -228,7 +228,7 @@ def notes(job: Job) -> list[str]:
     if not job.own_supervisor or registers():
         return []
     why = "only root may register it with systemd" if SYSTEMD.is_dir() else "there is no systemd"
-    return [f"nothing starts supervisor after a reboot ({why}); the next action of pinwheel does"]
+    return [f"nothing starts supervisor after a reboot ({why}); the next pinwheel deploy.bootstrap does"]
 
 
 def unit(job: Job) -> str:

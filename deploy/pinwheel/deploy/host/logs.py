@@ -24,7 +24,7 @@ def logs(job: Job, held: int = -1) -> Document:
     folder, program = app.folder / "log", body["program"]
     if not folder.is_dir():
         raise Refusal("not-prepared", f"{app.name} was never here", job.host, "roll it out")
-    wanted = re.compile(rf"{re.escape(program)}(_\d+)?" if program else ".*")
+    wanted = re.compile(rf"{re.escape(program)}(_\d+|@\w+)?" if program else ".*")
     known: dict[str, Log] = {}
     first = True
     while True:
