@@ -16,7 +16,7 @@ from pinwheel.deploy.planning.restart import restart
 from pinwheel.deploy.planning.resumption import Intent
 from pinwheel.deploy.planning.wish import Delivery, Wish
 from pinwheel.deploy.reaching.hosts import Files
-from pinwheel.deploy.rolling import evidence, execute, fetch, lease, prune, secret_sources
+from pinwheel.deploy.rolling import execute, fetch, lease, prune, secret_sources
 from pinwheel.deploy.rolling.execute import Report
 from pinwheel.deploy.rolling.session import Interrupted, Session
 from pinwheel.deploy.rolling.tasks import Tasks
@@ -288,10 +288,12 @@ def _wish(session: Session, text: str) -> tuple[Wish, Collection[str]]:
     session.placed(name, application)  # what cannot be is an error now
     found = fetch.locked(session.client, project, str(wanted))
     lock, version = found.lock, found.version
-    level, judge = evidence.demanded(session.loaded, session.name)
-    origin = evidence.Origin(found.commit)
-    if level != "no":
-        origin = evidence.require(session.client, project, lock.pins, judge)
+    commit, signer = found.commit, ""
+    if settings.demanded(session.loaded.config, session.name) != "no":
+        from pinwheel.deploy.rolling import evidence  # with all that reads statements: most rollouts need none of it
+
+        origin = evidence.require(session.client, project, lock.pins, evidence.judge(session.loaded, session.name))
+        commit, signer = origin.commit, origin.signer
     session.hooks(name, version)  # likewise
     session.announced()
     try:
@@ -310,7 +312,7 @@ def _wish(session: Session, text: str) -> tuple[Wish, Collection[str]]:
         release=lock.release,
         delivery=Delivery(setups, lock.packages, lock.needs, session.environment.deliver, secrets, names),
         lock_sha256=lock.sha256,
-        commit=origin.commit,
-        signer=origin.signer,
+        commit=commit,
+        signer=signer,
     )
     return wish, setups
