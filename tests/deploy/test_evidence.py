@@ -12,6 +12,7 @@ from tests.deploy.test_operate import CONFIG, World
 from tests.packaging.signing import Key, make_key, needs_ssh_keygen
 
 from pinwheel import config
+from pinwheel.deploy.inventory import settings
 from pinwheel.deploy.rolling import evidence, operate
 from pinwheel.deploy.rolling.evidence import Origin, Unproven
 from pinwheel.deploy.showing import status
@@ -146,9 +147,9 @@ def test_a_private_name_pinned_to_bytes_that_the_index_does_not_have_is_refused(
 
 def test_by_default_signatures_are_demanded_exactly_where_signers_are_named(tmp_path: Path, ann: Key) -> None:
     plain = config.Loaded(config.parse(CONFIG, ""), None)
-    assert evidence.demanded(plain, "live") == ("no", None)
+    assert settings.demanded(plain.config, "live") == "no"
+    assert evidence.judge(plain, "live") is None
     (tmp_path / "allowed").write_text(f"ann@acme.example {ann.public}\n")
     named = config.parse(CONFIG + f"[packaging]\nallowed_signers = '{tmp_path}/allowed'\n", "")
-    level, judge = evidence.demanded(config.Loaded(named, None), "live")
-    assert level == "signed"
-    assert judge
+    assert settings.demanded(named, "live") == "signed"
+    assert evidence.judge(config.Loaded(named, None), "live")

@@ -39,13 +39,11 @@ from pinwheel.index.client_values import (
     lease_of,
     release_of,
 )
-from pinwheel.index.entries import STATUSES
 from pinwheel.index.exchange import Exchange, is_ours, reason_of
 from pinwheel.index.globs import matching
 from pinwheel.ledger import SinkRefused
 
 __all__ = [
-    "STATUSES",
     "Attachment",
     "Damaged",
     "Fenced",
@@ -188,7 +186,7 @@ class IndexClient:
         return self._decided(project, version, "demote", {"channel": channel})
 
     def set_status(self, project: str, status: str, reason: str) -> bool:
-        """Say how the project stands: one of `STATUSES`. False when it was so before."""
+        """Say how the project stands: one of `entries.STATUSES`. False when it was so before."""
         path = f"-/projects/{quote(canonicalize_name(project), safe='')}/status"
         return self._changed("PUT", path, {"status": status, "reason": reason})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
 from packaging.utils import (
@@ -15,8 +15,10 @@ from packaging.utils import (
 )
 
 from pinwheel.errors import PinwheelError, Refused
-from pinwheel.index.grants import Grant
 from pinwheel.ledger import SinkUnreachable
+
+if TYPE_CHECKING:
+    from pinwheel.index.grants import Grant
 
 
 class IndexUnreachable(SinkUnreachable):
@@ -164,6 +166,8 @@ def _version(filename: str) -> str:
 
 
 def grant_of(document: Mapping[str, Any]) -> Grant:
+    from pinwheel.index.grants import Grant  # with all of the index's routes: only who asks about tokens needs them
+
     return Grant(document["scope"], tuple(document["projects"]), tuple(document["environments"]))
 
 

@@ -6,13 +6,25 @@ import dataclasses
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from typing import Literal
 
-from pinwheel.config import Application, ApplicationHere, Environment, Program, ProgramHere, Secret
+from pinwheel.config import Application, ApplicationHere, Config, Environment, Program, ProgramHere, Secret
 from pinwheel.deploy.inventory.fleet import NAME
 from pinwheel.errors import UsageError
 
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 """What a secret may be called: a variable of the program, and perhaps a file."""
+
+Level = Literal["no", "present", "signed"]
+"""What of wheels must be proven: nothing; that a statement says where each comes from; that somebody allowed signed it.
+"""
+
+
+def demanded(config: Config, environment_name: str) -> Level:
+    """What must be proven of the wheels that go to this environment."""
+    return config.environments[environment_name].require_statements or (
+        "signed" if config.packaging.allowed_signers else "no"
+    )
 
 
 def settled(name: str, application: Application, environment_name: str, environment: Environment) -> Application:

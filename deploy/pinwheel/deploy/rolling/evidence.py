@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from pinwheel import config
+from pinwheel.deploy.inventory import settings
 from pinwheel.deploy.planning.wish import Pins
 from pinwheel.errors import PinwheelError, UsageError
 from pinwheel.index.client import IndexFile
@@ -22,9 +23,6 @@ from pinwheel.packaging.proving.proof import Judge, Proof, Trusted, Untrusted
 from pinwheel.packaging.proving.signatures import AllowedSigners
 
 ASKED_AT_ONCE = 8
-
-Level = Literal["no", "present", "signed"]
-"""What must be proven: nothing; that a statement says where each wheel comes from; that somebody allowed signed it."""
 
 
 class Unproven(PinwheelError):
@@ -56,19 +54,21 @@ class Origin:
     signer: str = ""
 
 
-def demanded(loaded: config.Loaded, name: str) -> tuple[Level, Judge | None]:
-    """What the environment `name` demands, and who tells whether a signature counts. Raises `UsageError`."""
+def judge(loaded: config.Loaded, name: str) -> Judge | None:
+    """Who tells whether a signature counts in the environment `name`; None where nobody has to sign.
+
+    Raises `UsageError`.
+    """
     file = loaded.config.packaging.allowed_signers
-    level = loaded.config.environments[name].require_statements or ("signed" if file else "no")
-    if level != "signed":
-        return level, None
+    if settings.demanded(loaded.config, name) != "signed":
+        return None
     if not file:
         raise UsageError(
             "statements must be signed, and nobody is named whose signature counts",
             where=loaded.place(f"environments.{name}.require_statements"),
             remedy="name a file in packaging.allowed_signers, or demand less",
         )
-    return level, AllowedSigners(loaded.path(file))
+    return AllowedSigners(loaded.path(file))
 
 
 def require(shelf: Shelf, project: str, pins: Pins, judge: Judge | None) -> Origin:

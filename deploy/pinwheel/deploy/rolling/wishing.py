@@ -8,7 +8,7 @@ from pinwheel import pin
 from pinwheel.deploy.inventory import fleet, settings
 from pinwheel.deploy.planning import supervisor_file
 from pinwheel.deploy.planning.wish import Delivery, Wish
-from pinwheel.deploy.rolling import evidence, fetch, secret_sources
+from pinwheel.deploy.rolling import fetch, secret_sources
 from pinwheel.deploy.rolling.session import Session
 from pinwheel.errors import UsageError
 
@@ -21,10 +21,12 @@ def wish(session: Session, text: str) -> tuple[Wish, Collection[str]]:
     session.placed(name, application)  # what cannot be is an error now
     found = fetch.locked(session.client, project, str(wanted))
     lock, version = found.lock, found.version
-    level, judge = evidence.demanded(session.loaded, session.name)
-    origin = evidence.Origin(found.commit)
-    if level != "no":
-        origin = evidence.require(session.client, project, lock.pins, judge)
+    commit, signer = found.commit, ""
+    if settings.demanded(session.loaded.config, session.name) != "no":
+        from pinwheel.deploy.rolling import evidence  # with all that reads statements: most rollouts need none of it
+
+        origin = evidence.require(session.client, project, lock.pins, evidence.judge(session.loaded, session.name))
+        commit, signer = origin.commit, origin.signer
     session.hooks(name, version)  # likewise
     session.announced()
     try:
@@ -43,8 +45,8 @@ def wish(session: Session, text: str) -> tuple[Wish, Collection[str]]:
         release=lock.release,
         delivery=Delivery(setups, lock.packages, lock.needs, session.environment.deliver, secrets, names),
         lock_sha256=lock.sha256,
-        commit=origin.commit,
-        signer=origin.signer,
+        commit=commit,
+        signer=signer,
     )
     return made, setups
 

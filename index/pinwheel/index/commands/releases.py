@@ -102,7 +102,8 @@ def project_status(_context: Any, name: str, set_: str = "", reason: str = "", j
     """
     from pinwheel import config, console
     from pinwheel.errors import UsageError
-    from pinwheel.index.client import STATUSES, from_config
+    from pinwheel.index.client import from_config
+    from pinwheel.index.entries import STATUSES
 
     if set_ not in STATUSES:
         raise UsageError(f"{set_!r} is no status", where="--set", remedy=f"write one of {', '.join(STATUSES)}")
