@@ -488,6 +488,7 @@ def test_somebody_elses_broken_file_refuses_before_anything_stops(running: BareH
     error = running.activate(NEW, OLD)
     assert error["code"] == "foreign-conf"
     assert str(file) in error["where"] + error["problem"]
+    assert "\n" not in error["problem"]
     assert error["remedy"]
     assert running.pid() == before
     file.unlink()

@@ -46,6 +46,22 @@ def test_healthy_is_enough_passes_in_a_row_by_the_same_process_that_is_old_enoug
     assert one.failure(1.0) == ""
 
 
+@pytest.mark.parametrize(
+    ("passed", "why"),
+    [
+        ([False], "its probe fails"),
+        ([True], "1 of 2 probes passed in a row"),
+        ([True, True, True], "its probe passes, and it has not been up for 60 s"),
+    ],
+)
+def test_the_reason_is_what_was_wanting_at_the_end(passed: list[bool], why: str) -> None:
+    one = judge(min_healthy_s=60.0)
+    for each in passed:
+        one.look(4.0, seen(process()))
+        one.take(each, "500")
+    assert one.failure(5.1) == f"web is not healthy after 5 s: {why}"
+
+
 def test_what_a_health_check_leaves_open_is_the_same_on_both_sides() -> None:
     """A controller sends every value; the runner's own are for a process of which nobody has kept the health check."""
     assert dataclasses.asdict(config.Health()) == gate.HEALTH

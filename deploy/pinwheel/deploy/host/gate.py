@@ -63,7 +63,12 @@ class Judge:
     def take(self, passed: bool, saw: str) -> None:
         """Take in what a probe of these processes saw."""
         self.saw, self._passed = ("", self._passed + 1) if passed else (saw, 0)
-        self._doubt = f"{self._passed} probes passed in a row" if passed else "its probe fails"
+        if not passed:
+            self._doubt = "its probe fails"
+        elif self._passed < self.health["passes"]:
+            self._doubt = f"{self._passed} of {self.health['passes']} probes passed in a row"
+        else:
+            self._doubt = f"its probe passes, and it has not been up for {self.health['min_healthy_s']:g} s"
 
     @property
     def healthy(self) -> bool:

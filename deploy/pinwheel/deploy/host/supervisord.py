@@ -125,7 +125,8 @@ def check_files(files: Collection[Path], ours: Collection[str]) -> None:
         try:
             clashes = {*parse_conf(file.read_text() if file.is_file() else "").sections()}.intersection(ours)
         except (configparser.Error, UnicodeDecodeError) as error:
-            raise Refusal("foreign-conf", f"{BROKEN}: {error}", file, CORRECT) from error
+            words = " ".join(str(error).replace("<string>", file.name).split())  # configparser's have several lines
+            raise Refusal("foreign-conf", f"{BROKEN}: {words}", file, CORRECT) from error
         if clashes:
             problem = f"somebody else's file has our section [{min(clashes)}]"
             raise Refusal("foreign-conf", problem, file, "rename the application or that section")

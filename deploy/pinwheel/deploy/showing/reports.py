@@ -83,6 +83,8 @@ def _again(plan: Plan, scope: str) -> str:
     wish = plan.wish
     if wish.act == "restart":
         return f"pinwheel deploy.restart {wish.application} --env {scope}"
+    if wish.act == "resume":
+        return f"pinwheel deploy.resume --env {scope} --application {wish.application}"
     if wish.delivery is not None:
         return f"pinwheel deploy.rollout {wish.application}=={wish.version} --env {scope}"
     # of two locks of one version, the version alone would name the newer one
