@@ -1,13 +1,16 @@
-"""Fixtures of the deploy station: a lab of rootless hosts, and commands on them over real SSH."""
+"""Fixtures of the deploy station: a folder as a host, and a lab of rootless hosts that are reached over real SSH."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.deploy.bare import BareHost
 
 from pinwheel.deploy.lab import Lab, LabHost
+from pinwheel.deploy.lab_host import MARK
 
 
 @pytest.fixture
@@ -22,6 +25,22 @@ def one_host(tmp_path: Path) -> Iterator[LabHost]:
     """A lab of one host, with nothing on it; stopped at the end."""
     with Lab(tmp_path / "lab", ("h1",)) as started:
         yield started.hosts["h1"]
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[BareHost]:
+    """A folder as a host, with nothing on it and no supervisor; the runner is asked without SSH."""
+    made = BareHost(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def host_with_uv(host: BareHost, monkeypatch: pytest.MonkeyPatch) -> BareHost:
+    """The same with uv; whatever starts on it carries its mark, and ends with it."""
+    monkeypatch.setenv(MARK, str(host.root))
+    (host.root / "bin/uv").symlink_to(Path(sys.executable).with_name("uv"))
+    return host
 
 
 Poll = Callable[[Callable[[], bool]], None]

@@ -6,7 +6,6 @@ from __future__ import annotations
 import getpass
 import os
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,11 +48,9 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tools:
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Iterator[BareHost]:
-    made = BareHost(tmp_path)
-    (made.root / "etc").mkdir()
-    yield made
-    made.close()
+def host(host: BareHost) -> BareHost:
+    (host.root / "etc").mkdir()
+    return host
 
 
 def job(host: BareHost, supervisor_from: str = "index", **body: Any) -> runner.Job:

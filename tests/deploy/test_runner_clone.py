@@ -20,7 +20,6 @@ from tests.deploy.pythons import MINORS, found
 from tests.deploy.stocked import RELEASE, Index, body, serving
 
 from pinwheel.deploy.host import clone, means
-from pinwheel.deploy.lab_host import MARK, end_marked
 
 NEXT = "1.1.0-bbbbbbbb"
 SITE = "lib/python{}.{}/site-packages".format(*sys.version_info)
@@ -38,16 +37,8 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
 
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BareHost]:
-    """A host with folders and uv, on which the first release was made."""
-    made = BareHost(tmp_path)
-    monkeypatch.setenv(MARK, str(made.root))
-    try:
-        (made.root / "bin/uv").symlink_to(Path(sys.executable).with_name("uv"))
-        yield made
-    finally:
-        end_marked(MARK, made.root)
-        made.close()
+def host(host_with_uv: BareHost) -> BareHost:
+    return host_with_uv
 
 
 def request(index: Index, version: str = "1.0.0", base: str = "", **changes: Any) -> dict[str, Any]:

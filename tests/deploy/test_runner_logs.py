@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,13 +15,6 @@ from pinwheel.deploy.host.supervisord import Refusal
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "shop-web.log"
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[BareHost]:
-    made = BareHost(tmp_path)
-    yield made
-    made.close()
 
 
 def write(file: Path, text: str) -> None:

@@ -6,23 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
 from tests.deploy.bare import BareHost
 
 from pinwheel.deploy.host.look import memory_bytes
 
 ONE, TWO = "1.0.0-aaaaaaaa", "1.1.0-bbbbbbbb"
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[BareHost]:
-    made = BareHost(tmp_path)
-    yield made
-    made.close()
 
 
 def write(host: BareHost, *records: dict[str, Any]) -> None:

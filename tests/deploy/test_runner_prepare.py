@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -40,16 +39,8 @@ def index(stock: Path) -> Iterator[Index]:
 
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BareHost]:
-    """A host with folders and uv; whatever starts on it carries its mark."""
-    made = BareHost(tmp_path)
-    monkeypatch.setenv(MARK, str(made.root))
-    try:
-        (made.root / "bin/uv").symlink_to(Path(sys.executable).with_name("uv"))
-        yield made
-    finally:
-        end_marked(MARK, made.root)
-        made.close()
+def host(host_with_uv: BareHost) -> BareHost:
+    return host_with_uv
 
 
 def releases(host: BareHost) -> list[str]:

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,6 @@ import pytest
 from tests.deploy.bare import BareHost, bare_host, wait_until
 
 ZERO, ONE, TWO, THREE = (f"1.{number}.0-{letter * 8}" for number, letter in enumerate("0abc"))
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[BareHost]:
-    made = BareHost(tmp_path)
-    yield made
-    made.close()
 
 
 def body(*releases: str, whole: bool = True) -> dict[str, Any]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +11,6 @@ from tests.deploy import wheels
 from tests.deploy.bare import BareHost, Running, wait_until
 from tests.deploy.stocked import RELEASE, Index, body, bootstrapping, serving
 
-from pinwheel.deploy.lab_host import MARK, end_marked
 from pinwheel.deploy.reaching.wire import framed, parts
 
 NEXT = "1.1.0-bbbbbbbb"
@@ -33,16 +30,8 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
 
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BareHost]:
-    """A host with folders and uv."""
-    made = BareHost(tmp_path)
-    monkeypatch.setenv(MARK, str(made.root))
-    try:
-        (made.root / "bin/uv").symlink_to(Path(sys.executable).with_name("uv"))
-        yield made
-    finally:
-        end_marked(MARK, made.root)
-        made.close()
+def host(host_with_uv: BareHost) -> BareHost:
+    return host_with_uv
 
 
 def request(index: Index, version: str = "1.0.0", base: str = "") -> dict[str, Any]:

@@ -352,30 +352,9 @@ def check_foreign(app: Application, setup: Setup, supervisor: Supervisor) -> Non
 def activate(job: Job, held: int) -> Document:
     """Let a release run in the place of another, or everything be as before. The commit in the journal decides."""
     began, app = time.monotonic(), Application(job, job.body["application"])
-    release, expected = app.release(job.body["release"]), job.body["expected_current"]
-    previous, colour = app.current, app.colour
-    setup = kept_setup(app, release.name) if job.body["conf"] is None else setup_of(job.body)
-    if not release.complete or setup is None:
-        problem = f"{app.name} {release.name} {'never ran' if release.complete else 'is not prepared'} here"
-        raise Refusal("not-prepared", problem, job.host, "roll its version out")
-    if previous != expected:
-        problem = f"{app.name} is at {previous or 'no release'} here, not at {expected or 'no release'}"
-        raise Refusal("moved", problem, job.host, "somebody else was here; plan again")
-    programs = setup.all_programs(other("") if setup.colours else "")
-    for each in map(Given, programs):
-        if (kept := each.get("secrets")) and not (app.folder / "secrets" / kept).is_dir():
-            raise Refusal(
-                "not-prepared", f"the secrets of {each['name']} are not here", job.host, "roll its version out"
-            )
-        deadline = Judge(each, 0.0).health["deadline_s"]  # what it cannot read is refused before anything stops
-        if not 0 < deadline < float("inf"):
-            raise Refusal("bad-request", f"deadline_s is {deadline}", each["name"], "write a number of seconds above 0")
-    again = job.body.get("restart")  # None, a program, or "" for all of them
-    only = [name for each in setup.programs if again and again == each["name"] for name in each["processes"]]
-    if again and again not in (known := [each["name"] for each in programs]):
-        raise Refusal(
-            "no-program", f"{app.name} has no program {again} here", job.host, f"name one of {', '.join(known)}"
-        )
+    release, previous, colour = app.release(job.body["release"]), app.current, app.colour
+    setup = admitted(job, app, release)
+    again, only = asked_again(job, app, setup)
     supervisor, _ = running_supervisor(job)
     check_foreign(app, setup, supervisor)
     fits = bool(colour) == bool(setup.colours)
@@ -396,6 +375,38 @@ def activate(job: Job, held: int) -> Document:
     seconds = round(time.monotonic() - began, 3)
     words = {"reason": reason, "program": verdict.program, "probe": verdict.saw, "log_tail": log_tail}
     return {"outcome": outcome, **words, "processes": processes, "seconds": seconds}
+
+
+def admitted(job: Job, app: Application, release: Virtualenv) -> Setup:
+    """How `release` is to run. Raises `Refusal`, before anything stops, when it cannot, or another one runs than the
+    controller thinks."""
+    setup = kept_setup(app, release.name) if job.body["conf"] is None else setup_of(job.body)
+    if not release.complete or setup is None:
+        problem = f"{app.name} {release.name} {'never ran' if release.complete else 'is not prepared'} here"
+        raise Refusal("not-prepared", problem, job.host, "roll its version out")
+    expected = job.body["expected_current"]
+    if app.current != expected:
+        problem = f"{app.name} is at {app.current or 'no release'} here, not at {expected or 'no release'}"
+        raise Refusal("moved", problem, job.host, "somebody else was here; plan again")
+    for each in map(Given, setup.all_programs(other("") if setup.colours else "")):
+        if (kept := each.get("secrets")) and not (app.folder / "secrets" / kept).is_dir():
+            problem = f"the secrets of {each['name']} are not here"
+            raise Refusal("not-prepared", problem, job.host, "roll its version out")
+        deadline = Judge(each, 0.0).health["deadline_s"]  # raises for what it cannot read
+        if not 0 < deadline < float("inf"):
+            raise Refusal("bad-request", f"deadline_s is {deadline}", each["name"], "write a number of seconds above 0")
+    return setup
+
+
+def asked_again(job: Job, app: Application, setup: Setup) -> tuple[str | None, list[str]]:
+    """What is to start again though it runs: a program, "" for all of them, None for nothing; and of a program that has
+    no colour the processes. Raises `Refusal`."""
+    again = job.body.get("restart")
+    known = [each["name"] for each in setup.all_programs(other("") if setup.colours else "")]
+    if again and again not in known:
+        problem = f"{app.name} has no program {again} here"
+        raise Refusal("no-program", problem, job.host, f"name one of {', '.join(known)}")
+    return again, [name for each in setup.programs if again and again == each["name"] for name in each["processes"]]
 
 
 def switch(
