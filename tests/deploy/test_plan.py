@@ -233,20 +233,21 @@ def test_the_plan_shows_how_the_conf_changes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("facts", "release_back", "conf_back"),
+    ("facts", "release_back", "former"),
     [
-        (host("h1"), "", None),
-        (host("h1", OLD), OLD, None),
-        (host("h1", NEW, conf="old conf", conf_sha256="0"), NEW, "old conf"),
-        (host("h1", NEW, conf=conf("h1"), processes=()), "", None),
+        (host("h1"), "", False),
+        (host("h1", OLD), OLD, False),
+        (host("h1", NEW, conf="old conf", conf_sha256="0"), NEW, True),
+        (host("h1", NEW, conf="old conf", conf_sha256="0", colour="blue"), NEW, True),
+        (host("h1", NEW, conf=conf("h1"), processes=()), "", False),
     ],
 )
-def test_the_plan_knows_the_way_back(facts: HostFacts, release_back: str, conf_back: str | None) -> None:
+def test_the_plan_knows_the_way_back(facts: HostFacts, release_back: str, former: bool) -> None:
     (each,) = plan(wish({"h1": facts}), {"h1": facts}, Rollout()).hosts
     assert each.activate
     assert (each.back.release if each.back else "") == release_back
     if each.back:
-        assert (each.back.conf, each.back.expected_current) == (conf_back, NEW)
+        assert (each.back.conf, each.back.expected_current, each.back.former) == (None, NEW, former)
 
 
 def test_a_rollback_of_a_host_that_never_had_the_release_is_blocked() -> None:
@@ -340,5 +341,3 @@ def test_a_release_in_colours_is_compared_in_the_one_that_runs() -> None:
         (planned,) = plan(made, {"h1": here}, Rollout()).hosts
         assert planned.why == why
         assert planned.activate is None or planned.activate.colours == setup.colours
-        if colour == "blue":
-            assert planned.back is None, "of the colour that is free, the old conf is not known"

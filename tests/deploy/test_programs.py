@@ -214,6 +214,27 @@ def test_going_back_brings_back_the_old_secrets_and_what_no_release_needs_is_rem
     assert sets(host) == {old.id, newer.id}
 
 
+def test_a_release_goes_back_to_its_former_secrets_and_they_stay_for_as_long_as_it_has_them(host: BareHost) -> None:
+    """As a policy takes a host back that had only got another conf or other secrets."""
+    application = shop(host)
+    old, new = kept(application, "first password"), kept(application, "second password")
+    assert roll_out(host, application, ONE, None, old)["outcome"] == "activated"
+    setup_before = json.loads((host.root / "apps/shop/releases" / ONE / "release.json").read_text())["programs"]
+    assert roll_out(host, application, ONE, ONE, new)["outcome"] == "activated"
+    prepare(host, ONE, new)
+    assert sets(host) == {old.id, new.id}, "a lost controller may be followed by another one"
+    (host.root / "notes/started").unlink()
+    back = {"application": "shop", "release": ONE, "expected_current": ONE, "conf": None, "programs": None}
+    assert host.ask("activate", {**back, "former": True})["outcome"] == "activated"
+    assert noted(host, "started")["environment"]["DATABASE_PASSWORD"] == "first password"
+    about = json.loads((host.root / "apps/shop/releases" / ONE / "release.json").read_text())
+    assert about["programs"] == setup_before, "its health checks, and what a one-off command needs"
+    here = host.facts()
+    assert (here["secrets"], here["drift"]) == (old.id, False)
+    assert host.ask("prune", {"applications": {"shop": []}, "whole": False})["type"] == "result"
+    assert sets(host) == {old.id}
+
+
 def test_pruning_takes_the_secrets_with_the_releases(host: BareHost) -> None:
     secrets = kept(shop(host))
     prepare(host, ONE, secrets)

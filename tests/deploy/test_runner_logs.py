@@ -104,7 +104,7 @@ def test_a_log_without_an_end_of_line_does_not_fill_the_memory(file: Path) -> No
 
 def test_the_runner_sends_the_lines_of_the_program_that_was_asked_for(host: BareHost) -> None:
     folder = host.root / "apps/shop/log"
-    for name in ("shop-web_00", "shop-web_01", "shop-web@blue", "shop-webhook"):
+    for name in ("shop-web_00", "shop-web_01", "shop-web@blue", "shop-webhook", "shop-web@home"):
         write(folder / f"{name}.log", f"{name} speaks\n")
     body = {"application": "shop", "program": "shop-web", "lines": 5, "follow": False, "seen": {}}
     asked = host.start("logs", body)

@@ -106,7 +106,7 @@ def test_every_end_says_what_to_do_next(given: Report, says: str) -> None:
 
 def test_a_resume_that_stopped_goes_on_as_a_resume() -> None:
     resumed = replace(made(), wish=replace(made().wish, act="resume"))
-    said = present.next_step(report(Conclusion.FAILED, Ending.UNREACHABLE), resumed, "live")
+    said = reports.next_step(report(Conclusion.FAILED, Ending.UNREACHABLE), resumed, "live")
     assert said.endswith("pinwheel deploy.resume --env live --application shop")
 
 

@@ -207,8 +207,10 @@ def test_a_restart_fails_no_request_and_leaves_alone_who_was_not_meant(running: 
         before = running.pids()
         assert running.do("activate", {**again, "restart": "shop-web"})["outcome"] == "activated"
         assert worker() == before["shop:shop-worker"]
+        web = running.pids().items() - {("shop:shop-worker", worker())}
         assert running.do("activate", {**again, "restart": "shop-worker"})["outcome"] == "activated"
         assert worker() != before["shop:shop-worker"]
+        assert web <= running.pids().items()
         before = running.pids()
         assert running.do("activate", {**again, "restart": ""})["outcome"] == "activated"
         assert not {*before.values()} & {*running.pids().values()}

@@ -63,6 +63,12 @@ def every_program(about: Document) -> list[Document]:
     return [*(about.get("programs") or ()), *colour["programs"]]
 
 
+def every_set(about: Document) -> set[str]:
+    """The names of the sets of secrets with which a release was activated, and to which it may have to go back."""
+    setups = (about, about.get("former") or {})
+    return {each["secrets"] for setup in setups for each in every_program(setup) if each.get("secrets")}
+
+
 class Sockets:
     """The folder `run` of an application."""
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pinwheel.deploy.host.files import read_text, replace_file, sync_folder
 from pinwheel.deploy.host.gate import Document
-from pinwheel.deploy.host.generation import every_program
+from pinwheel.deploy.host.generation import every_set
 from pinwheel.deploy.host.runner import NAME, SAME_VERSION, Application, Given, Job
 from pinwheel.deploy.host.supervisord import Refusal
 
@@ -43,7 +43,7 @@ def keep_launcher(job: Job) -> Path:
 
 def sweep(app: Application, coming: str = "") -> None:
     """Remove the sets of secrets with which no release here was activated; but not the one that is `coming`."""
-    needed = {each.get("secrets") for release in app.releases() for each in every_program(release.about())}
+    needed = set().union(*(every_set(release.about()) for release in app.releases()))
     for each in (app.folder / "secrets").glob("*"):
         if each.name not in {*needed, coming}:
             shutil.rmtree(each)

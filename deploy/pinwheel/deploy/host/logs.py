@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pinwheel.deploy.host.gate import Document
+from pinwheel.deploy.host.generation import COLOURS
 from pinwheel.deploy.host.runner import Application, Job
 from pinwheel.deploy.host.supervisord import Refusal
 
@@ -24,7 +25,7 @@ def logs(job: Job, held: int = -1) -> Document:
     folder, program = app.folder / "log", body["program"]
     if not folder.is_dir():
         raise Refusal("not-prepared", f"{app.name} was never here", job.host, "roll it out")
-    wanted = re.compile(rf"{re.escape(program)}(_\d+|@\w+)?" if program else ".*")
+    wanted = re.compile(rf"{re.escape(program)}(_\d+|@({'|'.join(COLOURS)}))?" if program else ".*")
     known: dict[str, Log] = {}
     first = True
     while True:

@@ -367,6 +367,9 @@ def activate(job: Job, held: int) -> Document:
     if not verdict.healthy:
         job.check()
         restart = same and not (again and not only)  # not when it is about a program that has a colour
+        stored = kept_setup(app, release.name)
+        if stored and release.name == previous and job.body["conf"] is not None:
+            release.note(former=stored._asdict())  # there is no older release of it to go back to
         verdict, outcome, log_tail = switch(job, app, release, setup, supervisor, restart, only)
         reason = verdict.reason or retire(job, app)
     else:
@@ -380,7 +383,8 @@ def activate(job: Job, held: int) -> Document:
 def admitted(job: Job, app: Application, release: Virtualenv) -> Setup:
     """How `release` is to run. Raises `Refusal`, before anything stops, when it cannot, or another one runs than the
     controller thinks."""
-    setup = kept_setup(app, release.name) if job.body["conf"] is None else setup_of(job.body)
+    asked, former = job.body["conf"] is not None, job.body.get("former", False)
+    setup = setup_of(job.body) if asked else former_setup(release) if former else kept_setup(app, release.name)
     if not release.complete or setup is None:
         problem = f"{app.name} {release.name} {'never ran' if release.complete else 'is not prepared'} here"
         raise Refusal("not-prepared", problem, job.host, "roll its version out")
@@ -421,6 +425,8 @@ def switch(
     """Run `setup`; on any failure, also of our own making, go back. The verdict, the outcome, and the log's tail."""
     before, former_colour = read_text(app.conf_file), app.colour
     colour = other(former_colour) if setup.colours else ""
+    if restart and only:  # what stands in a colour goes on
+        colour = former_colour
     sizes = {str(each): each.stat().st_size for each in (app.folder / "log").glob("*")}
     if before is not None:
         replace_file(app.saved_conf, before)
@@ -436,7 +442,7 @@ def switch(
         job.progress(f"start {release.name}")
         try:
             found = Verdict(True)
-            if colour:
+            if colour != former_colour and colour:
                 found = start_beside(job, app, colour, setup, supervisor)
             if found.healthy and setup.conf:
                 found = start_instead(job, app, colour, setup, supervisor, restart, only)
@@ -503,6 +509,12 @@ def kept_setup(app: Application, release: str | None) -> Setup | None:
     return None if about.get("conf") is None or about.get("programs") is None else setup_of(about)
 
 
+def former_setup(release: Virtualenv) -> Setup | None:
+    """How a release ran before it was last activated with another setup."""
+    former = release.about().get("former")
+    return setup_of(former) if former else None
+
+
 def revert(job: Job, app: Application, begin: Document, why: Verdict) -> str:
     """Bring back what ran before `begin`, and gate it; whether anybody listens makes no difference. The outcome."""
     job.progress(f"go back to {begin['previous'] or 'nothing'}")
@@ -511,7 +523,7 @@ def revert(job: Job, app: Application, begin: Document, why: Verdict) -> str:
         app.conf_file.unlink(missing_ok=True)
     elif app.saved_conf.exists():
         app.saved_conf.replace(app.conf_file)
-    if colour:
+    if colour and colour != former_colour:
         app.file(colour).unlink(missing_ok=True)
     sync_folder(app.conf_file.parent)
     stays = {former_colour} - {""} | ({""} if begin["saved"] else set())

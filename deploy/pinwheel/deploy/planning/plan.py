@@ -141,6 +141,7 @@ def _host(wish: Wish, facts: HostFacts, choose: Callable[[Machine], tuple[Wheel,
     conf = setup.text(here.colour) if setup else None
     reasons = _reasons(wish, here, conf)
     activate = _activate(wish, facts.host, here, setup) if reasons else None
+    diff = _diff(here.conf, conf) if conf is not None and here.conf is not None else ""
     if there is not None and there.verdict == "bad":
         reasons.append("it failed its gate here before")
     return HostPlan(
@@ -150,8 +151,8 @@ def _host(wish: Wish, facts: HostFacts, choose: Callable[[Machine], tuple[Wheel,
         prepare=_prepare(wish, facts.host, made),
         making=made,
         activate=activate,
-        back=_back(wish, facts.host, here, activate) if activate else None,
-        conf_diff=_diff(here.conf, conf) if conf is not None and here.conf is not None else "",
+        back=_back(wish, facts.host, here, changes=bool(diff)) if activate else None,
+        conf_diff=diff,
         why="; ".join(reasons) or "already as wished",
         conf_sha256=here.conf_sha256,
     )
@@ -211,18 +212,15 @@ def _activate(wish: Wish, host: str, here: Installed, setup: Setup | None) -> Ac
     )
 
 
-def _back(wish: Wish, host: str, here: Installed, activate: Activate) -> Activate | None:
-    """What takes the host from the wished release back to what it ran before."""
+def _back(wish: Wish, host: str, here: Installed, *, changes: bool) -> Activate | None:
+    """What takes the host from the wished release back to what it ran before. `changes`: of one that stays its conf."""
     if here.current is None:
         return None
     if here.current != wish.release:
         return Activate(host, wish.application, here.current, None, None, wish.release)
-    if here.conf is None or here.conf == activate.conf or here.colour:
-        return None  # of two colours, only the conf of one is known
-    # of a release that stays, the host keeps the new conf only, and nobody knows the old health checks any more: it
-    # has to stay up
-    programs = tuple({"name": each.program, "processes": [each.program], "health": {}} for each in here.processes)
-    return Activate(host, wish.application, wish.release, here.conf, programs, wish.release)
+    if not changes:
+        return None
+    return Activate(host, wish.application, wish.release, None, None, wish.release, former=True)
 
 
 def _reasons(wish: Wish, here: Installed, conf: str | None) -> list[str]:

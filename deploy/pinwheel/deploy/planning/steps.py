@@ -74,7 +74,7 @@ class Activate:
 
     `conf` and `programs` None: as the host stored them, and the `colours`, when the release was activated there before.
     `restart` None: what is as it should be goes on; otherwise the program of that name begins anew, or all of them
-    when it is empty.
+    when it is empty. `former`: as the host ran this very release before it was activated the last time.
     """
 
     host: str
@@ -85,6 +85,7 @@ class Activate:
     expected_current: str | None
     restart: str | None = None
     colours: Mapping[str, Programs] = field(default_factory=dict)
+    former: bool = False
 
     action = "activate"
 
