@@ -213,8 +213,8 @@ def test_facts_tell_what_a_release_has_to_share(host: BareHost, index: Index) ->
 
 
 @pytest.mark.slow
-def test_the_oldest_python_that_hosts_may_have_does_it_too(host: BareHost, index: Index, tmp_path: Path) -> None:
-    oldest = found(MINORS[0], tmp_path)
+def test_the_oldest_python_that_hosts_may_have_does_it_too(host: BareHost, index: Index) -> None:
+    oldest = found(MINORS[0])
     if oldest is None:
         pytest.skip(f"this machine has no Python {MINORS[0]}")
     host.python = str(oldest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from pinwheel import config
@@ -9,6 +10,7 @@ from pinwheel.deploy.inventory import fleet
 from pinwheel.deploy.rolling import fetch
 from pinwheel.errors import UsageError
 from pinwheel.index.client import IndexClient, from_config
+from pinwheel.ledger import Ledger, default_spool
 
 
 def events(name: str, kinds: tuple[str, ...], application: str = "") -> list[dict[str, Any]]:
@@ -34,4 +36,6 @@ def events_of(name: str, rollout: str) -> list[dict[str, Any]]:
 def _client(name: str) -> IndexClient:
     loaded = config.load()
     fleet.environment(loaded.config, name)
-    return from_config(loaded)
+    client = from_config(loaded)
+    Ledger(client, default_spool(os.environ, client.url)).deliver()  # what waits here belongs to the story
+    return client
