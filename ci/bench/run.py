@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import signal
 import sys
@@ -44,6 +45,8 @@ def main() -> None:
         parser.error(str(error))
     # a polite end must reach the servers that are measured
     signal.signal(signal.SIGTERM, _interrupt)
+    # where bytecode may not be written, a checkout's modules would be compiled anew at each start that is measured
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     here = machine.describe()
     before = machine.load()
     if not given.json:

@@ -43,7 +43,12 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 
     @contextlib.contextmanager
     def open_session(
-        name: str, watcher: Watcher, hosts: Sequence[str] = (), groups: Sequence[str] = ()
+        name: str,
+        watcher: Watcher,
+        hosts: Sequence[str] = (),
+        groups: Sequence[str] = (),
+        *,
+        asks_once: bool = False,
     ) -> Iterator[Session]:
         environment = fleet.environment(made.loaded.config, name)
         targets = fleet.limited(name, environment, fleet.targets(name, environment), hosts, groups)

@@ -136,6 +136,13 @@ def test_one_connection_carries_every_phase(way: Way) -> None:
     assert not connection.is_connected
 
 
+def test_who_keeps_no_connection_asks_on_a_new_one(way: Way) -> None:
+    with way.open(kept=0) as hosts:
+        for _ in range(2):
+            hosts.ask("h1", LOOK, nothing)
+            assert not hosts._open
+
+
 def test_much_noise_does_not_hide_the_result(way: Way) -> None:
     with way.open(LOUD) as hosts:
         assert hosts.ask("h1", LOOK, nothing)["ok"] is True

@@ -37,7 +37,7 @@ def status(
     from pinwheel.deploy.planning.gate import Outcome
     from pinwheel.deploy.showing import status as shown
 
-    with session_of(env, "status", host, group) as session:
+    with session_of(env, "status", host, group, asks_once=True) as session:
         told = session.facts()
     if json:
         console.document(shown.document(told, env, application))

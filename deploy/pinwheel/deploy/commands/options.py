@@ -36,16 +36,20 @@ def session_of(
     *,
     lines: bool = False,
     live: bool = True,
+    asks_once: bool = False,
     watcher: Watcher | None = None,
 ) -> Iterator[Session]:
     """What a task works with: the hosts of environment `env`, or some of them, while the terminal shows `title`, a
-    script reads `lines`, or `watcher` looks on."""
+    script reads `lines`, or `watcher` looks on. `asks_once` as in `rolling.session`."""
     from pinwheel.deploy.rolling import session
     from pinwheel.deploy.showing import watch
 
     if not env:
         raise UsageError("no environment is named", where="--env", remedy="name one of pinwheel.toml: --env production")
     watching = contextlib.nullcontext(watcher) if watcher else watch.watching(title, lines=lines, live=live)
-    with watching as looking_on, session.open_session(env, looking_on, host or (), group or ()) as opened:
+    with (
+        watching as looking_on,
+        session.open_session(env, looking_on, host or (), group or (), asks_once=asks_once) as opened,
+    ):
         looking_on.expect([each.name for each in opened.targets])
         yield opened

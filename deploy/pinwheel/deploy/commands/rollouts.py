@@ -52,7 +52,7 @@ def plan(
     from pinwheel.deploy.rolling import operate
     from pinwheel.deploy.showing import plans
 
-    with session_of(env, f"plan of {release}", host, group) as session:
+    with session_of(env, f"plan of {release}", host, group, asks_once=True) as session:
         made = operate.planned(session, release)
     if out:
         plan_files.write(out, plan_file.document(made, env))

@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     import paramiko
 
 KEPT = 256
-"""Connections that stay open between phases; the hosts beyond these are connected anew."""
+"""By default so many connections stay open between phases; the hosts beyond these are connected anew."""
 
 
 class SshHosts:
     """`Hosts` over SSH, one connection per host. `known_hosts` and `identity_file` None: the user's own. Where there is
-    no file of known hosts, nobody is known.
+    no file of known hosts, nobody is known. At most `kept` connections stay open when nobody is asked.
 
     Close it at the end: `with SshHosts(…) as hosts`.
     """
@@ -54,6 +54,7 @@ class SshHosts:
         sent: Callable[[str], bytes] = bundle,
         silence_s: float = SILENCE_S,
         connect_s: int = CONNECT_S,
+        kept: int = KEPT,
     ) -> None:
         """Raises `UsageError` when a named file cannot be used."""
         if identity_file is not None and not identity_file.is_file():
@@ -62,6 +63,7 @@ class SshHosts:
         self._targets = {each.name: each for each in targets}
         self._silence_s = silence_s
         self._connect_s = connect_s
+        self._kept = kept
         self._bundle = sent
         self._known = KnownHosts(known_hosts)
         self._open: dict[str, Any] = {}
@@ -113,7 +115,7 @@ class SshHosts:
             return self._asked(connection, target, request, heard, told, files)
         finally:
             with self._lock:
-                spare = len(self._open) > KEPT and self._open.pop(host, None) is not None
+                spare = len(self._open) > self._kept and self._open.pop(host, None) is not None
             if spare:
                 connection.close()
 

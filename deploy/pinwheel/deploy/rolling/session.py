@@ -27,7 +27,7 @@ from pinwheel.deploy.planning.gate import Outcome
 from pinwheel.deploy.planning.holder import Owner
 from pinwheel.deploy.planning.secret_set import SecretSet
 from pinwheel.deploy.reaching.hosts import Hosts
-from pinwheel.deploy.reaching.ssh import SshHosts
+from pinwheel.deploy.reaching.ssh import KEPT, SshHosts
 from pinwheel.deploy.rolling import hooks, lease
 from pinwheel.deploy.rolling.fetch import events_of
 from pinwheel.deploy.rolling.pool import Context, HostPool, Recorder, Stop, Watcher, gather
@@ -219,10 +219,15 @@ class Session:
 
 @contextlib.contextmanager
 def open_session(
-    name: str, watcher: Watcher, only_hosts: Sequence[str] = (), only_groups: Sequence[str] = ()
+    name: str,
+    watcher: Watcher,
+    only_hosts: Sequence[str] = (),
+    only_groups: Sequence[str] = (),
+    *,
+    asks_once: bool = False,
 ) -> Iterator[Session]:
     """Read the configuration and get ready to talk to the hosts of environment `name`, or to some of them
-    (`fleet.limited`).
+    (`fleet.limited`). Who asks each host once keeps no connection to it.
 
     SIGINT, SIGTERM and SIGHUP stop what is under way: nothing more is started, hosts at work go back. A second one
     cuts the connections, which the hosts take for the same. Raises `UsageError`.
@@ -234,6 +239,7 @@ def open_session(
         targets,
         known_hosts=loaded.path(environment.known_hosts) if environment.known_hosts else None,
         identity_file=loaded.path(environment.identity_file) if environment.identity_file else None,
+        kept=0 if asks_once else KEPT,
     )
     flags = [("--host", each) for each in only_hosts] + [("--group", each) for each in only_groups]
     with hosts:
