@@ -340,6 +340,7 @@ def test_a_task_that_is_done_does_not_run_again(host: BareHost) -> None:
     assert host.facts()["tasks"][f"{ONE}/migrate"]["state"] == "done"
 
 
+@pytest.mark.slow
 def test_a_task_that_failed_tells_why_and_runs_again(host: BareHost) -> None:
     body = migration(host, "sh", "-c", "echo no such table; exit 3")
     for _ in range(2):
@@ -348,12 +349,14 @@ def test_a_task_that_failed_tells_why_and_runs_again(host: BareHost) -> None:
     assert state(host) == "failed"
 
 
+@pytest.mark.slow
 def test_a_task_that_is_too_slow_is_killed(host: BareHost) -> None:
     host.hasten(command, "GRACE_S", 0.1)
     answer = host.ask("task", migration(host, "sh", "-c", "trap '' TERM; sleep 60 & wait; sleep 60", timeout_s=0.2))
     assert (answer["state"], answer["exit"]) == ("failed", None)
 
 
+@pytest.mark.slow
 def test_a_task_goes_on_without_its_controller_and_is_known_to_be_done(host: BareHost) -> None:
     running = host.start(
         "task", migration(host, "sh", "-c", "echo begun; while [ ! -e $NOTES/go ]; do sleep 0.02; done")
@@ -385,6 +388,7 @@ def test_a_task_whose_runner_was_killed_is_in_doubt_until_a_person_says_what_it_
     assert (host.root / "notes/ran").read_text() in ("x\n", "x\nx\n")
 
 
+@pytest.mark.slow
 def test_a_task_can_be_taken_for_done(host: BareHost) -> None:
     body = migration(host, "false", mode="done")
     assert host.ask("task", body)["state"] == "done"
