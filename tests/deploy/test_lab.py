@@ -15,7 +15,7 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from pinwheel.deploy.lab import SOCKET_PATH_BYTES, Lab, LabHost
+from pinwheel.deploy.lab import SOCKET_PATH_BYTES, Lab
 from pinwheel.deploy.lab_host import SERVER_MARK, LabFailed, end_host, marked
 
 DAEMON = "(setsid sleep 300 </dev/null >/dev/null 2>&1 &)"
@@ -250,6 +250,6 @@ def test_the_environment_table_holds_no_path_that_differs_between_hosts(standing
         assert len(str(host.socket)) <= SOCKET_PATH_BYTES
 
 
-def test_free_ports_are_free_and_differ(one_host: LabHost) -> None:
-    ports = [one_host.free_port() for _ in range(20)]
+def test_free_ports_are_free_and_differ(standing: Lab) -> None:
+    ports = [standing.hosts["h1"].free_port() for _ in range(20)]
     assert len(set(ports)) == 20
