@@ -25,6 +25,7 @@ from pinwheel.deploy.host import bundle, command, runner
 from pinwheel.deploy.host.wire import Wire
 from pinwheel.deploy.planning import supervisor_file
 from pinwheel.deploy.planning.secret_set import SecretSet, sealed
+from pinwheel.deploy.planning.supervisor_file import Instance
 
 ONE, TWO = "1.0.0-aaaaaaaa", "1.1.0-bbbbbbbb"
 PASSWORD = "correct horse battery staple"
@@ -106,8 +107,8 @@ def prepare(host: BareHost, release: str, secrets: SecretSet | None = None) -> d
 def setup(host: BareHost, application: Application, release: str, secrets: str) -> dict[str, Any]:
     layout = dataclasses.replace(Layout(), root=str(host.root))
     here = dataclasses.replace(target("h1"), layout=layout)
-    about = (application, here, release, release.split("-")[0], secrets)
-    return {"conf": supervisor_file.conf("shop", *about), "programs": supervisor_file.programs("shop", *about)}
+    instance = Instance("shop", application, here, release, release.split("-")[0], secrets)
+    return {"conf": supervisor_file.conf(instance), "programs": supervisor_file.programs(instance)}
 
 
 def roll_out(
@@ -309,7 +310,7 @@ def migration(host: BareHost, *argv: str, mode: str = "run", timeout_s: float = 
     application = dataclasses.replace(application, tasks={"migrate": task})
     secrets = kept(application)
     prepare(host, ONE, secrets)
-    (made,) = supervisor_file.tasks("shop", application, here, ONE, "1.0.0", secrets.id)
+    (made,) = supervisor_file.tasks(Instance("shop", application, here, ONE, "1.0.0", secrets.id))
     about = {"application": "shop", "release": ONE, "task": "migrate", "program": made.program, "mode": mode}
     return {**about, "command": made.command, "timeout_s": made.timeout_s}
 
