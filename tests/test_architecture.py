@@ -114,7 +114,10 @@ NOUNS = {
             "readiness",
         )
     ),
-    *(f"deploy.planning.{name}" for name in ("restart", "holder", "surplus", "secret_set", "supervisor_file")),
+    *(
+        f"deploy.planning.{name}"
+        for name in ("restart", "holder", "surplus", "secret_set", "supervisor_file", "health")
+    ),
     *("deploy.inventory.fleet", "deploy.inventory.template", "deploy.inventory.settings", "deploy.rolling.report"),
     *(f"deploy.showing.{name}" for name in ("plans", "outcomes", "reports", "readiness", "keys", "running")),
     *(f"deploy.showing.{name}" for name in ("status", "story", "holding", "lines", "pruning")),

@@ -21,6 +21,7 @@ from tests.deploy.bare import BareHost
 from pinwheel.config import Application, Health, Layout, Program
 from pinwheel.deploy.inventory.fleet import Target
 from pinwheel.deploy.planning import steps, supervisor_file
+from pinwheel.deploy.planning.supervisor_file import Instance
 from pinwheel.deploy.planning.wish import Setup
 
 SERVICE = """
@@ -85,7 +86,7 @@ class BesideHost(BareHost):
     def setup(self, release: str, mode: str = "good", **health: Any) -> Setup:
         layout = Layout(root=str(self.root), supervisor_conf_dir=str(self.conf_dir))
         target = Target("h1", "127.0.0.1", 22, "", (), layout, {})
-        made = supervisor_file.setup("shop", self.application(mode, **health), target, release, "1")
+        made = supervisor_file.setup(Instance("shop", self.application(mode, **health), target, release, "1"))
         return quickly(made)
 
     def activation(self, release: str, expected: str | None, mode: str = "good", **health: Any) -> dict[str, Any]:

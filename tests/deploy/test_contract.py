@@ -20,6 +20,7 @@ from pinwheel.deploy.inventory.fleet import Target
 from pinwheel.deploy.planning import facts, readiness, steps, supervisor_file
 from pinwheel.deploy.planning.facts import Installed
 from pinwheel.deploy.planning.secret_set import SecretSet, sealed
+from pinwheel.deploy.planning.supervisor_file import Instance
 from pinwheel.deploy.reaching.hosts import Hosts, StepRefused
 from pinwheel.deploy.reaching.ssh import SshHosts
 from pinwheel.deploy.rolling import fetch
@@ -90,15 +91,18 @@ class Bench:
         about = ("h1", "shop", "acme-tiny", release, version, sha256, "c0ffee")
         return self.ask(steps.Prepare(*about, (self.wheels[version],), base and self.release(base), deliver))
 
+    def instance(self, version: str) -> Instance:
+        return Instance("shop", self.application, self.target, self.release(version), version, self.secrets.id)
+
     def task(self, version: str, *argv: str, mode: str = "run") -> Mapping[str, Any]:
         release = self.release(version)
-        (program,) = supervisor_file.programs("shop", self.application, self.target, release, version, self.secrets.id)
+        (program,) = supervisor_file.programs(self.instance(version))
         return self.ask(steps.RunOnce("h1", "shop", release, "migrate", program, argv, 20.0, mode))
 
     def activate(self, version: str, expected: str | None, *, back: bool = False, fence: int = 5) -> Mapping[str, Any]:
         release = self.release(version)
-        about = ("shop", self.application, self.target, release, version, self.secrets.id)
-        conf, programs = (None, None) if back else (supervisor_file.conf(*about), supervisor_file.programs(*about))
+        here = self.instance(version)
+        conf, programs = (None, None) if back else (supervisor_file.conf(here), supervisor_file.programs(here))
         current = self.release(expected) if expected else None
         return self.ask(steps.Activate("h1", "shop", release, conf, programs, current), fence)
 
@@ -213,7 +217,7 @@ def a_command_runs_beside_it_and_needs_no_token(bench: Bench) -> None:
 def it_has_its_secrets(bench: Bench) -> None:
     assert bench.here().secrets == bench.secrets.id
     release = bench.release("1.0.0")
-    (program,) = supervisor_file.programs("shop", bench.application, bench.target, release, "1.0.0", "0" * 16)
+    (program,) = supervisor_file.programs(Instance("shop", bench.application, bench.target, release, "1.0.0", "0" * 16))
     with pytest.raises(StepRefused) as caught:
         bench.ask(steps.Activate("h1", "shop", release, "conf", (program,), release))
     assert caught.value.code == "not-prepared"

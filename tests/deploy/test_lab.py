@@ -9,13 +9,13 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import paramiko
 import pytest
 
-from pinwheel.deploy.lab import SOCKET_PATH_BYTES, Lab, LabHost
+from pinwheel.deploy.lab import SOCKET_PATH_BYTES, Lab
 from pinwheel.deploy.lab_host import SERVER_MARK, LabFailed, end_host, marked
 
 DAEMON = "(setsid sleep 300 </dev/null >/dev/null 2>&1 &)"
@@ -54,18 +54,23 @@ def run(client: paramiko.SSHClient, command: str, stdin: bytes = b"") -> tuple[i
     return out.channel.recv_exit_status(), *output
 
 
-def test_a_command_has_its_input_output_errors_and_exit_code(lab: Lab) -> None:
-    with connect(lab, "h1") as client:
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """The same two hosts for all tests that leave them as they are."""
+    with Lab(tmp_path_factory.mktemp("standing"), ("h1", "h2")) as started:
+        yield started
+
+
+def test_a_command_has_its_input_output_errors_and_exit_code(standing: Lab) -> None:
+    with connect(standing, "h1") as client:
         assert run(client, "cat; echo wrong >&2; exit 7", b"hello") == (7, b"hello", b"wrong\n")
         big = os.urandom(3_000_000)
         assert run(client, "cat", big)[1] == big
 
 
-def test_a_command_runs_in_the_hosts_folder_with_an_environment_of_its_own(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = str(lab.hosts["h2"].root)
-    with connect(lab, "h2") as client:
+def test_a_command_runs_in_the_hosts_folder_with_an_environment_of_its_own(standing: Lab) -> None:
+    root = str(standing.hosts["h2"].root)
+    with connect(standing, "h2") as client:
         _, out, _ = run(client, "pwd; env")
     lines = out.decode().splitlines()
     assert lines[0] == root
@@ -86,9 +91,9 @@ def test_a_command_runs_in_the_hosts_folder_with_an_environment_of_its_own(
     assert f"HOME={root}" in lines
 
 
-def test_channels_of_one_connection_run_at_the_same_time(lab: Lab) -> None:
+def test_channels_of_one_connection_run_at_the_same_time(standing: Lab) -> None:
     """The first command waits for a file that only the second one makes."""
-    with connect(lab, "h1") as client:
+    with connect(standing, "h1") as client:
         codes: list[int] = []
         waiting = "for i in $(seq 1500); do [ -e met ] && exit 0; sleep 0.01; done; exit 1"
         first = threading.Thread(target=lambda: codes.append(run(client, waiting)[0]))
@@ -98,16 +103,17 @@ def test_channels_of_one_connection_run_at_the_same_time(lab: Lab) -> None:
     assert codes == [0, 0]
 
 
-def test_a_command_that_a_signal_ended_has_no_exit_code(lab: Lab) -> None:
-    with connect(lab, "h1") as client:
+def test_a_command_that_a_signal_ended_has_no_exit_code(standing: Lab) -> None:
+    with connect(standing, "h1") as client:
         assert run(client, "kill -9 $$")[0] == -1
 
 
-def test_another_key_is_refused(lab: Lab) -> None:
+def test_another_key_is_refused(standing: Lab) -> None:
     with pytest.raises(paramiko.AuthenticationException):
-        connect(lab, "h1", paramiko.ECDSAKey.generate())
+        connect(standing, "h1", paramiko.ECDSAKey.generate())
 
 
+@pytest.mark.slow
 def test_known_hosts_names_each_host_and_keys_survive_a_restart(lab: Lab) -> None:
     assert len({host.host_key for host in lab.hosts.values()}) == 2
     lab.hosts["h1"].kill_ssh()
@@ -116,8 +122,8 @@ def test_known_hosts_names_each_host_and_keys_survive_a_restart(lab: Lab) -> Non
         assert run(client, "true")[0] == 0
 
 
-def test_the_key_is_private(lab: Lab) -> None:
-    assert stat.S_IMODE(lab.identity_file.stat().st_mode) == 0o600
+def test_the_key_is_private(standing: Lab) -> None:
+    assert stat.S_IMODE(standing.identity_file.stat().st_mode) == 0o600
 
 
 @pytest.mark.slow
@@ -130,6 +136,7 @@ def test_processes_that_daemonised_themselves_are_found(lab: Lab, eventually: Ca
     assert host.pid not in host.processes()
 
 
+@pytest.mark.slow
 def test_a_killed_ssh_server_takes_pipes_away_and_nothing_else(lab: Lab, eventually: Callable[..., None]) -> None:
     host = lab.hosts["h1"]
     with connect(lab, "h1") as client:
@@ -153,6 +160,7 @@ def test_power_off_ends_everything_and_keeps_the_folder(lab: Lab) -> None:
         assert run(client, "cat file")[1] == b"kept\n"
 
 
+@pytest.mark.slow
 def test_stop_leaves_no_process_and_can_be_repeated(lab: Lab) -> None:
     with connect(lab, "h1") as client:
         run(client, DAEMON)
@@ -164,6 +172,7 @@ def test_stop_leaves_no_process_and_can_be_repeated(lab: Lab) -> None:
     assert not sockets.exists()
 
 
+@pytest.mark.slow
 def test_sigterm_ends_a_host_with_all_its_processes(lab: Lab, eventually: Callable[..., None]) -> None:
     host = lab.hosts["h1"]
     with connect(lab, "h1") as client:
@@ -229,18 +238,18 @@ def test_a_host_that_cannot_start_says_why(tmp_path: Path) -> None:
     assert other.hosts["h1"].pid is None
 
 
-def test_the_environment_table_holds_no_path_that_differs_between_hosts(lab: Lab) -> None:
-    table = lab.environment(variables={"h1": {"port": "1234"}}, index_url="http://127.0.0.1:1/")
+def test_the_environment_table_holds_no_path_that_differs_between_hosts(standing: Lab) -> None:
+    table = standing.environment(variables={"h1": {"port": "1234"}}, index_url="http://127.0.0.1:1/")
     json.dumps(table)  # plain values only
     assert set(table["hosts"]) == {"h1", "h2"}
     assert table["hosts"]["h1"]["variables"] == {"port": "1234"}
     for key in ("root", "supervisor_conf_dir", "supervisor_socket"):
         assert "{host}" in table["layout"][key]
-    for host in lab.hosts.values():
+    for host in standing.hosts.values():
         assert table["layout"]["supervisor_socket"].format(host=host.name) == str(host.socket)
         assert len(str(host.socket)) <= SOCKET_PATH_BYTES
 
 
-def test_free_ports_are_free_and_differ(one_host: LabHost) -> None:
-    ports = [one_host.free_port() for _ in range(20)]
+def test_free_ports_are_free_and_differ(standing: Lab) -> None:
+    ports = [standing.hosts["h1"].free_port() for _ in range(20)]
     assert len(set(ports)) == 20

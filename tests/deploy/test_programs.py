@@ -25,6 +25,7 @@ from pinwheel.deploy.host import bundle, command, runner
 from pinwheel.deploy.host.wire import Wire
 from pinwheel.deploy.planning import supervisor_file
 from pinwheel.deploy.planning.secret_set import SecretSet, sealed
+from pinwheel.deploy.planning.supervisor_file import Instance
 
 ONE, TWO = "1.0.0-aaaaaaaa", "1.1.0-bbbbbbbb"
 PASSWORD = "correct horse battery staple"
@@ -106,8 +107,8 @@ def prepare(host: BareHost, release: str, secrets: SecretSet | None = None) -> d
 def setup(host: BareHost, application: Application, release: str, secrets: str) -> dict[str, Any]:
     layout = dataclasses.replace(Layout(), root=str(host.root))
     here = dataclasses.replace(target("h1"), layout=layout)
-    about = (application, here, release, release.split("-")[0], secrets)
-    return {"conf": supervisor_file.conf("shop", *about), "programs": supervisor_file.programs("shop", *about)}
+    instance = Instance("shop", application, here, release, release.split("-")[0], secrets)
+    return {"conf": supervisor_file.conf(instance), "programs": supervisor_file.programs(instance)}
 
 
 def roll_out(
@@ -309,7 +310,7 @@ def migration(host: BareHost, *argv: str, mode: str = "run", timeout_s: float = 
     application = dataclasses.replace(application, tasks={"migrate": task})
     secrets = kept(application)
     prepare(host, ONE, secrets)
-    (made,) = supervisor_file.tasks("shop", application, here, ONE, "1.0.0", secrets.id)
+    (made,) = supervisor_file.tasks(Instance("shop", application, here, ONE, "1.0.0", secrets.id))
     about = {"application": "shop", "release": ONE, "task": "migrate", "program": made.program, "mode": mode}
     return {**about, "command": made.command, "timeout_s": made.timeout_s}
 
@@ -340,6 +341,7 @@ def test_a_task_that_is_done_does_not_run_again(host: BareHost) -> None:
     assert host.facts()["tasks"][f"{ONE}/migrate"]["state"] == "done"
 
 
+@pytest.mark.slow
 def test_a_task_that_failed_tells_why_and_runs_again(host: BareHost) -> None:
     body = migration(host, "sh", "-c", "echo no such table; exit 3")
     for _ in range(2):
@@ -348,12 +350,14 @@ def test_a_task_that_failed_tells_why_and_runs_again(host: BareHost) -> None:
     assert state(host) == "failed"
 
 
+@pytest.mark.slow
 def test_a_task_that_is_too_slow_is_killed(host: BareHost) -> None:
     host.hasten(command, "GRACE_S", 0.1)
     answer = host.ask("task", migration(host, "sh", "-c", "trap '' TERM; sleep 60 & wait; sleep 60", timeout_s=0.2))
     assert (answer["state"], answer["exit"]) == ("failed", None)
 
 
+@pytest.mark.slow
 def test_a_task_goes_on_without_its_controller_and_is_known_to_be_done(host: BareHost) -> None:
     running = host.start(
         "task", migration(host, "sh", "-c", "echo begun; while [ ! -e $NOTES/go ]; do sleep 0.02; done")
@@ -385,6 +389,7 @@ def test_a_task_whose_runner_was_killed_is_in_doubt_until_a_person_says_what_it_
     assert (host.root / "notes/ran").read_text() in ("x\n", "x\nx\n")
 
 
+@pytest.mark.slow
 def test_a_task_can_be_taken_for_done(host: BareHost) -> None:
     body = migration(host, "false", mode="done")
     assert host.ask("task", body)["state"] == "done"

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from tests.deploy.bare import BareHost, bare_host, wait_until
 
-from pinwheel.deploy.host import files, runner, supervisord
+from pinwheel.deploy.host import files, runner
 from pinwheel.deploy.host.wire import Wire
 
 OLD, NEW = "1.0.0-aaaaaaaa", "1.1.0-bbbbbbbb"
@@ -536,12 +536,6 @@ def test_an_older_token_is_fenced_and_the_highest_is_kept(running: BareHost) -> 
     assert_old_runs(running)
 
 
-def test_a_change_needs_a_token(running: BareHost) -> None:
-    request = {**running.request("activate", running.activation(NEW, OLD)), "fence": None}
-    with pytest.raises(supervisord.Refusal, match="fence"):
-        runner.Job(request, Wire(-1), threading.Event())
-
-
 @contextlib.contextmanager
 def holding_the_lock(host: BareHost) -> Iterator[None]:
     with (host.root / "state/lock").open("w") as lock:
@@ -564,47 +558,9 @@ def test_one_action_at_a_time(running: BareHost) -> None:
 # --- what it says
 
 
-def test_a_host_that_nobody_has_made_ready_tells_what_it_lacks(tmp_path: Path) -> None:
-    made = BareHost(tmp_path)
-    try:
-        for each in sorted(made.root.rglob("*"), reverse=True):
-            each.rmdir()
-        told = made.ask("facts", {})
-        assert (told["ready"], told["applications"], told["uv"]) == (False, {}, None)
-        assert {"uv", "supervisor"} <= set(told["missing"])
-        assert told["free_bytes"] > 0
-        assert made.activate(OLD, None)["code"] == "not-ready"
-    finally:
-        made.close()
-
-
 @pytest.mark.slow
 def test_it_beats_while_it_works(running: BareHost) -> None:
     running.hasten(runner, "HEARTBEAT_S", 0.05)
     work = running.start("activate", running.activation(NEW, OLD, "sick", deadline_s=0.5))
     assert work.hear("heartbeat")
     assert work.end()["outcome"] == "reverted"
-
-
-@pytest.mark.parametrize(
-    ("change", "code"),
-    [
-        ({"protocol": 99}, "unsupported"),
-        ({"action": "dance"}, "unsupported"),
-        ({"body": {"application": "../etc", "release": "x"}}, "bad-request"),
-        ({"body": {}}, "bad-request"),
-        ({"layout": {}}, "bad-request"),
-        ({"body": None}, "unexpected"),
-    ],
-)
-def test_a_request_that_it_does_not_understand_is_one_error(
-    host: BareHost, change: dict[str, Any], code: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = {**host.request("activate", {}), **change}
-    monkeypatch.setattr(host, "request", lambda *_: whole)
-    error = host.ask("activate", {})
-    assert error["code"] == code
-    assert "Traceback" not in json.dumps(error)
-    assert "line" not in error["where"], "a place in our source is no place of the user's"
-    if code == "unexpected":
-        assert "report it, with runner.py line " in error["remedy"]

@@ -87,6 +87,7 @@ def test_what_two_locks_share_is_linked_and_only_the_difference_is_fetched(host:
     assert not {path for path in shared(host) if "acme_tiny" in path}
 
 
+@pytest.mark.slow
 def test_scripts_and_their_records_name_the_release_they_are_in(host: BareHost, index: Index) -> None:
     host.do("prepare", request(index))
     host.do("prepare", request(index, "1.1.0", RELEASE))
@@ -115,6 +116,7 @@ def test_a_lock_that_differs_in_nothing_installed_needs_no_index(host: BareHost,
     assert (made["how"], made["shared"], len(index.asked)) == ("clone", 3, asked)
 
 
+@pytest.mark.slow
 def test_bytecode_is_there_before_anything_starts_and_is_not_made_again(host: BareHost, index: Index) -> None:
     host.do("prepare", request(index))
     host.do("prepare", request(index, "1.1.0", RELEASE))
@@ -174,6 +176,7 @@ def test_what_is_not_as_it_was_installed_is_installed_anew(
     assert not {path for path in shared(host) if "alpha" in path}
 
 
+@pytest.mark.slow
 def test_a_file_that_belongs_to_no_distribution_does_not_come_along(host: BareHost, index: Index) -> None:
     host.do("prepare", request(index))
     (release(host) / SITE / "stray.pth").write_text("/home/anna/checkout\n")

@@ -158,6 +158,7 @@ def test_a_tool_that_outlives_a_killed_runner_keeps_the_lock(host: BareHost, ind
     assert releases(host) == [RELEASE]
 
 
+@pytest.mark.slow
 def test_bootstrap_makes_a_host_ready_and_a_second_one_changes_nothing(host: BareHost, index: Index) -> None:
     (host.root / "bin/uv").unlink()
     asked = bootstrapping(index)

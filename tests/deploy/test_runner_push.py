@@ -106,6 +106,7 @@ def test_a_file_may_not_be_written_elsewhere(host: BareHost, index: Index) -> No
     assert left(host) == []
 
 
+@pytest.mark.slow
 def test_a_bare_host_becomes_ready_without_an_index(host: BareHost, index: Index) -> None:
     (host.root / "bin/uv").unlink()
     work = host.start("bootstrap", bootstrapping(index, deliver="push", index_url=""), supervisor_from="index")

@@ -64,6 +64,7 @@ def test_a_program_that_is_not_there_is_refused_and_nothing_stops(running: BareH
     assert pids(running) == before
 
 
+@pytest.mark.slow
 def test_a_restart_after_which_it_is_not_healthy_says_so(running: BareHost) -> None:
     """What it needs has gone since it was started: nothing older can be brought back, so the host is worse off."""
     folder = running.root / "apps/shop/releases" / ONE

@@ -504,6 +504,7 @@ def test_jump_hosts_are_as_strict_as_hosts(way: Way, tmp_path: Path, monkeypatch
     assert passed == ["inner", "middle", "outer"]
 
 
+@pytest.mark.slow
 def test_many_threads_ask_each_another_host(way: Way) -> None:
     results: dict[str, Mapping[str, Any]] = {}
     with way.open() as hosts:

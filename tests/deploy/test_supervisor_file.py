@@ -14,6 +14,7 @@ from tests.deploy.simulated import target
 
 from pinwheel.config import Application, Health, Layout, Program
 from pinwheel.deploy.planning import supervisor_file
+from pinwheel.deploy.planning.supervisor_file import Instance
 from pinwheel.errors import UsageError
 
 ROOT = "/srv/pinwheel/apps/shop"
@@ -29,7 +30,7 @@ def application(**program: object) -> Application:
 
 def read(app: Application, **variables: str) -> UnhosedConfigParser:
     parser = UnhosedConfigParser()  # type: ignore[no-untyped-call]
-    text = supervisor_file.conf("shop", app, target("h1", **variables), RELEASE, "1.0.0")
+    text = supervisor_file.conf(Instance("shop", app, target("h1", **variables), RELEASE, "1.0.0"))
     parser.read_string(text)  # type: ignore[no-untyped-call]
     return parser
 
@@ -51,7 +52,7 @@ def test_the_group_holds_the_programs_and_commands_hold_the_resolved_release() -
 
 
 def test_the_release_path_is_below_the_layouts_root() -> None:
-    assert supervisor_file.release_path(target("h1"), "shop", RELEASE) == PATH
+    assert Instance("shop", application(), target("h1"), RELEASE, "1.0.0").path == PATH
 
 
 @given(argv=some.lists(words, min_size=1, max_size=5))
@@ -105,14 +106,14 @@ def test_several_processes_have_names_that_conf_and_gate_agree_on() -> None:
     parser = read(app)
     assert parser.get("program:shop-web", "numprocs") == "2"
     form = parser.get("program:shop-web", "process_name")
-    (program,) = supervisor_file.programs("shop", app, target("h1"), RELEASE, "1.0.0")
+    (program,) = supervisor_file.programs(Instance("shop", app, target("h1"), RELEASE, "1.0.0"))
     assert program["processes"] == [form % {"program_name": "shop-web", "process_num": number} for number in (0, 1)]
 
 
 def health(**checks: object) -> dict[str, object]:
     """What becomes of a health check on host h1 with port 80."""
     app = application(health=Health(**checks))  # type: ignore[arg-type]
-    (program,) = supervisor_file.programs("shop", app, target("h1", port="80"), RELEASE, "1.0.0")
+    (program,) = supervisor_file.programs(Instance("shop", app, target("h1", port="80"), RELEASE, "1.0.0"))
     assert program["name"] == "shop-web"
     return dict(program["health"])
 
@@ -161,9 +162,9 @@ def test_a_program_has_one_health_check() -> None:
 
 
 def test_a_setup_is_the_same_for_the_same_input() -> None:
-    app = application()
+    here = Instance("shop", application(), target("h1"), RELEASE, "1")
     for make in (supervisor_file.conf, supervisor_file.programs):
-        assert make("shop", app, target("h1"), RELEASE, "1") == make("shop", app, target("h1"), RELEASE, "1")
+        assert make(here) == make(here)
 
 
 def beside(**program: object) -> Application:
@@ -173,7 +174,7 @@ def beside(**program: object) -> Application:
 
 
 def test_what_is_replaced_without_downtime_stands_in_both_colours_and_nowhere_else() -> None:
-    made = supervisor_file.setup("shop", beside(), target("h1"), RELEASE, "1.0.0")
+    made = supervisor_file.setup(Instance("shop", beside(), target("h1"), RELEASE, "1.0.0"))
     parsers = []
     for text in (made.conf, *(made.colours[each].conf for each in ("blue", "green"))):
         parsers.append(UnhosedConfigParser())  # type: ignore[no-untyped-call]
@@ -195,16 +196,16 @@ def test_what_is_replaced_without_downtime_stands_in_both_colours_and_nowhere_el
 
 def test_an_application_may_have_nothing_but_what_is_replaced_without_downtime() -> None:
     app = Application(programs={"web": beside().programs["web"]})
-    made = supervisor_file.setup("shop", app, target("h1"), RELEASE, "1.0.0")
+    made = supervisor_file.setup(Instance("shop", app, target("h1"), RELEASE, "1.0.0"))
     assert (made.conf, made.programs, set(made.colours)) == ("", (), {"blue", "green"})
     assert made.text("green") == made.colours["green"].conf
     assert made.text("") == made.colours["blue"].conf
-    assert supervisor_file.setup("shop", application(), target("h1"), RELEASE, "1.0.0").colours == {}
+    assert supervisor_file.setup(Instance("shop", application(), target("h1"), RELEASE, "1.0.0")).colours == {}
 
 
 def test_the_socket_may_be_told_by_the_environment_and_is_unknown_without_zero_downtime() -> None:
     app = beside(command=("serve",), environment={"BIND": "{socket}"})
-    made = supervisor_file.setup("shop", app, target("h1"), RELEASE, "1.0.0")
+    made = supervisor_file.setup(Instance("shop", app, target("h1"), RELEASE, "1.0.0"))
     assert f'BIND="{ROOT}/run/blue/web/sock"' in made.colours["blue"].conf
     with pytest.raises(UsageError, match=r"\{socket\}"):
         read(application(command=("serve", "{socket}")))
@@ -220,17 +221,17 @@ def test_the_socket_may_be_told_by_the_environment_and_is_unknown_without_zero_d
 )
 def test_what_cannot_run_beside_its_successor_is_refused_with_its_key(program: dict[str, object], key: str) -> None:
     with pytest.raises(UsageError) as caught:
-        supervisor_file.setup("shop", beside(**program), target("h1"), RELEASE, "1.0.0")
+        supervisor_file.setup(Instance("shop", beside(**program), target("h1"), RELEASE, "1.0.0"))
     assert caught.value.where == f"applications.shop.programs.web.{key}"
 
 
 def test_a_socket_with_a_longer_path_than_linux_allows_is_refused() -> None:
     here = dataclasses.replace(target("h1"), layout=Layout(root="/srv/" + "x" * 80))
     with pytest.raises(UsageError, match="107 bytes"):
-        supervisor_file.setup("shop", beside(), here, RELEASE, "1.0.0")
+        supervisor_file.setup(Instance("shop", beside(), here, RELEASE, "1.0.0"))
 
 
 def test_the_sockets_path_is_the_one_that_the_kernel_shows() -> None:
     here = dataclasses.replace(target("h1"), layout=Layout(root="/srv//pinwheel/"))
-    made = supervisor_file.setup("shop", beside(), here, RELEASE, "1.0.0")
+    made = supervisor_file.setup(Instance("shop", beside(), here, RELEASE, "1.0.0"))
     assert made.colours["blue"].programs[0]["socket"] == f"{ROOT}/run/blue/web/sock"

@@ -275,6 +275,7 @@ def test_names_in_known_hosts_may_be_patterns(tmp_path: Path, bastion: Sshd, nam
     assert KnownHosts(file).others(key) is known
 
 
+@pytest.mark.slow
 def test_strangers_behind_a_strange_bastion_are_introduced_one_after_the_other(
     way: Way, home: Path, bastion: Sshd
 ) -> None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
 
 from pinwheel.config import Application, Program
 from pinwheel.deploy.host.bundle import LAUNCHER
 from pinwheel.deploy.inventory import settings
 from pinwheel.deploy.inventory.fleet import Target
 from pinwheel.deploy.inventory.template import fill
+from pinwheel.deploy.planning.health import health
 from pinwheel.deploy.planning.wish import Programs, Setup, Task
 from pinwheel.errors import UsageError
 
@@ -25,33 +25,56 @@ LONGEST_SOCKET = 107
 """Bytes in the path of a unix socket (unix(7))."""
 
 
-def release_path(target: Target, application: str, release: str) -> str:
-    """Where a release lives on a host."""
-    return f"{target.layout.root}/apps/{application}/releases/{release}"
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """The application `name` in one version on one host: all that its supervisor file and its checks are made of.
+
+    `application` is what of it runs there; `secrets` names the set of its secrets, empty when it has none.
+    """
+
+    name: str
+    application: Application
+    target: Target
+    release: str
+    version: str
+    secrets: str = ""
+
+    @property
+    def folder(self) -> str:
+        """Where all of it lives on the host."""
+        return f"{self.target.layout.root}/apps/{self.name}"
+
+    @property
+    def path(self) -> str:
+        """Where the release lives on the host."""
+        return f"{self.folder}/releases/{self.release}"
+
+    @property
+    def values(self) -> dict[str, str]:
+        """What stands for the variables in its templates."""
+        return {
+            **self.target.variables,
+            "release": self.path,
+            "version": self.version,
+            "host": self.target.name,
+            "application": self.name,
+        }
 
 
-def programs(
-    name: str,
-    application: Application,
-    target: Target,
-    release: str,
-    version: str,
-    secrets: str = "",
-    colour: str = "",
-) -> tuple[dict[str, Any], ...]:
+def programs(instance: Instance, colour: str = "") -> tuple[dict[str, Any], ...]:
     """The programs of a colour as `activate` takes them: their processes' names and health checks, the set of secrets
     of those that have any, and how they run, for one-off commands; with a colour also where they listen."""
-    values = _values(name, target, release, version)
+    name, values = instance.name, instance.values
     made: list[dict[str, Any]] = []
-    for key, program in _chosen(application, colour).items():
-        mine = values | _socket(name, key, program, target, colour)
+    for key, program in _chosen(instance.application, colour).items():
+        mine = values | _socket(instance, key, program, colour)
         made.append(
             {
                 "name": f"{name}-{key}",
                 "processes": _processes(f"{name}-{key}", program),
-                "health": _health(program, mine, f"applications.{name}.programs.{key}.health"),
-                "secrets": secrets if program.secrets else "",
-                "run": _surroundings(name, key, program, target, mine),
+                "health": health(program, mine, f"applications.{name}.programs.{key}.health"),
+                "secrets": instance.secrets if program.secrets else "",
+                "run": _surroundings(instance, key, program, mine),
             }
         )
         if colour:
@@ -59,41 +82,32 @@ def programs(
     return tuple(made)
 
 
-def conf(
-    name: str,
-    application: Application,
-    target: Target,
-    release: str,
-    version: str,
-    secrets: str = "",
-    colour: str = "",
-) -> str:
-    """The text of the supervisor file that runs the programs of a colour from `release`; empty when there are none.
+def conf(instance: Instance, colour: str = "") -> str:
+    """The text of the supervisor file that runs the programs of a colour from the release; empty when there are none.
 
     Commands hold the resolved path of the release: behind a symlink an old process would lazily import new code.
-    What supervisor cannot do is done by the launcher, which the host keeps: limits, and the set called `secrets`.
+    What supervisor cannot do is done by the launcher, which the host keeps: limits, and secrets.
     Raises `UsageError` for unknown variables and for values that supervisor's format cannot express.
     """
-    values = _values(name, target, release, version)
-    chosen, at = _chosen(application, colour), f"@{colour}" if colour else ""
+    name, values = instance.name, instance.values
+    chosen, at = _chosen(instance.application, colour), f"@{colour}" if colour else ""
     if not chosen:
         return ""
     sections = [[f"[group:{name}{at}]", f"programs={','.join(f'{name}-{key}{at}' for key in chosen)}"]]
     for key, program in chosen.items():
         where = f"applications.{name}.programs.{key}"
-        mine = values | _socket(name, key, program, target, colour)
-        folder = f"{target.layout.root}/apps/{name}"
-        around = _surroundings(name, key, program, target, mine)
+        mine = values | _socket(instance, key, program, colour)
+        around = _surroundings(instance, key, program, mine)
         many = program.processes > 1
         process_name = "%(program_name)s_%(process_num)02d" if many else "%(program_name)s"
         if colour:
             process_name = f"{name}-{key}"  # the same in both groups
             _check_beside(program, where)
         command = tuple(fill(part, mine, f"{where}.command") for part in program.command)
-        kept = secrets if program.secrets else ""
+        kept = instance.secrets if program.secrets else ""
         if command and (around["limits"] or kept):
-            folder_of_set = f"{folder}/secrets/{kept}/{name}-{key}" if kept else ""
-            command = (*_launcher(target, values["release"], around["limits"], folder_of_set), *command)
+            folder_of_set = f"{instance.folder}/secrets/{kept}/{name}-{key}" if kept else ""
+            command = (*_launcher(instance, around["limits"], folder_of_set), *command)
         lines = [
             f"[program:{name}-{key}{at}]",
             f"command={_command(command, where)}",
@@ -107,7 +121,7 @@ def conf(
             f"stopwaitsecs={program.stop_wait_s}",
             "killasgroup=true",
             "redirect_stderr=true",
-            f"stdout_logfile={folder}/log/{process_name}{at}.log",
+            f"stdout_logfile={instance.folder}/log/{process_name}{at}.log",
             "stdout_logfile_maxbytes=10MB",
             "stdout_logfile_backups=3",
         ]
@@ -128,28 +142,24 @@ def setups(
 
     Raises `UsageError`."""
     return {
-        each.name: setup(name, placed[each.name], each, release, version, secrets)
+        each.name: setup(Instance(name, placed[each.name], each, release, version, secrets))
         for each in targets
         if each.name in placed
     }
 
 
-def setup(name: str, application: Application, target: Target, release: str, version: str, secrets: str = "") -> Setup:
-    """How `application`, called `name`, runs on a host: its programs that are stopped for their successors, in each
+def setup(instance: Instance) -> Setup:
+    """How it runs on its host: its programs that are stopped for their successors, in each
     colour those that are replaced without downtime, and its tasks. Raises `UsageError`."""
-    about = (name, application, target, release, version, secrets)
-    beside = any(program.zero_downtime for program in application.programs.values())
-    colours = {each: Programs(conf(*about, each), programs(*about, each)) for each in COLOURS if beside}
-    return Setup(conf(*about), programs(*about), tasks(*about), colours)
+    beside = any(program.zero_downtime for program in instance.application.programs.values())
+    colours = {each: Programs(conf(instance, each), programs(instance, each)) for each in COLOURS if beside}
+    return Setup(conf(instance), programs(instance), tasks(instance), colours)
 
 
-def tasks(
-    name: str, application: Application, target: Target, release: str, version: str, secrets: str = ""
-) -> tuple[Task, ...]:
+def tasks(instance: Instance) -> tuple[Task, ...]:
     """The tasks of the application as they would run on this host: those whose program is here. Raises `UsageError`."""
-    values = _values(name, target, release, version)
-    about = (name, application, target, release, version, secrets)
-    made = {each["name"]: each for colour in ("", COLOURS[0]) for each in programs(*about, colour)}
+    name, application, values = instance.name, instance.application, instance.values
+    made = {each["name"]: each for colour in ("", COLOURS[0]) for each in programs(instance, colour)}
     return tuple(
         Task(
             name=key,
@@ -170,16 +180,16 @@ def _chosen(application: Application, colour: str) -> dict[str, Program]:
     return {key: each for key, each in application.programs.items() if each.zero_downtime == bool(colour)}
 
 
-def _socket(name: str, key: str, program: Program, target: Target, colour: str) -> dict[str, str]:
+def _socket(instance: Instance, key: str, program: Program, colour: str) -> dict[str, str]:
     """The variable for the socket on which a program of that colour listens; none without a colour."""
     if not colour:
         return {}
     # as the kernel shows it, and the runner looks for it: without // or a / at its end
-    path = str(PurePosixPath(f"{target.layout.root}/apps/{name}/run/{colour}/{key}/sock"))
+    path = str(PurePosixPath(f"{instance.folder}/run/{colour}/{key}/sock"))
     if len(path.encode()) > LONGEST_SOCKET:
         raise UsageError(
             f"the path of its socket has more than the {LONGEST_SOCKET} bytes that Linux allows: {path}",
-            where=f"applications.{name}.programs.{key}.zero_downtime",
+            where=f"applications.{instance.name}.programs.{key}.zero_downtime",
             remedy="use a shorter layout.root or shorter names",
         )
     return {"socket": path}
@@ -201,61 +211,9 @@ def _check_beside(program: Program, where: str) -> None:
         raise UsageError(problem, where=f"{where}.{fault[0]}", remedy=remedy)
 
 
-def _values(name: str, target: Target, release: str, version: str) -> dict[str, str]:
-    return {
-        **target.variables,
-        "release": release_path(target, name, release),
-        "version": version,
-        "host": target.name,
-        "application": name,
-    }
-
-
 def _processes(program: str, about: Program) -> list[str]:
     """The names under which supervisor knows the program's processes (`process_name` above)."""
     return [program] if about.processes == 1 else [f"{program}_{number:02d}" for number in range(about.processes)]
-
-
-def _health(program: Program, values: Mapping[str, str], where: str) -> dict[str, Any]:
-    health = program.health
-    probes = [key for key in ("http", "tcp", "command") if getattr(health, key)]
-    if len(probes) > 1:
-        raise UsageError(
-            f"a program has one health check, and {' and '.join(probes)} are set",
-            where=f"{where}.{probes[-1]}",
-            remedy="keep one of http, tcp and command; a command may ask for several things",
-        )
-    http, tcp = fill(health.http, values, f"{where}.http"), fill(health.tcp, values, f"{where}.tcp")
-    for key, address, fits, example in (
-        ("http", http, _is_url, "http://127.0.0.1:8000/health"),
-        ("tcp", tcp, _is_address, "127.0.0.1:8000"),
-    ):
-        if address and not fits(address):
-            raise UsageError(
-                f"{address!r} cannot be asked", where=f"{where}.{key}", remedy=f"write for example {example}"
-            )
-    return {
-        **{f.name: getattr(health, f.name) for f in dataclasses.fields(health)},
-        "http": http,
-        "tcp": tcp,
-        "command": [fill(part, values, f"{where}.command") for part in health.command],
-    }
-
-
-def _is_url(text: str) -> bool:
-    """http or https, with a host, in characters that a request line can hold."""
-    try:
-        parts = urlsplit(text)
-        usable = parts.port is None or parts.port > 0
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname) and usable and not re.search(r"[^!-~]", text)
-
-
-def _is_address(text: str) -> bool:
-    """HOST:PORT; without HOST, this host; an IPv6 address stands in brackets."""
-    found = re.fullmatch(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]*):([0-9]{1,5})", text)
-    return found is not None and 0 < int(found[1]) < 65536
 
 
 def _command(argv: tuple[str, ...], where: str) -> str:
@@ -288,10 +246,10 @@ def _environment(environment: Mapping[str, str], where: str) -> str:
     return ",".join(pairs)
 
 
-def _surroundings(name: str, key: str, program: Program, target: Target, values: Mapping[str, str]) -> dict[str, Any]:
+def _surroundings(instance: Instance, key: str, program: Program, values: Mapping[str, str]) -> dict[str, Any]:
     """What a process of the program finds around it, also one that supervisor does not start."""
-    where = f"applications.{name}.programs.{key}"
-    directory = fill(program.directory, values, f"{where}.directory") or f"{target.layout.root}/apps/{name}"
+    where = f"applications.{instance.name}.programs.{key}"
+    directory = fill(program.directory, values, f"{where}.directory") or instance.folder
     if not directory.startswith("/") or re.search(r"\s[;#]", directory):
         raise UsageError(
             f"{directory!r} cannot be used", where=f"{where}.directory", remedy="write an absolute path without ; #"
@@ -310,13 +268,13 @@ def _surroundings(name: str, key: str, program: Program, target: Target, values:
     }
 
 
-def _launcher(target: Target, release: str, limits: Mapping[str, int], secrets: str) -> tuple[str, ...]:
+def _launcher(instance: Instance, limits: Mapping[str, int], secrets: str) -> tuple[str, ...]:
     """What stands before the command: the launcher with limits, and the folder `secrets`.
 
     It runs in the release's Python, of which nothing is imported (-I -S): no code of the release sees a secret before
     the program itself.
     """
-    words = [f"{release}/bin/python", "-I", "-S", f"{target.layout.root}/bin/{LAUNCHER}"]
+    words = [f"{instance.path}/bin/python", "-I", "-S", f"{instance.target.layout.root}/bin/{LAUNCHER}"]
     for limit, number in limits.items():
         words += ["--limit", f"{limit}={number}"]
     if secrets:
