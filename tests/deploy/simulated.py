@@ -138,7 +138,8 @@ class SimulatedHost:
             raise StepRefused("moved", f"{self.current} runs", where=f"{self.name}.example:22", remedy="plan again")
         stored = self.releases[release]
         if conf is None:
-            conf, programs, secrets = stored["conf"], stored["programs"], stored["secrets"]
+            kept = stored["former"] if body["former"] else stored
+            conf, programs, secrets = kept["conf"], kept["programs"], kept["secrets"]
         else:
             programs = [name for each in body["programs"] for name in each["processes"]]
             secrets = next((each["secrets"] for each in body["programs"] if each.get("secrets")), "")
@@ -147,6 +148,8 @@ class SimulatedHost:
         as_wished = self.current == release and self.conf == conf and release not in self.sick and not self.down
         if as_wished and body["restart"] is None:
             return self._result("unchanged")
+        if body["conf"] is not None and self.current == release:
+            stored["former"] = {key: stored[key] for key in ("conf", "programs", "secrets")}
         self.activations.append(release)
         about = {"at": "2026-01-01T00:00:00Z", "by": self.by, "rollout": "r1", "release": release}
         self.last = {**about, "previous": self.current, "event": "commit"}

@@ -579,3 +579,21 @@ def test_a_command_that_cannot_run_somewhere_says_why(
     assert "remedy: roll it out" in err
     assert run("deploy.run", "shop", "--env", "live") == 2
     assert run("deploy.run", "shop", "--env", "live", "--command", "'half") == 2
+
+
+@pytest.mark.parametrize("words", [("deploy.status", "--application", "shp"), ("deploy.prune", "shp", "--check")])
+def test_an_application_that_nobody_knows_is_no_application_in_order(
+    world: World, run: Run, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    assert run(*words, "--env", "live") == 2
+    assert "did you mean shop?" in capsys.readouterr().err
+
+
+def test_an_application_that_hosts_still_have_is_shown_when_the_configuration_has_it_no_more(
+    world: World, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("deploy.rollout", "shop==1.0.0", "--env", "live")
+    world.loaded = replace(world.loaded, config=replace(world.loaded.config, applications={}))
+    capsys.readouterr()
+    assert run("deploy.status", "--env", "live", "--application", "shop") == 0
+    assert "shop: 1.0.0 on 3 hosts" in capsys.readouterr().out

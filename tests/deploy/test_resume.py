@@ -106,6 +106,19 @@ def test_a_release_that_failed_and_runs_somewhere_is_a_decision(world: World) ->
     assert endings(resume(world, force=True)) == ["unchanged", "activated", "activated"]
 
 
+def test_another_conf_that_failed_is_no_verdict_on_the_release_that_runs(world: World) -> None:
+    operate.rolled_out(world.session(), "shop==1.0.0")
+    before = [each.activations[:] for each in world.hosts.hosts.values()]
+    world.hosts["h1"].conf = "changed by hand"
+    world.hosts["h1"].sick.add(world.one)
+    assert operate.rolled_out(world.session(), "shop==1.0.0")[1].exit_code == 1
+    world.hosts["h1"].sick.clear()
+    world.hosts["h1"].releases[world.one]["verdict"] = "good"  # a real host blames the conf
+    done = resume(world)
+    assert done.intent.release == world.one
+    assert [each.activations for each in world.hosts.hosts.values()][1:] == before[1:]
+
+
 def test_within_the_budget_a_host_that_failed_its_gate_is_left_alone(world: World) -> None:
     world.hosts["h2"].sick.add(world.two)
     operate.rolled_out(world.session(), "shop==1.1.0")

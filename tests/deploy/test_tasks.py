@@ -16,6 +16,7 @@ from pinwheel.deploy.planning import plan_file, secret_set
 from pinwheel.deploy.planning.gate import Outcome
 from pinwheel.deploy.rolling import operate, running
 from pinwheel.deploy.rolling.report import Conclusion, Report
+from pinwheel.deploy.rolling.resume import resumed
 from pinwheel.deploy.rolling.session import Session
 from pinwheel.deploy.showing import plans, reports, story
 from pinwheel.errors import UsageError
@@ -289,6 +290,32 @@ def test_new_secrets_are_a_change_that_is_told_by_name(tmp_path: Path, monkeypat
     assert made.tasks == ()
     assert world.roll_out().conclusion is Conclusion.DONE
     monkeypatch.setenv("THE_KEY", KEY)
+
+
+def test_a_resume_leaves_hosts_alone_that_run_well_whatever_the_secrets_are_by_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = secretive(tmp_path, monkeypatch)
+    world.roll_out()
+    monkeypatch.setenv("THE_KEY", "another one")
+    world.hosts["h3"].down = True
+    (done,) = resumed(world.session(), "shop", force=False)
+    assert done.report
+    assert [str(each.ending) for each in done.report.outcomes] == ["unchanged", "unchanged", "activated"]
+
+
+def test_other_secrets_that_some_host_cannot_have_are_taken_back_from_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = Shop(tmp_path, SECRETS + '[environments.live.rollout]\npolicy = "revert-all"\nmax_unavailable = 2\n')
+    monkeypatch.setenv("THE_KEY", KEY)
+    world.roll_out()
+    before = world.hosts["h1"].facts()["applications"]["shop"]["secrets"]
+    monkeypatch.setenv("THE_KEY", "another one")
+    world.hosts["h2"].sick.add(world.one)
+    report = world.roll_out()
+    assert [str(each.ending) for each in report.outcomes] == ["taken-back", "revert-unhealthy", "skipped"]
+    assert world.hosts["h1"].facts()["applications"]["shop"]["secrets"] == before
 
 
 def test_going_back_needs_no_secret_of_the_operators(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,11 +34,16 @@ def status(
       pinwheel deploy.status --env production --host web1 --json
     """
     from pinwheel import console
+    from pinwheel.deploy.inventory import fleet
+    from pinwheel.deploy.planning.facts import HostFacts
     from pinwheel.deploy.planning.gate import Outcome
     from pinwheel.deploy.showing import status as shown
 
     with session_of(env, "status", host, group, asks_once=True) as session:
         told = session.facts()
+        if application:
+            on_hosts = {name for each in told.values() if isinstance(each, HostFacts) for name in each.applications}
+            fleet.check_application(application, session.loaded.config, on_hosts)
     if json:
         console.document(shown.document(told, env, application))
     else:

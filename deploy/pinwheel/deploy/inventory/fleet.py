@@ -145,6 +145,12 @@ def application(config: Config, name: str) -> Application:
     return found
 
 
+def check_application(name: str, config: Config, on_hosts: Iterable[str]) -> None:
+    """It is an application of the configuration, or one that hosts still have. Raises `UsageError`."""
+    if name not in (known := {*config.applications, *on_hosts}):
+        raise _unknown(name, known, "application", "--application")
+
+
 def _named(table: Mapping[str, T], name: str, what: str, given_as: str) -> T:
     if name in table:
         return table[name]
@@ -154,10 +160,9 @@ def _named(table: Mapping[str, T], name: str, what: str, given_as: str) -> T:
 def _unknown(name: str, known: Iterable[str], what: str, where: str) -> UsageError:
     """`name` is not among those of its kind, `what`."""
     table = sorted(known)
-    kind = what.partition(" ")[0]
     near = difflib.get_close_matches(name, table, n=1)
     shown = f"{', '.join(table[:20])}{f' and {len(table) - 20} more' if len(table) > 20 else ''}"
-    there = f"known: {shown}" if table else f"the configuration has no [{kind}s.…]"
+    there = f"known: {shown}" if table else "the configuration has none"
     return UsageError(
         f"there is no {what} {name!r}",
         where=where,

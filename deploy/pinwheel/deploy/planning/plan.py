@@ -231,7 +231,8 @@ def _reasons(wish: Wish, here: Installed, conf: str | None) -> list[str]:
         return [f"runs {here.current}"]
     reasons = []
     conf_changes = conf is not None and hashlib.sha256(conf.encode()).hexdigest() != here.conf_sha256
-    if (delivery := wish.delivery) and delivery.secrets != here.secrets:
+    # a conf names its set of secrets; one that is left as it is goes on with that, whatever they are by now
+    if conf_changes and (delivery := wish.delivery) and delivery.secrets != here.secrets:
         reasons.append(f"its secrets change ({', '.join(delivery.secret_names) or 'it has none any more'})")
         if conf is not None and here.secrets and here.conf == conf.replace(delivery.secrets or "\0", here.secrets):
             conf_changes = False  # in nothing but the name of their folder, which is said already

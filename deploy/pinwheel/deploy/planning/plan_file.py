@@ -115,7 +115,7 @@ def _moved(then: Document, here: Document) -> list[str]:
     if here["conf_sha256"] != then.get("conf_sha256"):
         moved.append("its conf on the host is another one")
     if here["setup_sha256"] != then["setup_sha256"]:
-        moved.append("pinwheel.toml sets it up otherwise")
+        moved.append("pinwheel.toml, or what its secrets are, sets it up otherwise")
     if not moved and here["activate"] != then["activate"]:
         moved.append("it would be activated" if here["activate"] else "it would not be activated")
     return moved

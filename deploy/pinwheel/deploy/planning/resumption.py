@@ -175,9 +175,12 @@ def _rejected(wished: Intent, events: Events, installed: Sequence[Installed]) ->
     """Did the release fail its gate, so that the rollout did not go through?"""
     if wished.outcome in ("ok", "failed"):  # within its budget
         return False
-    # an interruption takes hosts back, too, and is no verdict on the release
+    # an interruption takes hosts back, too, and is no verdict on the release; another conf of it that failed is none
     said = wished.outcome == "halted" and any(
-        each["kind"] == "reverted" and each["rollout"] == wished.rollout and each["subject"] == wished.application
+        each["kind"] == "reverted"
+        and each["rollout"] == wished.rollout
+        and each["subject"] == wished.application
+        and each["detail"].get("previous") != wished.release
         for each in events
     )
     return said or any(_failed(each.release(wished.release)) for each in installed)

@@ -69,6 +69,8 @@ class Chronicle:
             detail["reason"] = outcome.reason
         if outcome.ending is Ending.TAKEN_BACK:
             detail["taken_back"] = wish.release
+        if planned and kind == "reverted":
+            detail["previous"] = planned.current or ""
         self._append(kind, version, host=outcome.host, outcome="ok" if outcome.good else outcome.ending, detail=detail)
 
     def finished(

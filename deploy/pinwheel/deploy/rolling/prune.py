@@ -37,12 +37,12 @@ def pruned(session: Session, application: str, *, keep: int, check: bool) -> End
 
     By host. Raises `Refused` when somebody else holds the environment, and `UsageError`.
     """
-    if check:
-        told = session.facts()
-        return _asked(session, _wanted(told, application, keep, check=True), None, told)
     projects: tuple[str, ...] = ()
     if application != ALL:
         projects = (application, fleet.application(session.loaded.config, application).project or application)
+    if check:
+        told = session.facts()
+        return _asked(session, _wanted(told, application, keep, check=True), None, told)
     with session.lease(*projects) as held:
         told = session.facts()
         session.watcher.phase(f"prune {len(told)} hosts")
