@@ -14,7 +14,7 @@ from tests.deploy.test_operate import CONFIG, World
 
 from pinwheel.deploy.planning.resumption import Intent, NotAgain, NothingToResume, drained, intent
 from pinwheel.deploy.rolling import hooks, operate
-from pinwheel.deploy.rolling.resume import Resumed, resumed
+from pinwheel.deploy.rolling.resume import Resumed, Withheld, resumed
 from pinwheel.deploy.rolling.session import Session
 from pinwheel.errors import PinwheelError
 
@@ -38,7 +38,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def resume(world: World, *, force: bool = False) -> Resumed:
-    (done,) = resumed(world.session(), "", force=force)
+    (done,) = resumed(world.session(), "shop", force=force)
+    assert isinstance(done, Resumed)
     return done
 
 
@@ -104,6 +105,15 @@ def test_a_release_that_failed_and_runs_somewhere_is_a_decision(world: World) ->
     for name in ("h2", "h3"):
         world.hosts[name].sick.clear()
     assert endings(resume(world, force=True)) == ["unchanged", "activated", "activated"]
+
+
+def test_an_application_that_cannot_be_resumed_keeps_no_other_from_it(world: World) -> None:
+    for name in ("h2", "h3"):
+        world.hosts[name].sick.add(world.two)
+    operate.rolled_out(world.session(), "shop==1.1.0")
+    (done,) = resumed(world.session(), "", force=False)
+    assert isinstance(done, Withheld)
+    assert (done.application, type(done.why)) == ("shop", NotAgain)
 
 
 def test_another_conf_that_failed_is_no_verdict_on_the_release_that_runs(world: World) -> None:
@@ -172,7 +182,7 @@ def test_without_a_ledger_the_hosts_say_what_was_activated_last(world: World) ->
     operate.rolled_out(world.session(), "shop==1.1.0")
     world.hosts["h3"].down = True
     world.index.recorded.clear()
-    (done,) = resumed(world.session(), "shop", force=False)
+    done = resume(world)
     assert (done.intent.release, done.intent.rollout) == (world.two, "")
     assert endings(done) == ["unchanged", "unchanged", "activated"]
 

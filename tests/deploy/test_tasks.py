@@ -16,7 +16,7 @@ from pinwheel.deploy.planning import plan_file, secret_set
 from pinwheel.deploy.planning.gate import Outcome
 from pinwheel.deploy.rolling import operate, running
 from pinwheel.deploy.rolling.report import Conclusion, Report
-from pinwheel.deploy.rolling.resume import resumed
+from pinwheel.deploy.rolling.resume import Resumed, resumed
 from pinwheel.deploy.rolling.session import Session
 from pinwheel.deploy.showing import plans, reports, story
 from pinwheel.errors import UsageError
@@ -300,6 +300,7 @@ def test_a_resume_leaves_hosts_alone_that_run_well_whatever_the_secrets_are_by_n
     monkeypatch.setenv("THE_KEY", "another one")
     world.hosts["h3"].down = True
     (done,) = resumed(world.session(), "shop", force=False)
+    assert isinstance(done, Resumed)
     assert done.report
     assert [str(each.ending) for each in done.report.outcomes] == ["unchanged", "unchanged", "activated"]
 

@@ -10,10 +10,10 @@ from invoke import Context, Exit, task
 
 from pinwheel.deploy.commands import ending, plan_files
 from pinwheel.deploy.commands.options import APPLICATION, CHANGES, ENV, GROUP, HOST, JSON, LINES, RELEASE, session_of
-from pinwheel.errors import UsageError
+from pinwheel.errors import UsageError, describe
 
 if TYPE_CHECKING:
-    from pinwheel.deploy.rolling.resume import Resumed
+    from pinwheel.deploy.rolling.resume import Resumed, Withheld
 
 
 @task(
@@ -139,7 +139,6 @@ def resume(
     """
     from pinwheel import console
     from pinwheel.deploy.rolling import resume as verb
-    from pinwheel.deploy.showing import plans
 
     with session_of(env, "resume") as session:
         act = verb.to_resume if check else verb.resumed
@@ -149,12 +148,14 @@ def resume(
     elif not done:
         console.data("nothing to do: nothing was ever rolled out here")
     for each in done if not json else ():
-        if each.report is None:
+        if isinstance(each, verb.Withheld):
+            console.say(f"{each.application} is left as it is: {describe(each.why).removeprefix('error: ')}")
+        elif each.report is None:
             console.data(f"{each.intent.application} should be at {each.intent.told}")
             ending.show(each.plan)
         else:
             ending.tell(each.plan, each.report, env)
-    codes = [plans.exit_code(each.plan) if each.report is None else each.report.exit_code for each in done]
+    codes = [_resumed_code(each) for each in done]
     if any(codes):
         raise Exit(code=max(codes, key=lambda code: (code != CHANGES, code)))
 
@@ -200,9 +201,22 @@ def rollback(
     ending.finish(made, report, session, json=json, lines=json_lines)
 
 
-def _resumed_document(done: Resumed, env: str) -> dict[str, object]:
+def _resumed_code(done: Resumed | Withheld) -> int:
+    from pinwheel.deploy.rolling.resume import Withheld
+    from pinwheel.deploy.showing import plans
+
+    if isinstance(done, Withheld):
+        return done.why.exit_code
+    return plans.exit_code(done.plan) if done.report is None else done.report.exit_code
+
+
+def _resumed_document(done: Resumed | Withheld, env: str) -> dict[str, object]:
+    from pinwheel.deploy.rolling.resume import Withheld
     from pinwheel.deploy.showing import plans, reports
 
+    if isinstance(done, Withheld):
+        error = {"problem": done.why.problem, "where": done.why.where, "remedy": done.why.remedy}
+        return {"application": done.application, "error": error}
     about = {"resumes": done.intent.rollout, "should_run": done.intent.release}
     if done.report is None:
         return {**about, **plans.document(done.plan, env)}

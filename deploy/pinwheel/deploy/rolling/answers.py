@@ -38,7 +38,7 @@ def activated(wish: Wish, before: HostPlan, result: Result, *, stopped: bool) ->
             before.host,
             ending,
             str(result["reason"]),
-            "" if good or stopped else _remedy(wish, result),
+            "" if good or stopped else _remedy(wish, before, result),
             release="" if ending is Ending.REMOVED else release or "",
             shown="\n".join(text for text in (result["probe"], result["log_tail"]) if text),
             seconds=float(result["seconds"]),
@@ -91,13 +91,16 @@ def failed(step: steps.Step, error: StepRefused | NotTouched | HostLost | Nonsen
     return Ending.UNKNOWN if activating else Ending.UNREACHABLE
 
 
-def _remedy(wish: Wish, result: Result) -> str:
+def _remedy(wish: Wish, before: HostPlan, result: Result) -> str:
     """What to do about a release that did not pass its gate: its log tells, or else how it is started is in doubt."""
     log = "read the log above" if result["log_tail"] else "it left no log"
     if wish.act == "restart":
         return f"{log}; put right what it lacks on the host, or pinwheel deploy.rollback {wish.application}"
     if wish.delivery is None:
         return f"{log}; put right what it lacks on the host, or name another release with --to"
+    if before.current == wish.release:
+        where = f"applications.{wish.application} of pinwheel.toml, or its secrets"
+        return f"{log}; the release is the same, so look at {where}, and roll out again"
     if result["log_tail"]:
         return f"{log}; correct it and release a new version"
     key = f"applications.{wish.application}.programs"
