@@ -57,6 +57,7 @@ def test_a_host_goes_back_by_hand_and_pinwheel_makes_it_official(tmp_path: Path)
         assert official["processes"][0]["pid"] == pid, "it ran so already"
 
 
+@pytest.mark.slow
 def test_visitors_are_led_back_by_hand_where_releases_stand_side_by_side() -> None:
     with beside_host(BesideHost) as host:
         host.do("activate", host.activation(OLD, None))

@@ -170,6 +170,7 @@ def test_a_program_finds_what_was_asked_for_and_supervisors_signals_reach_it(hos
     assert noted(host, "stopped")["pid"] == seen["pid"]
 
 
+@pytest.mark.slow
 def test_a_secret_is_in_its_file_and_nowhere_else(host: BareHost) -> None:
     application = shop(host)
     secrets = kept(application)
@@ -215,6 +216,7 @@ def test_going_back_brings_back_the_old_secrets_and_what_no_release_needs_is_rem
     assert sets(host) == {old.id, newer.id}
 
 
+@pytest.mark.slow
 def test_a_release_goes_back_to_its_former_secrets_and_they_stay_for_as_long_as_it_has_them(host: BareHost) -> None:
     """As a policy takes a host back that had only got another conf or other secrets."""
     application = shop(host)
@@ -376,6 +378,7 @@ def migration_again(host: BareHost) -> dict[str, Any]:
     return {"application": "shop", "release": ONE, "task": "migrate", "mode": "run"}
 
 
+@pytest.mark.slow
 def test_a_task_whose_runner_was_killed_is_in_doubt_until_a_person_says_what_it_is(host: BareHost) -> None:
     body = migration(host, "sh", "-c", "echo begun; sleep 0.1; echo x >> $NOTES/ran")
     running = host.start("task", body)

@@ -56,6 +56,7 @@ def left(host: BareHost) -> list[str]:
     return [each.name for folder in folders for each in folder.glob("*")]
 
 
+@pytest.mark.slow
 def test_wheels_that_are_sent_make_a_release_without_an_index(host: BareHost, index: Index) -> None:
     work = host.start("prepare", request(index))
     assert send(work, index) == ["acme_tiny-1.0.0-py3-none-any.whl", "alpha-1-py3-none-any.whl"]
