@@ -255,9 +255,9 @@ def somebody() -> bool:
 
 def ask(question: str) -> str:
     """The line that a person answers; empty at the end of input. Ctrl-C is an answer, whatever it means meanwhile."""
-    print(question, end=" ", file=sys.stderr, flush=True)  # noqa: T201
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # first: who sees the question may answer at once
     try:
+        print(question, end=" ", file=sys.stderr, flush=True)  # noqa: T201
         return sys.stdin.readline().strip()
     finally:
         signal.signal(signal.SIGINT, before)
