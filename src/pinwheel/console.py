@@ -336,32 +336,34 @@ def progress(title: str, *, live: bool = True) -> Iterator[Progress]:
 
 
 @contextlib.contextmanager
+def _drawing(live: Any) -> Iterator[None]:
+    """Draw a rich `Live` for as long as the block lasts."""
+    with _unheard():
+        live.start()
+    try:
+        yield
+    finally:
+        with _unheard():
+            live.stop()
+
+
+@contextlib.contextmanager
 def board(title: str, clock: Callable[[], float] = time.monotonic) -> Iterator[Board]:
     """Show several pieces of work at once: a live line for each on a terminal, plain lines elsewhere."""
     if not sys.stderr.isatty():
         yield _PlainBoard(title)
         return
     drawn = _LiveBoard(title, clock)
-    with _unheard():
-        drawn.live.start()
-    try:
+    with _drawing(drawn.live):
         yield drawn
-    finally:
-        with _unheard():
-            drawn.live.stop()
 
 
 @contextlib.contextmanager
 def roster(title: str, clock: Callable[[], float] = time.monotonic) -> Iterator[Roster]:
     """Show hosts that are worked on together, on a terminal; elsewhere there is none."""
     drawn = _LiveRoster(title, clock)
-    with _unheard():
-        drawn.live.start()
-    try:
+    with _drawing(drawn.live):
         yield drawn
-    finally:
-        with _unheard():
-            drawn.live.stop()
 
 
 @contextlib.contextmanager

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from packaging.markers import Marker
 from packaging.specifiers import SpecifierSet
 
 from pinwheel.deploy.planning.facts import HostFacts
+from pinwheel.deploy.planning.wheels import filename
 from pinwheel.packaging import targets
 
 OLDEST_MUSL = ("1", "2")
@@ -44,7 +44,7 @@ def needs(pylock: Mapping[str, Any]) -> Needs:
             Locked(
                 each["name"],
                 each["version"],
-                tuple(_filename(wheel) for wheel in each.get("wheels", ())),
+                tuple(filename(wheel) for wheel in each.get("wheels", ())),
                 Marker(each["marker"]) if each.get("marker") else None,
                 SpecifierSet(each.get("requires-python", "")),
             )
@@ -82,10 +82,3 @@ def _platform(facts: HostFacts) -> str:
     if family == "musl":
         return f"musllinux_{'_'.join(numbers if len(numbers) == 2 else OLDEST_MUSL)}_{facts.machine}"
     return f"manylinux_{'_'.join(numbers)}_{facts.machine}" if family == "glibc" and len(numbers) == 2 else ""
-
-
-def _filename(wheel: Mapping[str, Any]) -> str:
-    """A lock may name a wheel by its address alone."""
-    return str(
-        wheel.get("name") or unquote(urlsplit(wheel.get("url") or wheel.get("path", "")).path).rpartition("/")[2]
-    )

@@ -99,7 +99,7 @@ def chosen(packages: Sequence[Package], host: Machine) -> tuple[Wheel, ...]:
 def _package(document: Mapping[str, Any]) -> Package:
     name, version = str(canonicalize_name(document["name"])), str(document["version"])
     wheels = [
-        Wheel(name, version, _filename(each), each["hashes"]["sha256"], int(each.get("size", 0)))
+        Wheel(name, version, filename(each), each["hashes"]["sha256"], int(each.get("size", 0)))
         for each in document.get("wheels", ())
         if "sha256" in each["hashes"]
     ]
@@ -107,6 +107,6 @@ def _package(document: Mapping[str, Any]) -> Package:
     return Package(name, version, marker, tuple(wheels))
 
 
-def _filename(wheel: Mapping[str, Any]) -> str:
+def filename(wheel: Mapping[str, Any]) -> str:
     """PEP 751: the name, where it is not the end of the address or path."""
     return str(wheel.get("name") or unquote(urlsplit(str(wheel.get("url") or wheel["path"])).path.rpartition("/")[2]))
