@@ -326,25 +326,8 @@ def progress(title: str, *, live: bool = True) -> Iterator[Progress]:
     from rich.console import Console
 
     status = Console(stderr=True).status(title)
-    with _unheard():
-        status.start()
-    try:
+    with _drawing(status):
         yield _Live(title, status)
-    finally:
-        with _unheard():
-            status.stop()
-
-
-@contextlib.contextmanager
-def _drawing(live: Any) -> Iterator[None]:
-    """Draw a rich `Live` for as long as the block lasts."""
-    with _unheard():
-        live.start()
-    try:
-        yield
-    finally:
-        with _unheard():
-            live.stop()
 
 
 @contextlib.contextmanager
@@ -384,13 +367,20 @@ def counted(title: str, total: int, unit: str, clock: Callable[[], float] = time
         transient=True,
     )
     task = bar.add_task(title, total=total)
-    with _unheard():
-        bar.start()
-    try:
+    with _drawing(bar):
         yield _Bar(bar, task)
+
+
+@contextlib.contextmanager
+def _drawing(display: Any) -> Iterator[None]:
+    """Draw one of rich's live displays for as long as the block lasts."""
+    with _unheard():
+        display.start()
+    try:
+        yield
     finally:
         with _unheard():
-            bar.stop()
+            display.stop()
 
 
 @contextlib.contextmanager
