@@ -407,8 +407,9 @@ def test_a_way_to_root_that_asks_for_a_password_is_named(way: Way, tmp_path: Pat
     sudo.write_text("#!/bin/sh\necho 'sudo: a password is required' >&2\nexit 1\n")
     sudo.chmod(0o755)
     target = way.target(become=(str(sudo), "-n"))
+    more_than_a_window = {**LOOK, "filling": "x" * 5_000_000}  # so it has ended before all of it is sent
     with way.open(target=target) as hosts, pytest.raises(RunnerFailed, match="without a password") as caught:
-        hosts.ask("h1", LOOK, nothing)
+        hosts.ask("h1", more_than_a_window, nothing)
     one_line(caught.value)
     assert "NOPASSWD" in caught.value.remedy
 

@@ -309,6 +309,8 @@ def test_after_a_power_loss_visitors_are_answered_before_anybody_has_come_and_on
     running.do("activate", running.activation(NEW, OLD))
     cut(running, moment, NEWER, NEW)
     running.stop_supervisor()
+    service = running.root / "apps/shop/releases" / NEWER / "service.py"
+    service.write_text(f"import time; time.sleep(0.5)\n{service.read_text()}")  # up later than the one before
     running.start_supervisor()
 
     def answered() -> bool:

@@ -248,8 +248,7 @@ class RootHost:
         if self._starter is None:
             return
         # the cable first: the dying kernel would close every connection politely
-        if Path("/sys/class/net", self._cable).exists():
-            _command("ip", "link", "delete", self._cable)
+        _delete_device(self._cable)
         if self.pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
@@ -437,9 +436,20 @@ def _sweep(slot: int) -> None:
     prefix = _prefix(slot)
     for device in tuple(Path("/sys/class/net").iterdir()):
         if device.name == prefix or device.name.startswith(f"{prefix}h"):
-            _command("ip", "link", "delete", device.name)
+            _delete_device(device.name)
     for mounted in mounts(f"{prefix}h"):
         _command("umount", mounted)
+
+
+def _delete_device(name: str) -> None:
+    """Delete a network device. The kernel does it too, in its own time, when the namespace of a cable's end dies."""
+    device = Path("/sys/class/net", name)
+    try:
+        if device.exists():
+            _command("ip", "link", "delete", name)
+    except LabFault:
+        if device.exists():
+            raise
 
 
 def mounts(source_prefix: str) -> Iterator[str]:

@@ -598,9 +598,14 @@ def retire(job: Job, app: Application) -> str:
 def replay(job: Job) -> None:
     """End what was cut off before: an activation without a commit goes back, one with a commit is completed."""
     for app in applications(job):
-        begin = app.last()
+        last, begin = app.last(), app.last("begin")
         if app.in_doubt and begin:
             revert(job, app, begin, Verdict(False, "it was cut off", fault=False))
+        elif last and begin and last["event"] == "commit" and app.sockets.served not in ("", app.colour):
+            # after a power loss it has only just started; until it answers, visitors are better off where they are
+            with contextlib.suppress(Misconfigured, Refusal):
+                supervisor, _ = running_supervisor(job)
+                watch(job, app, app.colour, setup_of(begin).all_programs(app.colour), supervisor)
         settle(app)
         retire(job, app)
 

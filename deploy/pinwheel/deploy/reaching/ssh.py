@@ -133,7 +133,7 @@ class SshHosts:
             answers = Answers(channel, self._silence_s)
             started, lacking = False, None
             try:
-                channel.sendall(framed(self._bundle(request["action"])) + framed(json.dumps(request).encode()))
+                _send(channel, framed(self._bundle(request["action"])) + framed(json.dumps(request).encode()))
                 if self._aborted:
                     _end_input(channel)
                 for answer in answers:
@@ -177,14 +177,10 @@ class SshHosts:
         try:
             for sha256 in wanted:
                 for part in parts(files(sha256)):
-                    channel.sendall(part)  # waits for as long as the window is full
+                    _send(channel, part)
         except PinwheelError as error:
             _end_input(channel)
             return error
-        except TimeoutError:
-            raise
-        except OSError:
-            pass  # it has no more input: we ended that, or the runner did, whose answer says why
         return None
 
     def _lost(self, target: Target, how: str) -> HostLost:
@@ -254,6 +250,19 @@ def _deadline(seconds: float, end: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+def _send(channel: paramiko.Channel, data: bytes) -> None:
+    """Send all of it, however long the window is full. Raises `TimeoutError` when the host takes nothing for too long.
+
+    Whoever takes no more has ended, or we ended its input: what it answers, or its exit status, says why.
+    """
+    try:
+        channel.sendall(data)
+    except TimeoutError:
+        raise
+    except OSError:
+        pass
 
 
 def _end_input(channel: paramiko.Channel) -> None:
