@@ -107,6 +107,7 @@ NOUNS = {
             "releases",
             "steps",
             "gate",
+            "outcome",
             "waves",
             "wish",
             "resumption",
@@ -119,8 +120,8 @@ NOUNS = {
         for name in ("restart", "holder", "surplus", "secret_set", "supervisor_file", "health")
     ),
     *("deploy.inventory.fleet", "deploy.inventory.template", "deploy.inventory.settings", "deploy.rolling.report"),
-    *(f"deploy.showing.{name}" for name in ("plans", "outcomes", "reports", "readiness", "keys", "running")),
-    *(f"deploy.showing.{name}" for name in ("status", "story", "holding", "lines", "pruning")),
+    *(f"deploy.showing.{name}" for name in ("plans", "outcomes", "reports", "readiness", "keys", "exits")),
+    *(f"deploy.showing.{name}" for name in ("status", "story", "holder", "lines", "removals")),
     *(
         f"index.{name}"
         for name in ("entries", "channels", "globs", "policy", "routes", "grants", "answers", "forwarded", "observer")

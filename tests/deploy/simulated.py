@@ -11,7 +11,7 @@ from typing import Any
 from pinwheel.config import Layout
 from pinwheel.deploy.inventory.fleet import Target
 from pinwheel.deploy.planning.facts import DIGITS
-from pinwheel.deploy.planning.gate import Outcome
+from pinwheel.deploy.planning.outcome import Outcome
 from pinwheel.deploy.reaching.hosts import (
     Files,
     HostKey,

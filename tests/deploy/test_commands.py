@@ -25,7 +25,7 @@ from pinwheel.config import Host
 from pinwheel.deploy import commands
 from pinwheel.deploy.inventory import fleet
 from pinwheel.deploy.reaching.hosts import HostKey
-from pinwheel.deploy.rolling import past, unlock
+from pinwheel.deploy.rolling import history, unlock
 from pinwheel.deploy.rolling import session as sessions
 from pinwheel.deploy.rolling.pool import Watcher
 from pinwheel.deploy.rolling.session import Session
@@ -358,7 +358,7 @@ def test_history_shows_what_the_index_recorded(
 ) -> None:
     (tmp_path / "pinwheel.toml").write_text(CONFIG)
     monkeypatch.setenv("PINWHEEL_CONFIG", str(tmp_path / "pinwheel.toml"))
-    monkeypatch.setattr(past, "from_config", lambda loaded: world.index)
+    monkeypatch.setattr(history, "from_config", lambda loaded: world.index)
     for version in ("1.0.0", "1.1.0"):
         run("deploy.rollout", f"shop=={version}", "--env", "live")
     run("deploy.restart", "shop", "--env", "live", "--host", "h2")

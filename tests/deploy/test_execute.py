@@ -9,13 +9,13 @@ import pytest
 from tests.deploy.simulated import Balancer, Diary, Lease, Onlooker, SimulatedHosts, target
 
 from pinwheel.config import Rollout
-from pinwheel.deploy.planning.gate import Ending
+from pinwheel.deploy.planning.outcome import Ending
 from pinwheel.deploy.planning.plan import plan
 from pinwheel.deploy.planning.readiness import Lack, Readied
 from pinwheel.deploy.planning.steps import Bootstrap
 from pinwheel.deploy.planning.wish import Delivery, Setup, Wish
 from pinwheel.deploy.reaching.hosts import StepRefused
-from pinwheel.deploy.rolling import execute, readying
+from pinwheel.deploy.rolling import bootstrap, execute
 from pinwheel.deploy.rolling.pool import Context, HostPool, Stop, gather
 from pinwheel.deploy.rolling.report import Conclusion, Report
 from pinwheel.deploy.showing import outcomes
@@ -300,10 +300,10 @@ def test_bootstrap_tells_what_changed_and_the_second_time_nothing() -> None:
     world = Fleet(SimulatedHosts("h1", "h2"), Rollout())
     world.hosts["h2"].ready = False
     wanted = [Bootstrap(name, {"filename": "uv.whl", "url": "", "sha256": ""}, "supervisor") for name in ("h1", "h2")]
-    ready = readying.bootstrap(world.pool, wanted, world.lease, world.diary)
+    ready = bootstrap.made_ready(world.pool, wanted, world.lease, world.diary)
     assert ready == {"h1": Readied("h1", (), ()), "h2": Readied("h2", ("install uv.whl", "start supervisor"), ())}
     assert world.diary.kinds() == [("bootstrapped", "h2")]
-    again = readying.bootstrap(world.pool, wanted, world.lease, world.diary)
+    again = bootstrap.made_ready(world.pool, wanted, world.lease, world.diary)
     assert again == {name: Readied(name, (), ()) for name in ("h1", "h2")}
 
 
@@ -312,7 +312,7 @@ def test_what_bootstrap_could_not_do_is_told_and_what_it_did_is_written_down() -
     world.hosts["h1"].ready = False
     world.hosts["h1"].lacks = ("start supervisor",)
     wanted = [Bootstrap("h1", {"filename": "uv.whl", "url": "", "sha256": ""}, "supervisor")]
-    (ready,) = readying.bootstrap(world.pool, wanted, world.lease, world.diary).values()
+    (ready,) = bootstrap.made_ready(world.pool, wanted, world.lease, world.diary).values()
     assert ready == Readied("h1", ("install uv.whl",), (Lack("start supervisor", "it fails", "", "mend it"),))
     assert world.diary.events[0]["detail"] == {"changes": ["install uv.whl"]}
     assert world.onlooker.outcomes[0].ending is Ending.FAILED

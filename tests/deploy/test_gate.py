@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from pinwheel.deploy.planning.gate import GOOD, Continue, Ending, Halt, Outcome, verdict
+from pinwheel.deploy.planning.gate import Continue, Halt, verdict
+from pinwheel.deploy.planning.outcome import GOOD, Ending, Outcome
 
 outcomes = some.lists(some.builds(Outcome, host=some.uuids().map(str), ending=some.sampled_from(Ending)), max_size=12)
 

@@ -16,10 +16,10 @@ from tests.deploy.simulated import Onlooker, SimulatedHosts
 
 from pinwheel import config
 from pinwheel.deploy.inventory import fleet
-from pinwheel.deploy.planning.gate import Outcome
+from pinwheel.deploy.planning.outcome import Outcome
 from pinwheel.deploy.planning.readiness import Readied
 from pinwheel.deploy.planning.releases import NothingToGoBackTo
-from pinwheel.deploy.rolling import operate, readying
+from pinwheel.deploy.rolling import bootstrap, operate
 from pinwheel.deploy.rolling.fetch import NotInTheIndex
 from pinwheel.deploy.rolling.pool import Stop
 from pinwheel.deploy.rolling.report import Conclusion
@@ -293,7 +293,7 @@ def test_bootstrap_of_a_machine_without_uv_has_to_do_with_pip(world: World) -> N
     world.hosts["h2"].ready = False
     world.index.remove("uv")
     session = world.session()
-    done = readying.bootstrapped(session, readying.surveyed(session))
+    done = bootstrap.bootstrapped(session, bootstrap.surveyed(session))
     assert done == {"h2": Readied("h2", ("start supervisor",), ())}
     assert isinstance(session.watcher, Onlooker)
     assert session.watcher.notes[1].startswith("h2 has to do with pip: the index has no uv for x86_64")
@@ -301,7 +301,7 @@ def test_bootstrap_of_a_machine_without_uv_has_to_do_with_pip(world: World) -> N
 
 def work(world: World) -> dict[str, list[str]]:
     """What there is to do on each host that answers."""
-    found = readying.surveyed(world.session())
+    found = bootstrap.surveyed(world.session())
     return {name: [one.what for one in each[1].work] for name, each in found.items() if not isinstance(each, Outcome)}
 
 
@@ -312,14 +312,14 @@ def test_bootstrap_makes_bare_hosts_ready_and_the_second_time_changes_nothing(wo
     assert world.hosts.did("bootstrap") == []
     assert world.index.released == []
     session = world.session()
-    done = readying.bootstrapped(session, readying.surveyed(session))
+    done = bootstrap.bootstrapped(session, bootstrap.surveyed(session))
     assert done == {"h2": Readied("h2", (f"install {uv}", "start supervisor"), ())}
     (request,) = [each for each in world.requests if each["action"] == "bootstrap"]
     assert request["body"]["uv"]["url"].startswith("http://index.example/files/")
     assert request["body"]["supervisor_requirements"].startswith("supervisor==4.3.0 --hash=sha256:")
     assert "short-lived" in request["body"]["index_url"]
     assert all("short-lived" not in repr(each) for each in world.requests if each["action"] == "survey")
-    assert readying.bootstrapped(session, readying.surveyed(session)) == {}
+    assert bootstrap.bootstrapped(session, bootstrap.surveyed(session)) == {}
     assert world.hosts.did("bootstrap") == ["h2"]
 
 
@@ -327,10 +327,10 @@ def test_bootstrap_goes_on_with_the_hosts_that_it_reaches(world: World) -> None:
     world.hosts["h1"].unreachable = True
     world.hosts["h2"].ready = False
     session = world.session()
-    found = readying.surveyed(session)
+    found = bootstrap.surveyed(session)
     assert isinstance(found["h1"], Outcome)
     assert list(found) == ["h1", "h2", "h3"]
-    assert [*readying.bootstrapped(session, found)] == ["h2"]
+    assert [*bootstrap.bootstrapped(session, found)] == ["h2"]
 
 
 def test_the_users_that_programs_run_as_are_made_where_they_run(
@@ -352,7 +352,7 @@ def test_a_host_for_which_the_index_has_no_uv_is_named_and_the_others_are_made_r
         return {**answer, **other} if (host, request["action"]) == ("h2", "facts") else answer
 
     world.hosts.ask = elsewhere  # type: ignore[method-assign]
-    found = readying.surveyed(session)
+    found = bootstrap.surveyed(session)
     assert isinstance(found["h2"], Outcome)
     assert "no uv for riscv64" in found["h2"].reason
     assert not isinstance(found["h3"], Outcome)

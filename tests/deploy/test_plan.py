@@ -13,8 +13,8 @@ from pinwheel.config import Rollout
 from pinwheel.deploy.host import prepare
 from pinwheel.deploy.planning import wheels
 from pinwheel.deploy.planning.facts import DIGITS, HostFacts, Installed, Process, Release
-from pinwheel.deploy.planning.gate import Ending, Outcome
 from pinwheel.deploy.planning.making import RESERVE_BYTES, UNPACKED, Making
+from pinwheel.deploy.planning.outcome import Ending, Outcome
 from pinwheel.deploy.planning.plan import Plan, plan
 from pinwheel.deploy.planning.releases import NothingToGoBackTo, earlier
 from pinwheel.deploy.planning.wheels import Package

@@ -12,7 +12,7 @@ from tests.deploy.test_plan import NEW, OLD, conf, fleets, host, package, polici
 from pinwheel.config import Rollout
 from pinwheel.deploy.planning import plan_file
 from pinwheel.deploy.planning.facts import HostFacts, Process
-from pinwheel.deploy.planning.gate import Ending, Outcome
+from pinwheel.deploy.planning.outcome import Ending, Outcome
 from pinwheel.deploy.planning.plan import plan
 from pinwheel.deploy.planning.plan_file import Document, Moved
 from pinwheel.deploy.planning.wish import Delivery, Setup, Wish

@@ -10,7 +10,7 @@ from hypothesis import strategies as some
 from tests.deploy.simulated import Balancer
 from tests.deploy.test_execute import ONE, TWO, Fleet, endings, fleet
 
-from pinwheel.deploy.planning.gate import Ending
+from pinwheel.deploy.planning.outcome import Ending
 from pinwheel.deploy.planning.waves import most_unavailable
 from pinwheel.deploy.rolling.report import Conclusion
 

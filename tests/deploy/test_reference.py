@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from pinwheel.deploy import commands
-from pinwheel.deploy.planning.gate import Ending
+from pinwheel.deploy.planning.outcome import Ending
 
 PAGE = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text()
 OF_ALL = {"env", "json"}

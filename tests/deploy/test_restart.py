@@ -6,7 +6,7 @@ import pytest
 
 from pinwheel.config import Rollout
 from pinwheel.deploy.planning.facts import HostFacts, Installed, Release
-from pinwheel.deploy.planning.gate import Ending, Outcome
+from pinwheel.deploy.planning.outcome import Ending, Outcome
 from pinwheel.deploy.planning.restart import NothingRuns, restart
 
 OLD, NEW = "1.0.0-aaaaaaaa", "1.1.0-bbbbbbbb"

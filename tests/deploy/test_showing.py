@@ -9,7 +9,7 @@ import pytest
 
 from pinwheel.config import Rollout
 from pinwheel.deploy.planning.facts import HostFacts, Installed, Process, Release
-from pinwheel.deploy.planning.gate import GOOD, Ending, Outcome
+from pinwheel.deploy.planning.outcome import GOOD, Ending, Outcome
 from pinwheel.deploy.planning.plan import Plan, plan
 from pinwheel.deploy.planning.wish import Delivery, Setup, Wish
 from pinwheel.deploy.rolling.report import Conclusion, Report

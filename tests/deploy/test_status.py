@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from pinwheel.deploy.planning.facts import HostFacts, Installed, Process, Record, Release
-from pinwheel.deploy.planning.gate import Ending, Outcome
+from pinwheel.deploy.planning.outcome import Ending, Outcome
 from pinwheel.deploy.showing import status, story
 
 NEW, OLD = "1.1.0-bbbbbbbb", "1.0.0-aaaaaaaa"

@@ -13,8 +13,8 @@ from tests.deploy.test_operate import CONFIG, World
 
 from pinwheel.deploy.inventory import fleet
 from pinwheel.deploy.planning import plan_file, secret_set
-from pinwheel.deploy.planning.gate import Outcome
-from pinwheel.deploy.rolling import operate, running
+from pinwheel.deploy.planning.outcome import Outcome
+from pinwheel.deploy.rolling import operate, run
 from pinwheel.deploy.rolling.report import Conclusion, Report
 from pinwheel.deploy.rolling.resume import Resumed, resumed
 from pinwheel.deploy.rolling.session import Session
@@ -218,9 +218,9 @@ def test_a_command_runs_where_it_is_told_to_and_the_ledger_has_who_and_where(tmp
     world.hosts["h3"].exit_code = 4
     session = world.session()
     session.targets = fleet.limited("live", session.environment, session.targets, ["h3", "h1"], [])
-    exits = running.run(session, "shop", "", ["shop", "check"])
+    exits = run.on_hosts(session, "shop", "", ["shop", "check"])
     assert exits == {"h1": 0, "h3": 4}
-    assert running.worst(exits) == 4
+    assert run.worst(exits) == 4
     told = [each for each in world.index.recorded if each.kind == "ran"]
     assert [(each.host, each.outcome) for each in sorted(told, key=lambda event: event.host)] == [
         ("h1", "ok"),
@@ -236,9 +236,9 @@ def test_a_host_that_cannot_be_asked_is_no_success(tmp_path: Path) -> None:
     world = Shop(tmp_path, "")
     world.roll_out()
     world.hosts["h2"].unreachable = True
-    exits = running.run(world.session(), "shop", "web", ["true"])
+    exits = run.on_hosts(world.session(), "shop", "web", ["true"])
     assert isinstance(exits["h2"], Outcome)
-    assert running.worst(exits) == 1
+    assert run.worst(exits) == 1
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_a_host_that_cannot_be_asked_is_no_success(tmp_path: Path) -> None:
 def test_a_command_that_cannot_be_is_wrong_usage(tmp_path: Path, program: str, words: list[str], where: str) -> None:
     world = Shop(tmp_path, "")
     with pytest.raises(UsageError) as caught:
-        running.run(world.session(), "shop", program, words)
+        run.on_hosts(world.session(), "shop", program, words)
     assert caught.value.where == where
     assert world.hosts.asked == []
 

@@ -11,7 +11,7 @@ from tests.deploy.memory_index import MemoryIndex
 
 from pinwheel.deploy.planning.holder import Life, Owner, life, owner
 from pinwheel.deploy.rolling.unlock import release
-from pinwheel.deploy.showing import holding
+from pinwheel.deploy.showing import holder
 from pinwheel.errors import Refused
 from pinwheel.index.client import Holder
 
@@ -54,7 +54,7 @@ def test_an_owner_is_what_its_text_says() -> None:
 
 def test_a_free_environment_needs_no_unlocking(index: MemoryIndex) -> None:
     assert release(index, "live", force=True) is None  # type: ignore[arg-type]
-    assert holding.line("live", None) == "nobody holds live"
+    assert holder.line("live", None) == "nobody holds live"
 
 
 @pytest.mark.parametrize(("pid", "says"), [(os.getpid(), "it is alive"), (NOBODY, "it is dead")], ids=["alive", "dead"])
@@ -63,7 +63,7 @@ def test_looking_takes_nothing_and_tells_who_since_when_and_whether_alive(
 ) -> None:
     index.holder = held(pid)
     found = release(index, "live", force=False)  # type: ignore[arg-type]
-    said = holding.line("live", found)
+    said = holder.line("live", found)
     for word in (f"ann@{HERE} pid {pid}", "r1", "2026-01-01T00:00:00Z", "renewed 5 s ago", says, "runs out in 40 s"):
         assert word in said
     assert index.holder is not None
@@ -79,8 +79,8 @@ def test_force_ends_that_lease_and_the_ledger_knows_who_lost_it(index: MemoryInd
     (event,) = index.recorded
     assert (event.kind, event.environment, event.rollout) == ("unlocked", "live", "r1")
     assert event.detail["token"] == 7
-    assert "live is free" in holding.line("live", found)
-    assert holding.document("live", found)["released"] is True
+    assert "live is free" in holder.line("live", found)
+    assert holder.document("live", found)["released"] is True
 
 
 def test_a_lease_that_somebody_else_took_meanwhile_stays(index: MemoryIndex, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from pinwheel.deploy.planning.gate import Ending, Outcome
+from pinwheel.deploy.planning.outcome import Ending, Outcome
 from pinwheel.deploy.showing.watch import Table, watching
 
 

@@ -63,18 +63,18 @@ def bootstrap(
 
 def _bootstrap(session: Session, check: bool, json: bool) -> None:
     from pinwheel import console
-    from pinwheel.deploy.planning.gate import Outcome
+    from pinwheel.deploy.planning.outcome import Outcome
     from pinwheel.deploy.planning.readiness import Readied
-    from pinwheel.deploy.rolling import readying
+    from pinwheel.deploy.rolling import bootstrap as verb
     from pinwheel.deploy.showing import readiness
 
-    found = readying.surveyed(session)
+    found = verb.surveyed(session)
     work = any(not isinstance(each, Outcome) and each[1].work for each in found.values())
     if not json:
         console.data("\n".join(readiness.survey_lines(found)))
     for note in readiness.survey_notes(found):
         console.say(note)
-    done: Mapping[str, Readied | Outcome] = {} if check else readying.bootstrapped(session, found)
+    done: Mapping[str, Readied | Outcome] = {} if check else verb.bootstrapped(session, found)
     if json:
         console.document(readiness.document(found, done, session.name))
     elif done:

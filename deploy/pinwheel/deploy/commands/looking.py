@@ -36,7 +36,7 @@ def status(
     from pinwheel import console
     from pinwheel.deploy.inventory import fleet
     from pinwheel.deploy.planning.facts import HostFacts
-    from pinwheel.deploy.planning.gate import Outcome
+    from pinwheel.deploy.planning.outcome import Outcome
     from pinwheel.deploy.showing import status as shown
 
     with session_of(env, "status", host, group, asks_once=True) as session:
@@ -79,19 +79,19 @@ def history(
       pinwheel deploy.history --env production --rollout 20261128T101500-3f9a1c
     """
     from pinwheel import console
-    from pinwheel.deploy.rolling import past
+    from pinwheel.deploy.rolling import history as verb
     from pinwheel.deploy.showing import story
 
     if limit < 1:
         raise UsageError(f"{limit} rollouts cannot be shown", where="--limit", remedy="write 1 or more")
     if rollout:
-        events = past.events_of(env, rollout)
+        events = verb.events_of(env, rollout)
         if json:
             console.document({"environment": env, "rollout": rollout, "events": events})
         else:
             console.table(story.EVENT_COLUMNS, story.event_rows(events))
         return
-    told = story.chapters(past.events(env, story.KINDS, application))[-limit:]
+    told = story.chapters(verb.events(env, story.KINDS, application))[-limit:]
     if json:
         console.document(story.document(told, env))
     else:

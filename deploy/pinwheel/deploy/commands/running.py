@@ -46,10 +46,10 @@ def run(
       pinwheel deploy.run acme-shop --env production --command "acme-shop check"
     """
     from pinwheel import console
-    from pinwheel.deploy.planning.gate import Outcome
-    from pinwheel.deploy.rolling import running
+    from pinwheel.deploy.planning.outcome import Outcome
+    from pinwheel.deploy.rolling import run as verb
+    from pinwheel.deploy.showing import exits as shown
     from pinwheel.deploy.showing import outcomes, watch
-    from pinwheel.deploy.showing import running as shown
     from pinwheel.deploy.showing.lines import harmless
 
     try:
@@ -62,7 +62,7 @@ def run(
     relay = watch.Relay(lambda line: tell(harmless(line)) if sys.stdout.isatty() else tell(line))
     with session_of(env, "", host, group, watcher=relay) as session:
         relay.gone = session.hosts.abort
-        exits = running.run(session, application, program, words)
+        exits = verb.on_hosts(session, application, program, words)
     if not relay.read:
         raise BrokenPipeError
     if json:
@@ -72,5 +72,5 @@ def run(
             console.say("\n".join(outcomes.lines(each)))
     if session.stop.is_set():
         raise Exit(code=session.stop.exit_code)
-    if code := running.worst(exits):
+    if code := verb.worst(exits):
         raise Exit(code=code)

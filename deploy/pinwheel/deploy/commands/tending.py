@@ -66,15 +66,15 @@ def unlock(_context: Context, env: str, force: bool = False, json: bool = False)
     """
     from pinwheel import console
     from pinwheel.deploy.rolling import unlock as verb
-    from pinwheel.deploy.showing import holding
+    from pinwheel.deploy.showing import holder
 
     if not env:
         raise UsageError("no environment is named", where="--env", remedy="name one of pinwheel.toml: --env production")
     found = verb.unlocked(env, force=force)
     if json:
-        console.document(holding.document(env, found))
+        console.document(holder.document(env, found))
     else:
-        console.data(holding.line(env, found))
+        console.data(holder.line(env, found))
     if found and not found.released:
         raise Exit(code=HELD)
 
@@ -113,20 +113,20 @@ def prune(
       pinwheel deploy.prune all --env production --keep 3
     """
     from pinwheel import console
-    from pinwheel.deploy.planning.gate import Outcome
+    from pinwheel.deploy.planning.outcome import Outcome
     from pinwheel.deploy.rolling import prune as verb
-    from pinwheel.deploy.showing import pruning
+    from pinwheel.deploy.showing import removals
 
     if keep < 0:
         raise UsageError(f"{keep} releases cannot be kept", where="--keep", remedy="write 1 or more")
     with session_of(env, f"prune {application}", host, group) as session:
         ends = verb.pruned(session, application, keep=keep or session.environment.keep, check=check)
     if json:
-        console.document(pruning.document(ends, env, check=check))
+        console.document(removals.document(ends, env, check=check))
     else:
-        if rows := pruning.rows(ends):
-            console.table(pruning.COLUMNS, rows)
-        console.say(pruning.last_line(ends, check=check))
+        if rows := removals.rows(ends):
+            console.table(removals.COLUMNS, rows)
+        console.say(removals.last_line(ends, check=check))
     if session.stop.is_set():
         raise Exit(code=session.stop.exit_code)
     if any(isinstance(end, Outcome) for end in ends.values()):

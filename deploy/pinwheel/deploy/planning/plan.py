@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pinwheel.config import Rollout
 from pinwheel.deploy.planning.facts import HostFacts, Installed
 from pinwheel.deploy.planning.fit import misfit
-from pinwheel.deploy.planning.gate import Ending, Outcome
 from pinwheel.deploy.planning.making import MIB, THERE, How, Making, making
+from pinwheel.deploy.planning.outcome import Ending, Outcome
 from pinwheel.deploy.planning.steps import Activate, Prepare
 from pinwheel.deploy.planning.waves import Service, batch_size, waves
 from pinwheel.deploy.planning.wheels import Machine, NoWheel, Wheel, chosen, machine

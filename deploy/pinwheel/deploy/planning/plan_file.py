@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pinwheel.deploy.planning.gate import named
+from pinwheel.deploy.planning.outcome import named
 from pinwheel.deploy.planning.plan import HostPlan, Plan
 from pinwheel.errors import PinwheelError, UsageError
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from pinwheel.config import Rollout
 from pinwheel.deploy.planning.facts import HostFacts
-from pinwheel.deploy.planning.gate import Outcome
 from pinwheel.deploy.planning.making import THERE
+from pinwheel.deploy.planning.outcome import Outcome
 from pinwheel.deploy.planning.plan import HostPlan, Plan, service
 from pinwheel.deploy.planning.steps import Activate, Prepare
 from pinwheel.deploy.planning.waves import batch_size

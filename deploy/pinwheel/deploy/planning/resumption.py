@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pinwheel.deploy.planning.facts import HostFacts, Installed, Release
-from pinwheel.deploy.planning.gate import Ending, Outcome
+from pinwheel.deploy.planning.outcome import Ending, Outcome
 from pinwheel.deploy.planning.wish import Setup, Wish
 from pinwheel.errors import PinwheelError
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pinwheel.deploy.planning.facts import HostFacts, Release
-from pinwheel.deploy.planning.gate import Outcome
+from pinwheel.deploy.planning.outcome import Outcome
 from pinwheel.deploy.planning.plan import Plan
 from pinwheel.deploy.planning.releases import NothingToGoBackTo, age, earlier
 from pinwheel.errors import UsageError

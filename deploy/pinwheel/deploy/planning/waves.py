@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from pinwheel.config import Rollout
-from pinwheel.deploy.planning.gate import Ending, Outcome, named
+from pinwheel.deploy.planning.outcome import Ending, Outcome, named
 from pinwheel.errors import UsageError
 
 AMOUNT = re.compile(r"0*[1-9][0-9]*|0*([1-9][0-9]?|100)%")

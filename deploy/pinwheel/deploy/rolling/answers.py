@@ -7,8 +7,8 @@ from typing import Any
 
 from pinwheel.deploy.planning import facts, readiness, steps
 from pinwheel.deploy.planning.facts import Nonsense, legible
-from pinwheel.deploy.planning.gate import Ending, Outcome
 from pinwheel.deploy.planning.making import MIB, How
+from pinwheel.deploy.planning.outcome import Ending, Outcome
 from pinwheel.deploy.planning.plan import HostPlan
 from pinwheel.deploy.planning.readiness import Readied, Surveyed
 from pinwheel.deploy.planning.wish import Wish

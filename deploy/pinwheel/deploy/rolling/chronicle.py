@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Collection
 
-from pinwheel.deploy.planning.gate import Ending, Outcome
+from pinwheel.deploy.planning.outcome import Ending, Outcome
 from pinwheel.deploy.planning.plan import Plan
 from pinwheel.deploy.planning.releases import version_of
 from pinwheel.deploy.rolling.pool import Context, Recorder

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
-from pinwheel.deploy.planning.gate import Ending, Outcome
+from pinwheel.deploy.planning.outcome import Ending, Outcome
 from pinwheel.deploy.planning.waves import RUNS
 
 UNTOUCHED = frozenset({Ending.FAILED, Ending.SKIPPED})

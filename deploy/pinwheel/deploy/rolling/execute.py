@@ -11,7 +11,8 @@ from typing import Protocol
 
 from pinwheel.deploy.planning import steps
 from pinwheel.deploy.planning.facts import HostFacts
-from pinwheel.deploy.planning.gate import Ending, Halt, Outcome, named, verdict
+from pinwheel.deploy.planning.gate import Halt, verdict
+from pinwheel.deploy.planning.outcome import Ending, Outcome, named
 from pinwheel.deploy.planning.plan import HostPlan, Plan
 from pinwheel.deploy.planning.waves import Growing, Service, waves, without
 from pinwheel.deploy.rolling import answers

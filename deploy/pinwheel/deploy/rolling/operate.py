@@ -8,13 +8,13 @@ from dataclasses import replace
 from pinwheel.deploy.inventory import fleet
 from pinwheel.deploy.planning import plan_file
 from pinwheel.deploy.planning.facts import HostFacts
-from pinwheel.deploy.planning.gate import Outcome
+from pinwheel.deploy.planning.outcome import Outcome
 from pinwheel.deploy.planning.plan import Plan, plan
 from pinwheel.deploy.planning.releases import earlier
 from pinwheel.deploy.planning.restart import restart
 from pinwheel.deploy.planning.wish import Wish
 from pinwheel.deploy.reaching.hosts import Files
-from pinwheel.deploy.rolling import execute, lease, prune, wishing
+from pinwheel.deploy.rolling import compose, execute, lease, prune
 from pinwheel.deploy.rolling.report import Conclusion, Report
 from pinwheel.deploy.rolling.session import Interrupted, Session
 from pinwheel.deploy.rolling.tasks import Tasks
@@ -23,7 +23,7 @@ from pinwheel.errors import PinwheelError, UsageError
 
 def planned(session: Session, text: str) -> Plan:
     """The plan for `APP==VER`. Changes nothing, and is what `rolled_out` carries out."""
-    wanted, hosts = wishing.wish(session, text)
+    wanted, hosts = compose.wish(session, text)
     return plan(wanted, session.facts(hosts), session.environment.rollout)
 
 
@@ -37,9 +37,9 @@ def rolled_out(
     tasks whether they are to run again, or are done.
 
     Raises `Refused` when somebody else holds the environment, `plan_file.Moved`."""
-    wanted, hosts = wishing.wish(session, text)
+    wanted, hosts = compose.wish(session, text)
     session.task_modes = task_modes or {}
-    wishing.check_tasks(session.task_modes, wanted)
+    compose.check_tasks(session.task_modes, wanted)
     with session.lease(wanted.application, wanted.project) as held:
         told = session.facts(hosts)
         made = plan(wanted, told, session.environment.rollout)

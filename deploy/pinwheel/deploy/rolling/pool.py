@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 from pinwheel.deploy.inventory.fleet import Target
 from pinwheel.deploy.planning import facts, steps
 from pinwheel.deploy.planning.facts import HostFacts, Nonsense
-from pinwheel.deploy.planning.gate import Ending, Outcome
+from pinwheel.deploy.planning.outcome import Ending, Outcome
 from pinwheel.deploy.planning.secret_set import SecretSet
 from pinwheel.deploy.reaching.hosts import Files, HostLost, Hosts, NotTouched, StepRefused, no_files
 from pinwheel.deploy.rolling import answers

@@ -9,7 +9,7 @@ from typing import Any
 from pinwheel.deploy.inventory import fleet
 from pinwheel.deploy.planning import steps
 from pinwheel.deploy.planning.facts import HostFacts, legible
-from pinwheel.deploy.planning.gate import Outcome
+from pinwheel.deploy.planning.outcome import Outcome
 from pinwheel.deploy.planning.plan import Plan
 from pinwheel.deploy.planning.surplus import after, surplus
 from pinwheel.deploy.rolling.pool import Fence

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pinwheel.deploy.inventory import fleet
 from pinwheel.deploy.planning import resumption
 from pinwheel.deploy.planning.facts import HostFacts
-from pinwheel.deploy.planning.gate import Outcome
+from pinwheel.deploy.planning.outcome import Outcome
 from pinwheel.deploy.planning.plan import Plan, plan
 from pinwheel.deploy.planning.resumption import Intent
 from pinwheel.deploy.planning.wish import Wish
-from pinwheel.deploy.rolling import wishing
+from pinwheel.deploy.rolling import compose
 from pinwheel.deploy.rolling.operate import carried_out
 from pinwheel.deploy.rolling.report import Conclusion, Report
 from pinwheel.deploy.rolling.session import Session
@@ -97,7 +97,7 @@ def _resumption(
         wanted = Wish(name, known.project or name, found.version, found.release, None)
         hosts = session.placed(name, known)
     else:
-        wanted, hosts = wishing.wish(session, f"{name}=={found.version}")
+        wanted, hosts = compose.wish(session, f"{name}=={found.version}")
         if wanted.release != found.release:
             raise resumption.lock_changed(found, wanted.release)
     if apart := resumption.apart(name, events) & told.keys():

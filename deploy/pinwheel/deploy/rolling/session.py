@@ -23,8 +23,8 @@ from pinwheel.deploy.host import bundle
 from pinwheel.deploy.inventory import fleet, source
 from pinwheel.deploy.inventory.fleet import Target
 from pinwheel.deploy.planning.facts import HostFacts
-from pinwheel.deploy.planning.gate import Outcome
 from pinwheel.deploy.planning.holder import Owner
+from pinwheel.deploy.planning.outcome import Outcome
 from pinwheel.deploy.planning.secret_set import SecretSet
 from pinwheel.deploy.reaching.hosts import Hosts
 from pinwheel.deploy.reaching.ssh import KEPT, SshHosts

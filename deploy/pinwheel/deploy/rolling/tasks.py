@@ -11,7 +11,7 @@ from typing import Any
 
 from pinwheel.deploy.planning import steps
 from pinwheel.deploy.planning.facts import legible
-from pinwheel.deploy.planning.gate import Outcome
+from pinwheel.deploy.planning.outcome import Outcome
 from pinwheel.deploy.planning.plan import Plan, PlannedTask
 from pinwheel.deploy.rolling.pool import Fence, HostPool, Recorder
 

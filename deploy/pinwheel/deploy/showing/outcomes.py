@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pinwheel.deploy.planning.gate import Outcome
+from pinwheel.deploy.planning.outcome import Outcome
 
 
 def document(outcome: Outcome) -> dict[str, Any]:

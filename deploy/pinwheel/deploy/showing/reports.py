@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pinwheel.deploy.planning.gate import Ending, named
+from pinwheel.deploy.planning.outcome import Ending, named
 from pinwheel.deploy.planning.plan import Plan
 from pinwheel.deploy.rolling.report import Conclusion, Report
 from pinwheel.deploy.showing import outcomes

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pinwheel.deploy.planning.facts import RUNNING, HostFacts, Installed, Process, Record
-from pinwheel.deploy.planning.gate import Outcome
+from pinwheel.deploy.planning.outcome import Outcome
 from pinwheel.deploy.showing import outcomes
 
 Known = Mapping[str, HostFacts | Outcome]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from pinwheel import console
-from pinwheel.deploy.planning.gate import Outcome
+from pinwheel.deploy.planning.outcome import Outcome
 from pinwheel.deploy.rolling import pool
 from pinwheel.deploy.showing import outcomes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pinwheel.deploy.planning.gate import Outcome
+from pinwheel.deploy.planning.outcome import Outcome
 
 
 def document(exits: Mapping[str, int | Outcome], env: str, application: str, words: Sequence[str]) -> dict[str, Any]:

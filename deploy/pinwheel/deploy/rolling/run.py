@@ -9,7 +9,7 @@ from typing import Any
 from pinwheel.deploy.inventory import fleet, settings
 from pinwheel.deploy.planning import steps
 from pinwheel.deploy.planning.facts import legible
-from pinwheel.deploy.planning.gate import Outcome
+from pinwheel.deploy.planning.outcome import Outcome
 from pinwheel.deploy.rolling.session import Session
 from pinwheel.errors import UsageError
 
@@ -17,7 +17,7 @@ Exits = Mapping[str, int | Outcome]
 """The command's exit code by host, or why there is none."""
 
 
-def run(session: Session, application: str, program: str, command: Sequence[str]) -> Exits:
+def on_hosts(session: Session, application: str, program: str, command: Sequence[str]) -> Exits:
     """Run `command` on the session's hosts: as `program` of `application` would run there, by default the first.
 
     It changes nothing that pinwheel keeps, so it takes neither the lease nor the hosts' locks. The ledger hears who

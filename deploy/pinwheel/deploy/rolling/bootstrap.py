@@ -8,7 +8,7 @@ from dataclasses import replace
 from pinwheel.deploy.inventory import fleet
 from pinwheel.deploy.planning import steps
 from pinwheel.deploy.planning.facts import HostFacts
-from pinwheel.deploy.planning.gate import Ending, Outcome
+from pinwheel.deploy.planning.outcome import Ending, Outcome
 from pinwheel.deploy.planning.readiness import Readied, Surveyed
 from pinwheel.deploy.rolling import answers, fetch
 from pinwheel.deploy.rolling.pool import Fence, HostPool, Recorder
@@ -67,10 +67,10 @@ def bootstrapped(
         files = session.wheelhouse(projects).file
         context = replace(session.context, index_url=session.index_for_hosts(), files=files)
         session.watcher.phase(f"make ready {', '.join(each.host for each in wanted)}")
-        return bootstrap(session.pool(context), wanted, held, session.ledger)
+        return made_ready(session.pool(context), wanted, held, session.ledger)
 
 
-def bootstrap(
+def made_ready(
     pool: HostPool, wanted: Sequence[steps.Bootstrap], fence: Fence, ledger: Recorder
 ) -> dict[str, Readied | Outcome]:
     """Make hosts ready. By host what was done, and what could not be; or how it went wrong altogether."""

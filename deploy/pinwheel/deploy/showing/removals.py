@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pinwheel.deploy.planning.gate import Outcome
+from pinwheel.deploy.planning.outcome import Outcome
 from pinwheel.deploy.rolling.prune import Ends
 from pinwheel.deploy.showing import outcomes
 
