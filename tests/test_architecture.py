@@ -101,7 +101,7 @@ NOUNS = {
         for name in (
             "facts",
             "fit",
-            "wheels",
+            "lock",
             "plan",
             "making",
             "releases",

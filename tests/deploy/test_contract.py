@@ -19,6 +19,7 @@ from pinwheel.deploy.inventory import fleet
 from pinwheel.deploy.inventory.fleet import Target
 from pinwheel.deploy.planning import facts, readiness, steps, supervisor_file
 from pinwheel.deploy.planning.facts import Installed
+from pinwheel.deploy.planning.fit import machine
 from pinwheel.deploy.planning.secret_set import SecretSet, sealed
 from pinwheel.deploy.planning.supervisor_file import Instance
 from pinwheel.deploy.reaching.hosts import Hosts, StepRefused
@@ -140,7 +141,7 @@ def real(site: Site, application: config.Application) -> Iterator[Bench]:
     with SshHosts([one], known_hosts=site.lab.known_hosts, identity_file=site.lab.identity_file) as hosts:
         made = Bench(hosts, one, application, {}, "", site.client.credentialed_simple_url(), {}, site.folder)
         found = facts.parse("h1", made.ask(steps.Look("h1"), None))
-        uv = fetch.uv_wheel(site.client.files("uv"), found.machine, found.libc)
+        uv = fetch.uv_wheel(site.client.files("uv"), machine(found))
         made.uv = {"filename": uv.filename, "url": uv.url, "sha256": uv.sha256}
         made.supervisor = fetch.requirements([fetch.supervisor_wheel(site.client.files("supervisor"))])
         made.wheels = {

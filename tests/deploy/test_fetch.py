@@ -7,6 +7,7 @@ import json
 import pytest
 from tests.deploy import wheels
 
+from pinwheel.deploy.planning.fit import Machine
 from pinwheel.deploy.rolling import fetch
 from pinwheel.deploy.rolling.fetch import NotInTheIndex
 from pinwheel.index.client import Attachment, IndexFile
@@ -36,10 +37,12 @@ UV = [file(form.format(version), version) for version in ("0.9.1", "0.10.0", "0.
         ("x86_64", ("glibc", "2.17"), "manylinux_2_17_x86_64"),
         ("aarch64", ("glibc", "2.36"), "manylinux_2_28_aarch64"),
         ("x86_64", ("musl", "1.2"), "musllinux_1_1_x86_64"),
+        ("x86_64", ("musl", ""), "musllinux_1_1_x86_64"),
+        ("x86_64", ("", ""), "manylinux_2_17_x86_64"),
     ],
 )
 def test_the_newest_stable_uv_that_runs_on_the_host_is_taken(machine: str, libc: tuple[str, str], tag: str) -> None:
-    chosen = fetch.uv_wheel(UV, machine, libc)
+    chosen = fetch.uv_wheel(UV, Machine("3.11.2", machine, libc))
     assert chosen.version == "0.10.0"
     assert tag in chosen.filename
 
@@ -50,17 +53,17 @@ def test_the_newest_stable_uv_that_runs_on_the_host_is_taken(machine: str, libc:
         ("aarch64", ("glibc", "2.17")),
         ("riscv64", ("glibc", "2.36")),
         ("aarch64", ("musl", "1.2")),
-        ("x86_64", ("", "")),
+        ("aarch64", ("", "")),
     ],
 )
 def test_a_host_for_which_there_is_no_uv_is_told_so(machine: str, libc: tuple[str, str]) -> None:
     with pytest.raises(NotInTheIndex, match=machine):
-        fetch.uv_wheel(UV, machine, libc)
+        fetch.uv_wheel(UV, Machine("3.11.2", machine, libc))
 
 
 def test_a_yanked_uv_is_not_taken() -> None:
     yanked = file("uv-1.0-py3-none-manylinux_2_17_x86_64.whl", "1.0", yanked="broken")
-    assert fetch.uv_wheel([*UV, yanked], "x86_64", ("glibc", "2.36")).version == "0.10.0"
+    assert fetch.uv_wheel([*UV, yanked], Machine("3.11.2", "x86_64", ("glibc", "2.36"))).version == "0.10.0"
 
 
 def test_the_newest_supervisor_is_taken() -> None:

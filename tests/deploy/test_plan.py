@@ -11,13 +11,13 @@ from hypothesis import strategies as some
 
 from pinwheel.config import Rollout
 from pinwheel.deploy.host import prepare
-from pinwheel.deploy.planning import wheels
+from pinwheel.deploy.planning import lock
 from pinwheel.deploy.planning.facts import DIGITS, HostFacts, Installed, Process, Release
+from pinwheel.deploy.planning.lock import Package
 from pinwheel.deploy.planning.making import RESERVE_BYTES, UNPACKED, Making
 from pinwheel.deploy.planning.outcome import Ending, Outcome
 from pinwheel.deploy.planning.plan import Plan, plan
 from pinwheel.deploy.planning.releases import NothingToGoBackTo, earlier
-from pinwheel.deploy.planning.wheels import Package
 from pinwheel.deploy.planning.wish import Delivery, Programs, Setup, Wish
 from pinwheel.errors import UsageError
 
@@ -62,7 +62,7 @@ def host(name: str, current: str | None = None, *, has: tuple[Release, ...] = ()
 def package(name: str, *, size: int = 1000, tag: str = "py3-none-any", marker: str = "", digest: str = "") -> Package:
     """One version of a distribution, as a lock has it."""
     wheel = {"name": f"{name}-1-{tag}.whl", "size": size, "hashes": {"sha256": sha256(digest or name)}}
-    (made,) = wheels.packages([{"name": name, "version": "1", "marker": marker, "wheels": [wheel]}])
+    (made,) = lock.packages([{"name": name, "version": "1", "marker": marker, "wheels": [wheel]}])
     return made
 
 
@@ -222,7 +222,7 @@ def test_a_host_whose_python_the_lock_does_not_serve_is_blocked_and_the_others_g
     )
     assert [each.host for each in made.hosts] == ["h1"]
     (blocked,) = made.blocked
-    assert blocked.reason == "the lock has no wheel of fast for Python 3.13.1 on manylinux_2_36_x86_64"
+    assert blocked.reason == "the lock has no wheel of fast 1 for Python 3.13, which is this host's"
     assert "packaging.pythons" in blocked.remedy
 
 

@@ -1,84 +1,67 @@
-"""Whether a lock can be installed on a host: its requires-python and its wheels' tags against the host's facts."""
+"""Which wheels of a lock a host takes, or why the lock is not for it. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from packaging.markers import Marker
 from packaging.specifiers import SpecifierSet
 
 from pinwheel.deploy.planning.facts import HostFacts
-from pinwheel.deploy.planning.wheels import filename
-from pinwheel.packaging import targets
+from pinwheel.deploy.planning.lock import Package, Wheel
+from pinwheel.packaging.targets import Target, environment, fits, preferred
 
-OLDEST_MUSL = ("1", "2")
-"""What is assumed of a musl whose version the host does not tell."""
-
-
-@dataclass(frozen=True, slots=True)
-class Locked:
-    """One package of a lock: the names of its `wheels`, and on which machines it counts (`marker`, PEP 508)."""
-
-    name: str
-    version: str
-    wheels: tuple[str, ...]
-    marker: Marker | None
-    requires_python: SpecifierSet
+MUSL, GLIBC = ("1", "2"), ("2", "17")
+"""What hosts are taken to have that do not tell: musl never does, and every one since 2020 is as good; a Python that
+cannot say which glibc it uses can surely use the oldest for which wheels are made."""
 
 
 @dataclass(frozen=True, slots=True)
-class Needs:
-    """What a lock needs of a host."""
+class Machine:
+    """What decides which wheels a host takes: its Python ("3.11.2"), `hardware` ("x86_64"), and its `libc` as it tells
+    it."""
 
-    requires_python: SpecifierSet = field(default_factory=SpecifierSet)
-    packages: tuple[Locked, ...] = ()
+    python: str
+    hardware: str
+    libc: tuple[str, str]
 
+    @property
+    def target(self) -> Target:
+        """Its Python, and the newest platform tag that it takes (PEP 600, PEP 656)."""
+        family, assumed = ("musllinux", MUSL) if self.libc[0] == "musl" else ("manylinux", GLIBC)
+        numbers = self.libc[1].split(".")[:2]
+        major, minor = numbers if len(numbers) == 2 else assumed
+        return Target(".".join(self.python.split(".")[:2]), f"{family}_{major}_{minor}_{self.hardware}")
 
-def needs(pylock: Mapping[str, Any]) -> Needs:
-    """What a pylock.toml (PEP 751) says. Raises `KeyError`, `ValueError` and their like for another shape."""
-    return Needs(
-        SpecifierSet(pylock.get("requires-python", "")),
-        tuple(
-            Locked(
-                each["name"],
-                each["version"],
-                tuple(filename(wheel) for wheel in each.get("wheels", ())),
-                Marker(each["marker"]) if each.get("marker") else None,
-                SpecifierSet(each.get("requires-python", "")),
-            )
-            for each in pylock.get("packages", ())
-        ),
-    )
+    def __str__(self) -> str:
+        return f"{self.hardware} with {' '.join(self.libc).strip() or 'an unknown libc'}"
 
 
-def misfit(needed: Needs, facts: HostFacts) -> str:
-    """Why the lock cannot be installed on the host, in a sentence; empty when it can."""
-    version = facts.python.rstrip("+")  # that of a Python built between two releases
-    minor = ".".join(version.split(".")[:2])
-    target = targets.Target(minor, _platform(facts))
-    packages = [each for each in needed.packages if targets.applies(each.marker, target)]
-    for what, wanted in (("it", needed.requires_python), *((each.name, each.requires_python) for each in packages)):
-        if not wanted.contains(version, prereleases=True):
-            return f"its python is {facts.python}, and the lock says that {what} needs {wanted}"
-    for each in packages:
-        if not any(targets.fits(name, target) for name in each.wheels):
-            return f"the lock has no wheel of {each.name} {each.version} for {_called(facts, minor, each.wheels)}"
-    return ""
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """Why a lock cannot be installed on a machine, in a sentence."""
+
+    why: str
 
 
-def _called(facts: HostFacts, minor: str, wheels: Iterable[str]) -> str:
-    """The host as the wheels see it: its Python alone when it is that which none of them fits."""
-    if not any(targets.fits(name, targets.Target(minor)) for name in wheels):
-        return f"Python {minor}, which is this host's"
-    return f"Python {minor} on {facts.machine} with {' '.join(facts.libc).strip() or 'an unknown libc'}"
+def machine(facts: HostFacts) -> Machine:
+    """The host's."""
+    return Machine(facts.python, facts.machine, facts.libc)
 
 
-def _platform(facts: HostFacts) -> str:
-    """The newest platform tag that the host takes (PEP 600, PEP 656); empty when its libc is not known."""
-    family, version = facts.libc
-    numbers: Sequence[str] = version.split(".")[:2]
-    if family == "musl":
-        return f"musllinux_{'_'.join(numbers if len(numbers) == 2 else OLDEST_MUSL)}_{facts.machine}"
-    return f"manylinux_{'_'.join(numbers)}_{facts.machine}" if family == "glibc" and len(numbers) == 2 else ""
+def chosen(packages: Sequence[Package], requires_python: SpecifierSet, host: Machine) -> tuple[Wheel, ...] | Misfit:
+    """The wheels that an installer takes on `host`, one for each distribution that the lock wants there."""
+    target = host.target
+    seen = {**environment(target.python, target.platform), "python_full_version": host.python}
+    wanted = [each for each in packages if not each.marker or each.marker.evaluate(dict(seen), context="lock_file")]
+    version = host.python.rstrip("+")  # that of a Python built between two releases
+    for what, needed in (("it", requires_python), *((each.name, each.requires_python) for each in wanted)):
+        if not needed.contains(version, prereleases=True):
+            return Misfit(f"its python is {host.python}, and the lock says that {what} needs {needed}")
+    best = [(each, preferred([wheel.filename for wheel in each.wheels], target)) for each in wanted]
+    if lacking := [each for each, filename in best if filename is None]:
+        here = any(fits(wheel.filename, Target(target.python)) for each in lacking for wheel in each.wheels)
+        names = ", ".join(f"{each.name} {each.version}" for each in lacking)
+        where = f" on {host}" if here else ", which is this host's"
+        return Misfit(f"the lock has no wheel of {names} for Python {target.python}{where}")
+    return tuple(next(one for one in each.wheels if one.filename == filename) for each, filename in best)

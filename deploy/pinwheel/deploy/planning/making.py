@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from pinwheel.deploy.planning.facts import HostFacts, Installed, Release
+from pinwheel.deploy.planning.lock import Wheel
 from pinwheel.deploy.planning.releases import age
-from pinwheel.deploy.planning.wheels import Wheel
 
 MIB = 1 << 20
 UNPACKED = 4

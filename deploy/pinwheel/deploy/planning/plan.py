@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from pinwheel.config import Rollout
 from pinwheel.deploy.planning.facts import HostFacts, Installed
-from pinwheel.deploy.planning.fit import misfit
+from pinwheel.deploy.planning.fit import Machine, Misfit, chosen, machine
+from pinwheel.deploy.planning.lock import Wheel
 from pinwheel.deploy.planning.making import MIB, THERE, How, Making, making
 from pinwheel.deploy.planning.outcome import Ending, Outcome
 from pinwheel.deploy.planning.steps import Activate, Prepare
 from pinwheel.deploy.planning.waves import Service, batch_size, waves
-from pinwheel.deploy.planning.wheels import Machine, NoWheel, Wheel, chosen, machine
 from pinwheel.deploy.planning.wish import Setup, Wish
 
 
@@ -83,7 +83,7 @@ class Plan:
 def plan(wish: Wish, facts: Mapping[str, HostFacts | Outcome], policy: Rollout) -> Plan:
     """Decide what takes each host of `facts` to `wish`. Raises `UsageError` for a policy that cannot be."""
     batch_size(len(facts), policy)  # a wrong policy is an error also when nothing is to be done
-    choose = functools.cache(functools.partial(chosen, wish.delivery.packages if wish.delivery else ()))
+    choose = functools.cache(functools.partial(_chosen, wish))  # most hosts are alike
     made = [_host(wish, known, choose) if isinstance(known, HostFacts) else known for known in facts.values()]
     hosts = tuple(each for each in made if isinstance(each, HostPlan))
     blocked = tuple(each for each in made if isinstance(each, Outcome))
@@ -123,20 +123,26 @@ def service(application: str, facts: Mapping[str, HostFacts | Outcome]) -> Servi
     return Service(len(facts), frozenset(out), frozenset(idle))
 
 
-def _host(wish: Wish, facts: HostFacts, choose: Callable[[Machine], tuple[Wheel, ...]]) -> HostPlan | Outcome:
+def _host(wish: Wish, facts: HostFacts, choose: Callable[[Machine], tuple[Wheel, ...] | Misfit]) -> HostPlan | Outcome:
     here = facts.installed(wish.application)
     there = here.release(wish.release)
     if blocked := _blocked(wish, facts, here):
         return blocked
-    try:
-        made = THERE if there else making(facts, here, choose(machine(facts)))
-    except NoWheel as error:
-        return Outcome(facts.host, Ending.FAILED, error.problem, error.remedy)
-    if there is None and facts.free_bytes < made.needed_bytes:
-        # one is rounded up and the other down, so that they always differ
-        needed, free = math.ceil(made.needed_bytes / MIB), facts.free_bytes // MIB
-        problem = f"{needed} MiB are needed for {wish.release} and {free} MiB are free"
-        return Outcome(facts.host, Ending.FAILED, problem, "free some space where layout.root is")
+    made = THERE
+    if there is None:
+        wheels = choose(machine(facts))
+        if isinstance(wheels, Misfit):
+            remedy = (
+                "install the Python that the lock is for and name it in layout.python, or lock for this host "
+                f"(packaging.pythons, packaging.platforms): pinwheel packaging.lock {wish.project}=={wish.version}"
+            )
+            return Outcome(facts.host, Ending.FAILED, wheels.why, remedy)
+        made = making(facts, here, wheels)
+        if facts.free_bytes < made.needed_bytes:
+            # one is rounded up and the other down, so that they always differ
+            needed, free = math.ceil(made.needed_bytes / MIB), facts.free_bytes // MIB
+            problem = f"{needed} MiB are needed for {wish.release} and {free} MiB are free"
+            return Outcome(facts.host, Ending.FAILED, problem, "free some space where layout.root is")
     setup = wish.delivery.setups[facts.host] if wish.delivery else None
     conf = setup.text(here.colour) if setup else None
     reasons = _reasons(wish, here, conf)
@@ -158,6 +164,11 @@ def _host(wish: Wish, facts: HostFacts, choose: Callable[[Machine], tuple[Wheel,
     )
 
 
+def _chosen(wish: Wish, host: Machine) -> tuple[Wheel, ...] | Misfit:
+    """The wheels of the lock for `host`; of a wish without one there is nothing to choose."""
+    return chosen(wish.delivery.packages, wish.delivery.requires_python, host) if wish.delivery else ()
+
+
 def _blocked(wish: Wish, facts: HostFacts, here: Installed) -> Outcome | None:
     """Why nothing can be done with the host, whatever would have to move."""
 
@@ -169,17 +180,11 @@ def _blocked(wish: Wish, facts: HostFacts, here: Installed) -> Outcome | None:
         return failed(f"it is not ready, it lacks {lacks}", "run pinwheel deploy.bootstrap for the environment first")
     if newer := next((each.unsupported for each in facts.applications.values() if each.unsupported), ""):
         return failed(newer, "use the newer pinwheel here, too", "unsupported")
-    there, delivery = here.release(wish.release), wish.delivery
-    if delivery is None and (there is None or (here.current != wish.release and there.verdict != "good")):
+    there = here.release(wish.release)
+    if wish.delivery is None and (there is None or (here.current != wish.release and there.verdict != "good")):
         return failed(
             f"{wish.release} never passed its gate here, so there is nothing to go back to",
             f"run pinwheel deploy.rollout {wish.application}=={wish.version}",
-        )
-    if delivery and there is None and (why := misfit(delivery.needs, facts)):
-        return failed(
-            why,
-            "install the Python that the lock is for and name it in layout.python, or lock for this one "
-            f"(packaging.pythons) and release: pinwheel packaging.lock {wish.project}=={wish.version}",
         )
     return None
 

@@ -49,7 +49,7 @@ class Survey(Bootstrap):
 class Prepare:
     """Build `release` beside what is there; nothing that runs is touched.
 
-    `wheels` are exactly those that it is made of (`wheels.Wheel.document`), () when it is there already; `base` is the
+    `wheels` are exactly those that it is made of (`lock.Wheel.document`), () when it is there already; `base` is the
     release to share files with, empty for none.
     """
 

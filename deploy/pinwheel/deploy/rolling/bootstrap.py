@@ -8,6 +8,7 @@ from dataclasses import replace
 from pinwheel.deploy.inventory import fleet
 from pinwheel.deploy.planning import steps
 from pinwheel.deploy.planning.facts import HostFacts
+from pinwheel.deploy.planning.fit import machine
 from pinwheel.deploy.planning.outcome import Ending, Outcome
 from pinwheel.deploy.planning.readiness import Readied, Surveyed
 from pinwheel.deploy.rolling import answers, fetch
@@ -26,9 +27,9 @@ def surveyed(session: Session) -> dict[str, tuple[steps.Survey, Surveyed] | Outc
         match told[target.name]:
             case Outcome() as outcome:
                 found[target.name] = outcome
-            case HostFacts(host=host, machine=machine, libc=libc, pip=pip):
+            case HostFacts(host=host, pip=pip) as known:
                 try:
-                    uv = fetch.uv_wheel(offered, machine, libc)
+                    uv = fetch.uv_wheel(offered, machine(known))
                 except fetch.NotInTheIndex as error:
                     if not pip:
                         found[host] = Outcome(host, Ending.FAILED, error.problem, error.remedy, shown=target.where)

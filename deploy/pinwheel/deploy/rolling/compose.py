@@ -43,7 +43,7 @@ def wish(session: Session, text: str) -> tuple[Wish, Collection[str]]:
         project=project,
         version=version,
         release=lock.release,
-        delivery=Delivery(setups, lock.packages, lock.needs, session.environment.deliver, secrets, names),
+        delivery=Delivery(setups, lock.packages, lock.requires_python, session.environment.deliver, secrets, names),
         lock_sha256=lock.sha256,
         commit=commit,
         signer=signer,

@@ -15,7 +15,7 @@ from packaging.version import Version
 
 from pinwheel import config
 from pinwheel.deploy.inventory import settings
-from pinwheel.deploy.planning.wish import Pins
+from pinwheel.deploy.planning.lock import Pins
 from pinwheel.errors import PinwheelError, UsageError
 from pinwheel.index.client import IndexFile
 from pinwheel.packaging.proving import verify

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import Version
 
-from pinwheel.deploy.planning import wish
+from pinwheel.deploy.planning.fit import Machine
+from pinwheel.deploy.planning.lock import Lock, checked, commit
 from pinwheel.errors import PinwheelError
 from pinwheel.index.client import Attachment, IndexFile
+from pinwheel.packaging.targets import fits
 
 
 class NotInTheIndex(PinwheelError):
@@ -39,7 +40,7 @@ class Locked:
     """A version as the index spells it, its checked lock, and the commit it was built from (empty: nobody says)."""
 
     version: str
-    lock: wish.Lock
+    lock: Lock
     commit: str
 
 
@@ -75,19 +76,16 @@ def locked(shelf: Shelf, project: str, version: str) -> Locked:
             where=f"{project}=={version}",
             remedy=f"run pinwheel packaging.lock {project}=={version}",
         )
-    checked = wish.lock(project, version, pylock, requirements, {file.sha256 for file in found})
-    return Locked(version, checked, _commit(shelf, project, version))
+    lock = checked(project, version, pylock, requirements, {file.sha256 for file in found})
+    return Locked(version, lock, _commit(shelf, project, version))
 
 
-def uv_wheel(files: Sequence[IndexFile], machine: str, libc: tuple[str, str]) -> IndexFile:
-    """The newest uv that runs on a host with this machine (`x86_64`) and libc (`("glibc", "2.36")`).
-
-    Raises `NotInTheIndex`.
-    """
-    fit = [file for file in files if _stable(file) and _runs(file.filename, machine, libc)]
+def uv_wheel(files: Sequence[IndexFile], host: Machine) -> IndexFile:
+    """The newest uv that runs on `host`. Raises `NotInTheIndex`."""
+    fit = [file for file in files if _stable(file) and fits(file.filename, host.target)]
     if not fit:
         raise NotInTheIndex(
-            f"the index has no uv for {machine} with {' '.join(libc) or 'an unknown libc'}",
+            f"the index has no uv for {host}",
             where="uv",
             remedy="give the index an upstream (index.serve --upstream auto), or upload uv's wheel for this platform",
         )
@@ -114,7 +112,7 @@ def requirements(wheels: Sequence[IndexFile]) -> str:
 def _commit(shelf: Shelf, project: str, version: str) -> str:
     for attached in shelf.attachments(project, version):
         if attached.name.endswith(".statement.json"):
-            named = wish.commit(shelf.attachment(project, version, attached.name) or b"")
+            named = commit(shelf.attachment(project, version, attached.name) or b"")
             if named:
                 return named
     return ""
@@ -122,24 +120,3 @@ def _commit(shelf: Shelf, project: str, version: str) -> str:
 
 def _stable(file: IndexFile) -> bool:
     return bool(file.version and file.sha256) and file.yanked is None and not Version(file.version).is_prerelease
-
-
-def _runs(filename: str, machine: str, libc: tuple[str, str]) -> bool:
-    """Does a platform tag of the wheel (PEP 600, PEP 656) fit the host?"""
-    try:
-        platforms = {tag.platform for tag in parse_wheel_filename(filename)[3]}
-    except InvalidWheelFilename:
-        return False
-    family = {"glibc": "manylinux_", "musl": "musllinux_"}.get(libc[0], "none")
-    for platform in platforms:
-        version, _, built_for = platform.removeprefix(family).partition("_")[2].partition("_")
-        major = platform.removeprefix(family).partition("_")[0]
-        if not platform.startswith(family) or built_for != machine or not (major.isdigit() and version.isdigit()):
-            continue
-        if _numbers(libc[1]) >= (int(major), int(version)):
-            return True
-    return False
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) if part.isdigit() else 0 for part in version.split(".")[:2])

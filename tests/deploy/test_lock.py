@@ -8,8 +8,8 @@ import json
 import pytest
 from packaging.version import Version
 
-from pinwheel.deploy.planning import wish
-from pinwheel.deploy.planning.wish import BadLock
+from pinwheel.deploy.planning import lock
+from pinwheel.deploy.planning.lock import BadLock
 
 OURS, THEIRS = "a" * 64, "b" * 64
 MORE = "c" * 64
@@ -44,15 +44,15 @@ fast==0.9 ; python_version <= "3.8" --hash=sha256:{"d" * 64}
 
 def checked(
     requirements: bytes = REQUIREMENTS, pylock: bytes = PYLOCK, published: frozenset[str] = frozenset({OURS})
-) -> wish.Lock:
-    return wish.lock("Acme.Shop", "1.0.0", pylock, requirements, published)
+) -> lock.Lock:
+    return lock.checked("Acme.Shop", "1.0.0", pylock, requirements, published)
 
 
 def test_the_release_is_named_by_version_and_lock() -> None:
-    lock = checked()
+    found = checked()
     sha256 = hashlib.sha256(PYLOCK).hexdigest()
-    assert (lock.release, lock.sha256) == (f"1.0.0-{sha256[:8]}", sha256)
-    assert [(each.name, each.version) for each in lock.packages] == [
+    assert (found.release, found.sha256) == (f"1.0.0-{sha256[:8]}", sha256)
+    assert [(each.name, each.version) for each in found.packages] == [
         ("acme-shop", "1.0.0"),
         ("fast", "1"),
         ("fast", "0.9"),
@@ -60,7 +60,7 @@ def test_the_release_is_named_by_version_and_lock() -> None:
 
 
 def test_pins_are_read_with_all_their_hashes() -> None:
-    assert wish.pins(REQUIREMENTS.decode()) == {
+    assert lock.pins(REQUIREMENTS.decode()) == {
         ("acme-shop", Version("1.0.0")): frozenset({OURS}),
         ("fast", Version("1")): frozenset({THEIRS, MORE, "e" * 64}),
         ("fast", Version("0.9")): frozenset({"d" * 64}),
@@ -97,6 +97,8 @@ def test_another_spelling_of_the_same_version_is_no_difference() -> None:
         ({"requirements": REQUIREMENTS + b"loose==1\n"}, "no hashes for loose"),
         ({"requirements": b"\xff"}, "cannot be read"),
         ({"pylock": b"= no toml"}, "cannot be read"),
+        ({"pylock": b'requires-python = "three"'}, "cannot be read"),
+        ({"pylock": b"requires-python = 3"}, "cannot be read"),
         ({"pylock": b"packages = [1]"}, "cannot be read"),
         ({"pylock": b'[[packages]]\nversion = "1"\n'}, "cannot be read"),
         ({"pylock": PYLOCK.replace(b"python_version", b"pithon_version")}, "cannot be read"),
@@ -112,9 +114,9 @@ def test_a_lock_that_does_not_hold_is_refused_with_the_way_to_a_new_one(changed:
 def test_the_commit_is_the_one_that_the_statement_names() -> None:
     dependencies = [{"uri": "pkg:pypi/hatchling", "digest": {"sha256": "1"}}, {"digest": {"gitCommit": "c0ffee"}}]
     statement = {"predicate": {"buildDefinition": {"resolvedDependencies": dependencies}}}
-    assert wish.commit(json.dumps(statement).encode()) == "c0ffee"
+    assert lock.commit(json.dumps(statement).encode()) == "c0ffee"
 
 
 @pytest.mark.parametrize("statement", [b"", b"[]", b"{}", b'{"predicate": 1}', b"\xff"])
 def test_a_statement_that_names_no_commit_is_no_obstacle(statement: bytes) -> None:
-    assert wish.commit(statement) == ""
+    assert lock.commit(statement) == ""
