@@ -526,6 +526,7 @@ def test_a_rollout_of_which_nobody_reads_the_result_is_done_all_the_same_and_exi
         ("deploy.rollout", "shop==1.0.0", "--env", "live", "--plan", "nowhere.plan"),
         ("deploy.resume", "--env", "lvie"),
         ("deploy.history", "--env", "live", "--limit", "0"),
+        ("deploy.history", "--env", ""),
         ("deploy.status", "--env", "live", "--host", "h9"),
         ("deploy.restart", "shop", "--env", "live", "--program", "mailer"),
         ("deploy.restart", "chop", "--env", "live"),

@@ -99,3 +99,14 @@ def test_what_is_no_limit_is_refused(value: int | str) -> None:
     with pytest.raises(UsageError, match="is no limit") as caught:
         settings.limits(program(limits=Limits(memory=value)), "limits")
     assert caught.value.where == "limits.memory"
+
+
+@pytest.mark.parametrize(("wanted", "name"), [("web", "web"), ("shop-web", "web"), ("", "")])
+def test_a_program_is_named_as_in_the_configuration_or_as_on_the_host(wanted: str, name: str) -> None:
+    assert settings.program("shop", Application(programs={"web": program()}), wanted) == name
+
+
+def test_a_program_that_there_is_not_is_answered_with_those_that_are() -> None:
+    with pytest.raises(UsageError, match="there is no program 'mail'") as caught:
+        settings.program("shop", Application(programs={"web": program()}), "mail")
+    assert (caught.value.where, caught.value.remedy) == ("--program", "known: web")

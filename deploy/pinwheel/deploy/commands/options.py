@@ -6,8 +6,6 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from pinwheel.errors import UsageError
-
 if TYPE_CHECKING:
     from pinwheel.deploy.rolling.session import Session
     from pinwheel.deploy.showing.watch import Watcher
@@ -44,8 +42,6 @@ def session_of(
     from pinwheel.deploy.rolling import session
     from pinwheel.deploy.showing import watch
 
-    if not env:
-        raise UsageError("no environment is named", where="--env", remedy="name one of pinwheel.toml: --env production")
     watching = contextlib.nullcontext(watcher) if watcher else watch.watching(title, lines=lines, live=live)
     with (
         watching as looking_on,

@@ -68,8 +68,6 @@ def unlock(_context: Context, env: str, force: bool = False, json: bool = False)
     from pinwheel.deploy.rolling import unlock as verb
     from pinwheel.deploy.showing import holder
 
-    if not env:
-        raise UsageError("no environment is named", where="--env", remedy="name one of pinwheel.toml: --env production")
     found = verb.unlocked(env, force=force)
     if json:
         console.document(holder.document(env, found))

@@ -118,6 +118,8 @@ def users(applications: Mapping[str, Application], target: Target) -> tuple[str,
 
 def environment(config: Config, name: str) -> Environment:
     """The environment `name`; it has at least one host, or a command that knows them. Raises `UsageError`."""
+    if not name:
+        raise UsageError("no environment is named", where="--env", remedy="name one of pinwheel.toml: --env production")
     found = _named(config.environments, name, "environment", "--env")
     if not found.hosts and not found.inventory:
         raise UsageError("the environment has no hosts", where=f"environments.{name}.hosts", remedy="add a host")
@@ -143,6 +145,11 @@ def application(config: Config, name: str) -> Application:
                 "there must be a process", where=f"{where}.programs.{key}.processes", remedy="write 1 or more"
             )
     return found
+
+
+def project(config: Config, name: str) -> str:
+    """What the application `name` is released as. Raises `UsageError`."""
+    return application(config, name).project or name
 
 
 def check_application(name: str, config: Config, on_hosts: Iterable[str]) -> None:

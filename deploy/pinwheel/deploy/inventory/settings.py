@@ -100,11 +100,12 @@ def _known(names: Iterable[str], table: Mapping[str, object], where: str, what: 
             raise UsageError(f"there is no {what} {name!r}", where=where, remedy=f"known: {known}")
 
 
-def program_of(application: Application, wanted: str) -> tuple[str, Program]:
-    """The program called `wanted`, by default the first. Raises `UsageError`."""
-    _known(filter(None, [wanted]), application.programs, "--program", "program")
-    name = wanted or next(iter(application.programs))
-    return name, application.programs[name]
+def program(name: str, application: Application, wanted: str) -> str:
+    """The name of its program `wanted`, which may also be called as its processes are: the application's name before
+    its own; empty when none is wanted. Raises `UsageError`."""
+    found = wanted.removeprefix(f"{name}-")
+    _known(filter(None, [found]), application.programs, "--program", "program")
+    return found
 
 
 def limits(program: Program, where: str) -> dict[str, int]:

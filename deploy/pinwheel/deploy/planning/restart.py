@@ -27,11 +27,10 @@ def restart(
     Raises `NothingRuns`, and `UsageError` for a policy that cannot be.
     """
     batch_size(len(facts), policy)
-    named = program.removeprefix(f"{application}-")
     hosts = [
         made
         for known in facts.values()
-        if isinstance(known, HostFacts) and (made := _host(application, project, known, named))
+        if isinstance(known, HostFacts) and (made := _host(application, project, known, program))
     ]
     if not hosts:
         remedy = f"roll it out: pinwheel deploy.rollout {application}==VERSION"

@@ -18,7 +18,7 @@ def wish(session: Session, text: str) -> tuple[Wish, Collection[str]]:
     name, wanted = pin.parse(text)
     application = fleet.application(session.loaded.config, name)
     project = application.project or name
-    session.placed(name, application)  # what cannot be is an error now
+    session.placed(name)  # what cannot be is an error now
     found = fetch.locked(session.client, project, str(wanted))
     lock, version = found.lock, found.version
     commit, signer = found.commit, ""

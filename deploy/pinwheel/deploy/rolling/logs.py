@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
-from pinwheel.deploy.inventory import fleet
+from pinwheel.deploy.inventory import fleet, settings
 from pinwheel.deploy.planning import steps
 from pinwheel.deploy.reaching.hosts import HostLost, HostUnreachable, NotTouched, StepRefused
 from pinwheel.deploy.rolling.session import Session
@@ -42,10 +42,7 @@ def read(
     the reader raises.
     """
     configured = fleet.application(session.loaded.config, application)
-    name = program.removeprefix(f"{application}-")
-    if name and name not in configured.programs:
-        known = ", ".join(configured.programs)
-        raise UsageError(f"{application} has no program {program}", where="--program", remedy=f"name one of {known}")
+    name = settings.program(application, configured, program)
     if lines < 0:
         raise UsageError(f"{lines} lines cannot be shown", where="--lines", remedy="write 0 or more")
     wanted = steps.Logs("", application, name and f"{application}-{name}", lines, follow, {})

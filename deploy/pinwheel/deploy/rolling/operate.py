@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from pinwheel.deploy.inventory import fleet
+from pinwheel.deploy.inventory import fleet, settings
 from pinwheel.deploy.planning import plan_file
 from pinwheel.deploy.planning.facts import HostFacts
 from pinwheel.deploy.planning.outcome import Outcome
@@ -18,7 +18,7 @@ from pinwheel.deploy.rolling import compose, execute, lease, prune
 from pinwheel.deploy.rolling.report import Conclusion, Report
 from pinwheel.deploy.rolling.session import Interrupted, Session
 from pinwheel.deploy.rolling.tasks import Tasks
-from pinwheel.errors import PinwheelError, UsageError
+from pinwheel.errors import PinwheelError
 
 
 def planned(session: Session, text: str) -> Plan:
@@ -40,7 +40,7 @@ def rolled_out(
     wanted, hosts = compose.wish(session, text)
     session.task_modes = task_modes or {}
     compose.check_tasks(session.task_modes, wanted)
-    with session.lease(wanted.application, wanted.project) as held:
+    with session.lease(wanted.application) as held:
         told = session.facts(hosts)
         made = plan(wanted, told, session.environment.rollout)
         if planned_before is not None:
@@ -54,9 +54,8 @@ def rolled_out(
 def rolled_back(session: Session, application: str, to: str) -> tuple[Plan, Report]:
     """Take every host back to the newest good release before the running one, or to `to`. Needs no lock: the hosts
     have kept all of it. Raises `Refused`, `releases.NothingToGoBackTo`, `PinwheelError` when no host answers."""
-    known = fleet.application(session.loaded.config, application)
-    project, hosts = known.project or application, session.placed(application, known)
-    with session.lease(application, project) as held:
+    project, hosts = fleet.project(session.loaded.config, application), session.placed(application)
+    with session.lease(application) as held:
         told = _answering(session, hosts)
         found = earlier(application, [each for each in told.values() if isinstance(each, HostFacts)], to)
         wanted = Wish(application, project, found.version, found.release, None, found.lock_sha256, act="rollback")
@@ -69,13 +68,10 @@ def restarted(session: Session, application: str, program: str) -> tuple[Plan, R
     Raises `Refused`, `restart.NothingRuns`, `UsageError`, `PinwheelError` when no host answers.
     """
     configured = fleet.application(session.loaded.config, application)
-    project = configured.project or application
-    if program and program.removeprefix(f"{application}-") not in configured.programs:
-        known = ", ".join(configured.programs)
-        raise UsageError(f"{application} has no program {program}", where="--program", remedy=f"name one of {known}")
-    with session.lease(application, project) as held:
-        hosts = session.placed(application, configured)
-        made = restart(application, project, _answering(session, hosts), session.environment.rollout, program)
+    project, named = configured.project or application, settings.program(application, configured, program)
+    with session.lease(application) as held:
+        told = _answering(session, session.placed(application))
+        made = restart(application, project, told, session.environment.rollout, named)
         return carried_out(session, made, held)
 
 
@@ -92,6 +88,8 @@ def _answering(session: Session, hosts: Collection[str]) -> dict[str, HostFacts 
 def carried_out(
     session: Session, made: Plan, held: lease.Held[lease.Granted], drained: Collection[str] = frozenset()
 ) -> tuple[Plan, Report]:
+    """Do what the plan says, with the operator's commands around it, and put who was `drained` before back into
+    service; nothing at all when neither has anything to do."""
     context = session.context
     if made.changes:
         if any(each.builds for each in made.hosts):

@@ -37,13 +37,13 @@ def pruned(session: Session, application: str, *, keep: int, check: bool) -> End
 
     By host. Raises `Refused` when somebody else holds the environment, and `UsageError`.
     """
-    projects: tuple[str, ...] = ()
-    if application != ALL:
-        projects = (application, fleet.application(session.loaded.config, application).project or application)
+    named = "" if application == ALL else application
+    if named:
+        fleet.application(session.loaded.config, named)
     if check:
         told = session.facts()
         return _asked(session, _wanted(told, application, keep, check=True), None, told)
-    with session.lease(*projects) as held:
+    with session.lease(named) as held:
         told = session.facts()
         session.watcher.phase(f"prune {len(told)} hosts")
         return _asked(session, _wanted(told, application, keep, check=False), held, told, application)

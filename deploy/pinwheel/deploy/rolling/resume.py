@@ -49,10 +49,7 @@ def resumed(session: Session, application: str, *, force: bool) -> list[Resumed 
 
     Raises `Refused`, and of a named application `NothingToResume`, `NotAgain`.
     """
-    projects: tuple[str, ...] = ()  # all
-    if application:
-        projects = (application, fleet.application(session.loaded.config, application).project or application)
-    with session.lease(*projects) as held:
+    with session.lease(application) as held:
         told, events = session.facts(), session.events()
         done: list[Resumed | Withheld] = []
         for found in _resumptions(session, application, told, events, force=force):
@@ -90,12 +87,12 @@ def _resumptions(
 def _resumption(
     session: Session, name: str, told: Mapping[str, HostFacts | Outcome], events: resumption.Events, *, force: bool
 ) -> tuple[Intent, Plan]:
-    known = fleet.application(session.loaded.config, name)
+    project = fleet.project(session.loaded.config, name)
     found = resumption.intent(name, events, told.values(), force=force)
     hosts: Collection[str]
     if found.back:
-        wanted = Wish(name, known.project or name, found.version, found.release, None)
-        hosts = session.placed(name, known)
+        wanted = Wish(name, project, found.version, found.release, None)
+        hosts = session.placed(name)
     else:
         wanted, hosts = compose.wish(session, f"{name}=={found.version}")
         if wanted.release != found.release:

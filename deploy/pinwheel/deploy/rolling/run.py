@@ -24,10 +24,10 @@ def on_hosts(session: Session, application: str, program: str, command: Sequence
     ran what where, and not what it said. Raises `UsageError`.
     """
     found = fleet.application(session.loaded.config, application)
-    name, _ = settings.program_of(found, program)
+    name = settings.program(application, found, program) or next(iter(found.programs))
     if not command:
         raise UsageError("there is no command", where="--", remedy="write it at the end: -- COMMAND ARGUMENT …")
-    hosts = session.placed(application, found)
+    hosts = session.placed(application)
     wanted = [
         steps.Run(each, application, f"{application}-{name}", tuple(command))
         for each, here in hosts.items()

@@ -172,19 +172,22 @@ class Session:
         """Give what is done from now on an id, which ties its events together."""
         self.rollout = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
 
-    def placed(self, name: str, application: config.Application) -> dict[str, config.Application]:
-        """The application called `name` as it runs on each of the hosts, by host. Raises `UsageError`."""
+    def placed(self, name: str, settled: config.Application | None = None) -> dict[str, config.Application]:
+        """The application called `name` as it runs on each of the hosts, by host; as configured, unless it was
+        `settled` before. Raises `UsageError`."""
+        application = settled or fleet.application(self.loaded.config, name)
         try:
             return fleet.placed(name, application, self.name, self.environment.groups, self.targets)
         except UsageError as error:
             raise UsageError(error.problem, where=self.loaded.place(error.where), remedy=error.remedy) from error
 
     @contextlib.contextmanager
-    def lease(self, *projects: str) -> Iterator[lease.Held[lease.Granted]]:
-        """The right to change the environment, under a new rollout id, for `projects`; for all when none is named.
+    def lease(self, application: str = "") -> Iterator[lease.Held[lease.Granted]]:
+        """The right to change the environment, under a new rollout id, for `application`; for all when it is empty.
 
-        Raises `Refused` when somebody holds it, and `PinwheelError` when our credential is not for all of that.
+        Raises `UsageError`, `Refused` when somebody holds it, and `PinwheelError` when our credential is not for that.
         """
+        projects = (application, fleet.project(self.loaded.config, application)) if application else ()
         self.begin()
         owner = str(Owner(getpass.getuser(), socket.gethostname(), os.getpid()))
         leases: lease.Leases[lease.Granted] = self.impatient  # type: ignore[assignment]
