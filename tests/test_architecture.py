@@ -163,14 +163,12 @@ def station(module: str) -> str:
 
 
 MODULES = dict(modules())
-INTERNAL = {
-    name: {
-        target.removeprefix("pinwheel.")
-        for target in imports(file)
-        if target.startswith("pinwheel.") and target.removeprefix("pinwheel.") in MODULES
-    }
-    for name, file in MODULES.items()
-}
+
+
+def internal(name: str) -> frozenset[str]:
+    """What this module imports of pinwheel's own."""
+    ours = {target.removeprefix("pinwheel.") for target in imports(MODULES[name]) if target.startswith("pinwheel.")}
+    return frozenset(ours & MODULES.keys())
 
 
 def test_every_module_has_a_station() -> None:
@@ -188,8 +186,8 @@ def test_imports_flow_one_way() -> None:
     }
     wrong = [
         f"{name} imports {target}"
-        for name, targets in INTERNAL.items()
-        for target in targets
+        for name in MODULES
+        for target in internal(name)
         if station(target) not in may[station(name)] and target not in {"index", "index.client"}
     ]
     assert not wrong
@@ -208,7 +206,7 @@ def test_the_rooms_of_a_station_stand_on_one_another(station_of: str) -> None:
     wrong = [
         f"{name} imports {target}"
         for name in sorted(inside)
-        for target in INTERNAL[name] & inside
+        for target in internal(name) & inside
         if floor(target) > floor(name)
     ]
     assert not wrong
@@ -217,21 +215,21 @@ def test_the_rooms_of_a_station_stand_on_one_another(station_of: str) -> None:
 def test_only_the_client_of_the_index_is_seen_from_outside() -> None:
     outside = [name for name in MODULES if station(name) not in {"index", "top"}]
     assert [
-        f"{name} imports {target}" for name in outside for target in INTERNAL[name] if target.startswith("index")
+        f"{name} imports {target}" for name in outside for target in internal(name) if target.startswith("index")
     ] == [
         f"{name} imports {target}"
         for name in outside
-        for target in INTERNAL[name]
+        for target in internal(name)
         if target in {"index", "index.client"}
     ]
 
 
 def test_the_core_knows_nothing_of_the_client() -> None:
-    assert not [name for name in CORE for target in INTERNAL[name] if station(target) != "core"]
+    assert not [name for name in CORE for target in internal(name) if station(target) != "core"]
 
 
 def test_nobody_imports_commands_but_the_command_line() -> None:
-    users = {name for name, targets in INTERNAL.items() for target in targets if ".commands" in target}
+    users = {name for name in MODULES for target in internal(name) if ".commands" in target}
     assert users <= {"cli", *(name for name in MODULES if ".commands" in name)}
 
 
@@ -253,7 +251,7 @@ def test_a_noun_touches_nothing(noun: str) -> None:
 def test_the_demo_is_a_user() -> None:
     allowed = {"stage", "deploy", "deploy.lab", "console", "errors"}
     for name in ("demo", "stage"):
-        assert INTERNAL[name] <= allowed, f"{name} may import the lab, and what every command speaks with"
+        assert internal(name) <= allowed, f"{name} may import the lab, and what every command speaks with"
         foreign = {target.partition(".")[0] for target in imports(MODULES[name])} - set(sys.stdlib_module_names)
         assert foreign <= {"rich", "pinwheel"}
 

