@@ -30,17 +30,57 @@ def test_work_that_is_soon_done_says_nothing(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().err == ""
 
 
-def test_a_table_on_a_narrow_terminal_cuts_nothing_off(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def in_words(drawn: str) -> str:
+    """The same without what a terminal does not show."""
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", drawn)
+
+
+STATUS = ("host", "version", "since", "")
+REASON = "reverted 1.2.0 because it was not healthy"
+
+
+@pytest.fixture
+def columns(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """A function that makes stdout a terminal of so many columns."""
+
+    def wide(number: int) -> None:
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+        monkeypatch.setenv("COLUMNS", str(number))
+        monkeypatch.setenv("TERM", "xterm")
+
+    return wide
+
+
+@pytest.mark.parametrize(
+    ("width", "drawn"),
+    [
+        (70, ["│ web-1 │ 1.1.0   │ 2026-11-28T18:28:03Z │ reverted", "│ web-2 │ 1.1.0   │ 2026-11-28T18:28:05Z │"]),
+        (52, ["web-1  1.1.0    2026-11-28T18:28:03Z  reverted", "web-2  1.1.0    2026-11-28T18:28:05Z"]),
+        (40, ["web-1", "  version 1.1.0", "  since 2026-11-28T18:28:03Z", "  reverted 1.2.0 because it was not"]),
+    ],
+)
+def test_a_table_breaks_no_word_however_narrow_the_terminal_is(
+    width: int, drawn: list[str], columns: Callable[[int], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    monkeypatch.setenv("COLUMNS", "40")
-    monkeypatch.setenv("TERM", "dumb")
+    columns(width)
+    rows = [("web-1", "1.1.0", "2026-11-28T18:28:03Z", REASON), ("web-2", "1.1.0", "2026-11-28T18:28:05Z", "")]
+    console.table(STATUS, rows)
+    lines = in_words(capsys.readouterr().out).splitlines()
+    assert all(len(line) <= width for line in lines)
+    for begin in drawn:
+        assert any(line.startswith(begin) for line in lines), lines
+    assert {*REASON.split()} <= {*" ".join(lines).split()}
+
+
+def test_a_table_on_a_narrow_terminal_cuts_nothing_off(
+    columns: Callable[[int], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns(40)
     path = "/srv/" + "0123456789" * 8
-    console.table(("subject", "remedy"), [("index", f"chmod 600 {path}")])
-    drawn = capsys.readouterr().out
-    assert "…" not in drawn
-    assert path in "".join(line.split("│")[2].strip() for line in drawn.splitlines() if "│" in line)
+    console.table(("subject", "remedy"), [("[index]", f"chmod 600 {path}")])
+    drawn = in_words(capsys.readouterr().out)
+    assert drawn.startswith("[index]\n  remedy chmod 600")
+    assert path in "".join(drawn.split())
 
 
 def test_a_board_without_a_terminal_says_one_line_for_each_change(capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,7 +110,7 @@ def test_a_board_on_a_terminal_shows_what_is_under_way_and_keeps_what_has_ended(
         while more := os.read(master, 65536):
             seen += more
     os.close(master)
-    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen.decode())
+    text = in_words(seen.decode())
     assert "release: greet: released 1.0" in text
     assert "shop waits for [greet]" in " ".join(text.split())
     assert "1 under way, 1 ended" in " ".join(text.split())
@@ -89,7 +129,7 @@ def on_a_terminal(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None], line
         while more := os.read(master, 65536):
             seen += more
     os.close(master)
-    return " ".join(re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen.decode()).split())
+    return " ".join(in_words(seen.decode()).split())
 
 
 def test_a_roster_has_a_row_for_each_host_while_they_fit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -395,23 +395,61 @@ def _unheard() -> Iterator[None]:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
-    """A table on stdout: drawn by rich on a terminal, aligned plain text elsewhere; in the summary of a CI job too."""
+    """A table on stdout: drawn by rich on a terminal, aligned plain text elsewhere; in the summary of a CI job too.
+
+    On a terminal that is too narrow for its words it loses its lines first, and then its columns.
+    """
     summarise(columns, rows, title)
     cells = [[str(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.markup import escape
-        from rich.table import Table
-
-        drawn = Table(title=title or None)
-        for column in columns:
-            drawn.add_column(column, overflow="fold")  # rich's own way cuts paths and remedies off
-        for row in cells:
-            drawn.add_row(*(escape(cell) for cell in row))
-        Console().print(drawn)
+        _draw(columns, cells, title)
         return
     if title:
         data(title)
     widths = [max(len(cell) for cell in column) for column in zip(columns, *cells, strict=True)]
     for row in [list(columns), *cells]:
         data("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _draw(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:
+    """A table on a terminal, as no word has to be broken; else each row as a paragraph."""
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.measure import Measurement
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    for lines in (box.HEAVY_HEAD, None):
+        drawn = Table(title=title or None, box=lines, padding=(0, 1) if lines else (0, 2, 0, 0), pad_edge=bool(lines))
+        for number, column in enumerate(columns):
+            # rich's own way cuts paths and remedies off, and breaks dates while sentences could be broken
+            prose = any(" " in row[number] for row in rows)
+            drawn.add_column(column, overflow="fold", no_wrap=not prose)
+        for row in rows:
+            drawn.add_row(*(escape(cell) for cell in row))
+        if Measurement.get(console, console.options.update(max_width=10_000), drawn).minimum <= console.width:
+            console.print(drawn)
+            return
+    if title:
+        console.print(Text(title, style="italic"))
+    for first, *others in rows:
+        console.print(Text(first, style="bold", overflow="fold"))
+        console.print(_paragraph(columns[1:], others, console.width))
+
+
+def _paragraph(columns: Sequence[str], cells: Sequence[str], width: int) -> Any:
+    """Each cell behind its column's name, as many in a line as fit."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    lines = [Text()]
+    for column, cell in zip(columns, cells, strict=True):
+        if not cell:
+            continue
+        told = Text.assemble((f"{column} " if column else "", "dim"), cell)
+        if lines[-1] and lines[-1].cell_len + 2 + told.cell_len > width - 2:
+            lines.append(Text())
+        lines[-1] = Text("  ").join([lines[-1], told]) if lines[-1] else told
+    return Padding(Text("\n", overflow="fold").join(lines), (0, 0, 0, 2), expand=False)

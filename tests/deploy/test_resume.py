@@ -14,7 +14,7 @@ from tests.deploy.test_operate import CONFIG, World
 
 from pinwheel.deploy.planning.resumption import Intent, NotAgain, NothingToResume, drained, intent
 from pinwheel.deploy.rolling import hooks, operate
-from pinwheel.deploy.rolling.resume import Resumed, Withheld, resumed
+from pinwheel.deploy.rolling.resume import Resumed, Withheld, resumed, to_resume
 from pinwheel.deploy.rolling.session import Session
 from pinwheel.errors import PinwheelError
 
@@ -43,6 +43,13 @@ def resume(world: World, *, force: bool = False) -> Resumed:
     return done
 
 
+def resume_would(world: World) -> str:
+    """The release that a resume would bring."""
+    (found,) = to_resume(world.session(), "shop", force=False)
+    assert isinstance(found, Resumed)
+    return found.intent.release
+
+
 def releases(world: World) -> list[str | None]:
     return [host.current for host in world.hosts.hosts.values()]
 
@@ -63,6 +70,20 @@ def test_a_host_that_was_away_comes_to_the_wish_and_nobody_else_is_restarted(wor
     assert endings(done) == ["unchanged", "unchanged", "activated"]
     assert done.intent.outcome == "failed"
     assert [world.hosts[name].pid for name in ("h1", "h2")] == pids
+
+
+def test_a_rollout_that_found_nothing_to_do_is_the_newest_wish(world: World) -> None:
+    world.hosts["h1"].unreachable = world.hosts["h2"].unreachable = True
+    assert operate.rolled_out(world.session(), "shop==1.1.0")[1].exit_code == 1
+    world.hosts["h1"].unreachable = world.hosts["h2"].unreachable = False
+    assert resume_would(world) == world.two
+    operate.rolled_out(world.session(), "shop==1.0.0")
+    done = resume(world)
+    assert done.intent.told.endswith("which ended as done")
+    assert releases(world) == [world.one] * 3
+    begun = world.kinds().count("rollout-started")
+    resume(world)
+    assert world.kinds().count("rollout-started") == begun, "to resume is no wish of its own"
 
 
 def test_what_a_killed_controller_left_is_finished(world: World) -> None:

@@ -85,6 +85,9 @@ SLOW_TO_START = Behaviour(on_start="time.sleep(4)")
 QUICK = {"min_healthy_s": 0.2, "deadline_s": 8.0}
 """Health checks for tests that wait for many activations."""
 
+HOOKS = {"drain": ["touch", "{host}.drained"], "undrain": ["rm", "-f", "{host}.drained"]}
+"""An environment's hooks, for a load balancer that is a folder: `World.drained` tells who is out of it."""
+
 RELEASES = {"1.0.0": HEALTHY, "1.1.0": HEALTHY, "1.2.0": UNHEALTHY}
 
 
@@ -225,6 +228,15 @@ class World:
         """What a rollout would do; returns everything that was said."""
         done = self.pinwheel("deploy.plan", f"{APPLICATION}=={version}", "--env", ENVIRONMENT, exit_code=exit_code)
         return done.output + done.errors
+
+    def drained(self) -> set[str]:
+        """The hosts that `HOOKS` took out of service and did not put back."""
+        return {file.stem for file in self.folder.glob("*.drained")}
+
+    def tokens(self) -> dict[str, int]:
+        """The highest fencing token that each host has seen."""
+        told = json.loads(self.pinwheel("deploy.status", "--env", ENVIRONMENT, "--json").output)
+        return {host["name"]: int(host["fence"]) for host in told["hosts"]}
 
     def status(self, exit_code: int = 0) -> dict[str, dict[str, Any]]:
         """What each host says of the application; {} where it has none or is not reached."""

@@ -11,6 +11,7 @@ from tests.lab.real_world import (
     CONF,
     FOLDER,
     JOURNAL,
+    ROOT,
     SLOW_TO_START,
     SLOW_TO_TRY,
     Watch,
@@ -39,11 +40,11 @@ def desk(start_shared_lab: StartLab, tmp_path_factory: pytest.TempPathFactory) -
         yield made
 
 
-def unfinished(desk: World, name: str) -> list[str]:
-    """What lies among a host's releases and is none."""
-    listed = desk.lab.hosts[name].exec("find", f"{FOLDER}/releases", "-mindepth", "1", "-maxdepth", "1").output.split()
-    complete = desk.lab.hosts[name].exec("find", f"{FOLDER}/releases", "-maxdepth", "2", "-name", "COMPLETE").output
-    return [each for each in listed if f"{each}/COMPLETE" not in complete.split()]
+def lying(desk: World, name: str) -> set[str]:
+    """What lies on a host, but for uv's cache and the insides of complete releases."""
+    found = desk.lab.hosts[name].exec("find", ROOT, "-path", f"{ROOT}/cache", "-prune", "-o", "-print").output.split()
+    complete = [each.removesuffix("COMPLETE") for each in found if each.endswith("/COMPLETE")]
+    return {each for each in found if not each.startswith(tuple(complete))}
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,7 @@ def test_sshd_killed_in_the_middle_of_an_installation_touches_nothing_and_the_re
     host = desk.lab.hosts["web-2"]
     desk.rollout("1.0.0")
     desk.index.publish(version, SLOW_TO_TRY)
-    before, confs = desk.status(), desk.confs()
+    before, confs, lay = desk.status(), desk.confs(), lying(desk, "web-2")
     with Watch(desk.lab) as watch:
         with trap(host, moment, *KILL_SSHD):
             outcomes = desk.outcomes(version, exit_code=1)
@@ -66,11 +67,13 @@ def test_sshd_killed_in_the_middle_of_an_installation_touches_nothing_and_the_re
         assert "activated" not in outcomes.values()
         assert desk.status() == before
         assert desk.confs() == confs
-        assert len(unfinished(desk, "web-2")) <= 1
+        assert [
+            each for each in lying(desk, "web-2") - lay if not each.startswith(f"{FOLDER}/releases/{version}-")
+        ] == []
     assert watch.failed() == {}
     desk.rollout(version)
     assert desk.served() == [version] * 2
-    assert unfinished(desk, "web-2") == []
+    assert lying(desk, "web-2") - lay == {f"{FOLDER}/releases/{desk.status()['web-2']['release']}"}
 
 
 def test_sshd_killed_just_after_the_conf_was_written_leaves_one_release_and_the_journal_says_which(desk: World) -> None:

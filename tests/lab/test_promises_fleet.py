@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 from tests.lab.conftest import StartLab
-from tests.lab.real_world import World, ended, pids, until, versions, world
+from tests.lab.real_world import HOOKS, World, ended, pids, until, versions, world
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 NAMES = tuple(f"web-{number}" for number in range(10))
 LOST = NAMES[3:6]
-POLICY = {"rollout": {"batch": "40%", "max_unavailable": 4}}
+POLICY = {"rollout": {"batch": "40%", "max_unavailable": 4}, "hooks": HOOKS}
 """The canary, two hosts, four, and three."""
 
 
@@ -41,6 +41,8 @@ def test_hosts_that_fall_silent_in_a_batch_stop_the_rollout_and_are_brought_alon
     assert "failed" not in said.replace("failure budget", "")
     assert "web-6: activated" in said, "it is in the batch of those that were lost, and was not waited for"
 
+    assert desk.drained() == set(LOST), "nobody knows of them, and all others are healthy"
+
     away = desk.status(exit_code=1)
     reached = {name: each for name, each in away.items() if name not in LOST}
     assert versions(reached) == {name: "1.1.0" if name in NAMES[:7] else "1.0.0" for name in reached}
@@ -56,4 +58,5 @@ def test_hosts_that_fall_silent_in_a_batch_stop_the_rollout_and_are_brought_alon
     desk.configure(POLICY)
     desk.pinwheel("deploy.resume", "--env", "real")
     assert desk.served() == ["1.1.0"] * len(NAMES)
+    assert desk.drained() == set()
     assert pids(desk.status(), correct) == pids(healed, correct), "a correct host was restarted"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import pytest
@@ -19,6 +18,7 @@ journal = open('{JOURNAL}', 'ab')
 journal.write(b' ' * ((-journal.tell() - 1) % 4096) + bytes([10]))
 "; """
 """To the end of its block: a small record would still find space there. Blank lines are no records."""
+SUPERVISOR_LOG = "/var/log/supervisor/supervisord.log"
 TOKEN = "__import__('json').loads(pathlib.Path('/srv/pinwheel/state/fence.json').read_text())['real']"
 """The highest fencing token that a host has seen, as an expression."""
 
@@ -40,11 +40,6 @@ def desk(start_shared_lab: StartLab, tmp_path_factory: pytest.TempPathFactory) -
         made.pinwheel("deploy.bootstrap", "--env", ENVIRONMENT)
         made.rollout("1.0.0")
         yield made
-
-
-def highest_token(desk: World, name: str) -> int:
-    told = json.loads(desk.pinwheel("deploy.status", "--env", ENVIRONMENT, "--json").output)
-    return next(int(host["fence"]) for host in told["hosts"] if host["name"] == name)
 
 
 # --- D2
@@ -70,18 +65,20 @@ def test_a_disk_that_fills_up_during_prepare_leaves_nothing_and_nobody_activates
     """D2 (a): on ENOSPC."""
     host = small.lab.hosts["small-2"]
     small.rollout("1.0.0")
-    before, kept = small.status(), host.exec("ls", f"{FOLDER}/releases").output
+    before, kept = small.status(), host.exec("ls", "-A", f"{FOLDER}/releases").output
     small.index.publish("2.0.1", SLOW_TO_TRY)
     begun = f"list(pathlib.Path('{FOLDER}/releases').glob('2.0.1-*'))"
+    # and kept full: what uv gives back at its end would do for the rest
+    keep_full = f"while ls -d {FOLDER}/releases/2.0.1-*; do cat /dev/zero >>/var/tmp/.fill; done >/dev/null 2>&1; true"
     try:
-        with Watch(small.lab) as watch, trap(host, begun, *FILL_DISK):
+        with Watch(small.lab) as watch, trap(host, begun, "sh", "-c", keep_full):
             said = small.rollout("2.0.1", exit_code=1)
     finally:
         host.free_disk()
     assert "No space left on device" in said
     assert watch.failed() == {}
     assert small.status() == before
-    assert host.exec("ls", f"{FOLDER}/releases").output == kept
+    assert host.exec("ls", "-A", f"{FOLDER}/releases").output == kept
     small.rollout("2.0.1")
     assert small.served() == ["2.0.1"] * 2
 
@@ -95,9 +92,10 @@ def test_a_disk_that_is_full_at_an_activation_leaves_the_conf_and_the_program_as
     small.rollout("1.1.0")
     small.rollout("1.0.0")
     before, confs = small.status(), small.confs()
+    reloads = {name: each.exec("cat", SUPERVISOR_LOG).output for name, each in small.lab.hosts.items()}
     if moment == "before it begins":
         # the release is there, so prepare only learns the new token; the canary's activation takes longer than to fill
-        host, condition = small.lab.hosts["small-2"], f"{TOKEN} > {highest_token(small, 'small-2')}"
+        host, condition = small.lab.hosts["small-2"], f"{TOKEN} > {small.tokens()['small-2']}"
         filled = FILL_DISK
     else:
         host, condition = small.lab.hosts["small-1"], f"'1.1.0-' in pathlib.Path('{CONF}').read_text()"
@@ -114,6 +112,7 @@ def test_a_disk_that_is_full_at_an_activation_leaves_the_conf_and_the_program_as
         assert (after["version"], after["healthy"]) == ("1.0.0", True)
         if moment == "before it begins":
             assert after == before[host.name], "the program was touched"
+            assert host.exec("cat", SUPERVISOR_LOG).output == reloads[host.name], "supervisor was reloaded"
     finally:
         host.free_disk()
     small.configure()

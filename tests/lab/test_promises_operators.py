@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import time
@@ -48,6 +49,8 @@ def test_a_rollout_whose_operator_was_killed_is_seen_exactly_and_finished_withou
     ended(rollout, signal.SIGKILL)
 
     other = desk.colleague(tmp_path / "elsewhere")
+    held = json.loads(other.pinwheel("deploy.unlock", "--env", ENVIRONMENT, "--json", exit_code=3).output)["holder"]
+    assert (held["life"], held["expires_in_s"] < 60) == ("gone", True), held
     until(lambda: not any(each["in_doubt"] for each in other.status().values()), other.status)
     split = other.status()
     assert versions(split) == desk.answers()
@@ -72,6 +75,7 @@ def test_an_operator_who_slept_past_the_lease_changes_nothing_after_another_took
     first = desk.begin_rollout("1.1.0", "batch 2 of 5")
     first.send_signal(signal.SIGSTOP)
     try:
+        tokens = desk.tokens()
         second = desk.colleague(tmp_path / "elsewhere")
         second.configure()
         asked_at = time.monotonic()
@@ -85,6 +89,8 @@ def test_an_operator_who_slept_past_the_lease_changes_nothing_after_another_took
         assert desk.served() == ["1.0.0"] * 5
         after = second.status()
         assert versions(after) == desk.answers()
+        # and a host that has seen a higher one than it is asked with refuses (`test_contract`)
+        assert all(token > tokens[name] for name, token in second.tokens().items())
     finally:
         first.send_signal(signal.SIGCONT)
     said = ended(first)

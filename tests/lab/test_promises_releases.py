@@ -18,6 +18,7 @@ from tests.lab.real_world import (
     DYING,
     ENVIRONMENT,
     EVIL,
+    HOOKS,
     SICK,
     UNHEALTHY,
     Behaviour,
@@ -72,7 +73,7 @@ def test_a_release_that_is_not_healthy_reaches_the_canary_only_and_the_old_one_i
 
 def test_when_the_old_release_is_not_healthy_either_the_rollout_stops_and_says_so(desk: World) -> None:
     """D5 (d)."""
-    desk.configure(deadline_s=3.0)
+    desk.configure({"hooks": HOOKS}, deadline_s=3.0)
     desk.rollout("1.0.0")
     before = desk.status()
     desk.index.publish("5.0.4")
@@ -81,6 +82,7 @@ def test_when_the_old_release_is_not_healthy_either_the_rollout_stops_and_says_s
         said = desk.rollout("5.0.4", exit_code=1)
         assert "web-1: revert-unhealthy" in said
         assert "deploy.status" in said
+        assert desk.drained() == {"web-1"}
         after = desk.status()
         assert {name: after[name] for name in NAMES[1:]} == {name: before[name] for name in NAMES[1:]}
         assert after["web-1"]["version"] == "1.0.0"
@@ -89,6 +91,8 @@ def test_when_the_old_release_is_not_healthy_either_the_rollout_stops_and_says_s
     finally:
         desk.lab.hosts["web-1"].exec("rm", SICK)
     assert desk.served() == ["1.0.0"] * 3
+    desk.pinwheel("deploy.resume", "--env", ENVIRONMENT)
+    assert desk.drained() == set()
 
 
 def events(desk: World) -> list[dict[str, str]]:

@@ -43,7 +43,11 @@ class Intent:
         """The same for a person."""
         if not self.rollout:
             return f"{self.release}: the ledger knows no rollout, and this was activated last"
-        ended = f"ended as {self.outcome}" if self.outcome else "never said how it ended"
+        ended = (
+            f"ended as {'done' if self.outcome == 'ok' else self.outcome}"
+            if self.outcome
+            else "never said how it ended"
+        )
         return f"{self.release}: the wish of {'rollback' if self.back else 'rollout'} {self.rollout}, which {ended}"
 
 

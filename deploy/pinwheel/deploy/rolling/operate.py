@@ -15,6 +15,7 @@ from pinwheel.deploy.planning.restart import restart
 from pinwheel.deploy.planning.wish import Wish
 from pinwheel.deploy.reaching.hosts import Files
 from pinwheel.deploy.rolling import compose, execute, lease, prune
+from pinwheel.deploy.rolling.chronicle import Chronicle
 from pinwheel.deploy.rolling.report import Conclusion, Report
 from pinwheel.deploy.rolling.session import Interrupted, Session
 from pinwheel.deploy.rolling.tasks import Tasks
@@ -96,6 +97,10 @@ def carried_out(
             context = replace(context, index_url=session.index_for_hosts(), files=_files(session, made))
     elif not made.blocked and not drained:
         outcomes = tuple(execute.unchanged(each) for each in made.hosts)
+        if made.wish.act != "resume":  # what hosts should run is known from now on, also where they do
+            chronicle = Chronicle(made, session.ledger, session.context)
+            chronicle.started()
+            chronicle.finished(Conclusion.DONE, "", outcomes, ())
         return made, Report(session.rollout, Conclusion.DONE, "", outcomes, 0)
     hooks = session.hooks(made.wish.application, made.wish.version)
     hooks.before()
