@@ -240,8 +240,16 @@ def test_what_the_system_refuses_is_one_error(tmp_path: Path) -> None:
 def test_a_flag_that_takes_a_number_says_so(tmp_path: Path) -> None:
     said = pinwheel("demo", "--hosts", "many", cwd=tmp_path)
     assert said.returncode == 2
-    assert "takes a number" in said.stderr
+    assert said.stderr.startswith("error: --hosts takes a number, and not 'many'\n")
     assert "Traceback" not in said.stderr
+
+
+def test_a_flag_without_its_value_is_named(tmp_path: Path) -> None:
+    said = pinwheel("demo", "--hosts", cwd=tmp_path)
+    assert (said.returncode, said.stderr.splitlines()[0]) == (
+        2,
+        "error: Flag --hosts needed value and was not given one!",
+    )
 
 
 def test_a_misspelt_task_gets_the_nearest_name(tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ import difflib
 import errno
 import functools
 import inspect
+import itertools
 import os
+import re
 import shlex
 import signal
 import sys
@@ -246,10 +248,24 @@ class Commands(Program):
             remedy = (
                 f"{self.binary} {task} --help" if task else f"{self.binary} --help lists the tasks{self._nearest()}"
             )
-            raise Exit(f"error: {error}\n  remedy: {remedy}", code=2) from error
+            said = re.sub(r"<Argument: (\w+)[^>]*>", r"--\1", str(error))  # for Invoke's own readers
+            raise Exit(f"error: {said}\n  remedy: {remedy}", code=2) from error
         except ValueError as error:
             # Invoke reads a flag that takes a number with int()
-            raise Exit(f"error: a flag takes a number: {error}\n  remedy: {self.binary} TASK --help", code=2) from error
+            said = f"error: {self._not_a_number()}\n  remedy: write one in digits; {self.binary} TASK --help"
+            raise Exit(said, code=2) from error
+
+    def _not_a_number(self) -> str:
+        """What is wrong with the first value that a flag cannot take; Invoke tells the value alone."""
+        kinds = {flag: each.kind for one in self.parser.contexts.values() for flag, each in one.flags.items()}
+        words = [part for word in self.argv[1:] for part in word.split("=", 1)]
+        for flag, value in itertools.pairwise(words):
+            if (kind := kinds.get(flag)) in (int, float):
+                try:
+                    kind(value)
+                except ValueError:
+                    return f"{flag} takes a number, and not {value!r}"
+        return "a flag takes a number"
 
     def _nearest(self) -> str:
         words = [word for word in self.argv[1:] if not word.startswith("-")]

@@ -278,7 +278,7 @@ class Rollout:
     """How a rollout moves through the hosts."""
 
     canary: Amount = 1
-    batch: str = "25%"
+    batch: int | str = "25%"
     max_unavailable: int | str = 1
     failure_budget: Amount = 0
     policy: Literal["halt", "revert-batch", "revert-all"] = "halt"

@@ -270,6 +270,9 @@ def test_bootstrap_says_what_it_will_do_then_does_it_then_says_that_there_is_not
     capsys.readouterr()
     assert run("deploy.bootstrap", "--env", "live") == 1
     assert capsys.readouterr().out.startswith("h1: nobody listens\n  where: h1.example:22\n  remedy: is it up?\n")
+    run("deploy.bootstrap", "--env", "live", "--check", "--json")
+    one = json.loads(capsys.readouterr().out)["hosts"][0]
+    assert (one["outcome"], one["reason"], one["remedy"]) == ("unreachable", "nobody listens", "is it up?")
 
 
 def test_bootstrap_says_what_a_host_lacks_in_the_end(
@@ -436,6 +439,9 @@ def test_pruning_is_planned_with_exit_4_then_done_then_nothing_is_left(
     document = json.loads(capsys.readouterr().out)
     assert (document["check"], document["bytes"]) == (True, 60)
     assert [len(host["removed"]) for host in document["hosts"]] == [2, 2, 2]
+    assert run(*words, "--check") == 4
+    table = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [len(line) for line in table] == [4, *(3, 1) * 3], "a row of its own for each that can go"
     assert [sorted(host.releases) for host in world.hosts.hosts.values()] == before
     assert run(*words) == 0
     out, err = capsys.readouterr()

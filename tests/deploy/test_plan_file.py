@@ -49,7 +49,10 @@ BOTH: Fleet = {"h1": host("h1", OLD), "h2": host("h2", OLD)}
         ({"h2": host("h2")}, f"h2: it runs nothing, planned was for {OLD}"),
         ({"h2": host("h2", OLD, conf_sha256="0")}, "h2: its conf on the host is another one"),
         ({"h2": AWAY}, "h2: nobody listens"),
-        ({"h3": host("h3", OLD)}, "h3: it is new in the environment"),
+        (
+            {"h3": host("h3", OLD)},
+            "h3: the plan does not know it; it is new, or was not among those of --host and --group",
+        ),
     ],
 )
 def test_a_host_that_moved_is_named_with_what_it_did(now: Fleet, says: str) -> None:
@@ -63,7 +66,7 @@ def test_a_host_that_moved_is_named_with_what_it_did(now: Fleet, says: str) -> N
 def test_a_host_that_is_gone_and_one_that_came_back_are_named() -> None:
     with pytest.raises(Moved, match="nothing was touched") as caught:
         plan_file.hold(written(planned(BOTH)), planned({"h1": BOTH["h1"]}))
-    assert caught.value.where == "h2: it is no longer in the environment"
+    assert caught.value.where == "h2: it is not among the hosts any more, or not among those of --host and --group"
     with pytest.raises(Moved) as caught:
         plan_file.hold(written(planned(BOTH | {"h2": AWAY})), planned(BOTH))
     assert caught.value.where.startswith("h2: it can be worked on by now")

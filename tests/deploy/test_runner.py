@@ -118,10 +118,18 @@ def holding(host: BareHost, text: bytes) -> list[Path]:
 
 
 def test_a_crash_loop_goes_back_with_the_reason(running: BareHost) -> None:
-    result = running.activate(NEW, OLD, "crash", start_s=1)
+    """And with its own log, whatever the other programs of the application write meanwhile."""
+    body = running.activation(NEW, OLD, "crash", start_s=1)
+    noise = f"/bin/sh -c 'while echo {'noise' * 99}; do sleep 0.1; done'"
+    log = running.log.with_name("shop-worker.log")
+    body["conf"] = body["conf"].replace("programs=shop-web", "programs=shop-web,shop-worker")
+    body["conf"] += f"[program:shop-worker]\ncommand={noise}\nstartsecs=0\nkillasgroup=true\nstdout_logfile={log}\n"
+    body["programs"] += [{**body["programs"][0], "name": "shop-worker", "processes": ["shop-worker"]}]
+    result = running.ask("activate", body)
     assert result["outcome"] == "reverted"
     assert "FATAL" in result["reason"]
     assert "no database" in result["log_tail"]
+    assert "noise" not in result["log_tail"]
     assert "service good starts" not in result["log_tail"], "lines of the old release are not evidence"
     assert_old_runs(running)
     assert release(running, NEW)["verdict"] == "bad"

@@ -15,7 +15,7 @@ from pinwheel.deploy.planning.waves import Service, batch_size, most_unavailable
 policies = some.builds(
     Rollout,
     canary=some.integers(0, 5),
-    batch=some.one_of(some.integers(1, 100).map(lambda share: f"{share}%"), some.integers(1, 50).map(str)),
+    batch=some.one_of(some.integers(1, 100).map(lambda share: f"{share}%"), some.integers(1, 50)),
     max_unavailable=some.one_of(some.integers(1, 20), some.integers(1, 100).map(lambda share: f"{share}%")),
 )
 NAMES = tuple(f"h{number}" for number in range(30))

@@ -46,6 +46,10 @@ class Setup(NamedTuple):
     def all_programs(self, colour: str) -> list[Document]:
         return [*self.programs, *(self.colours[colour]["programs"] if colour else ())]
 
+    def processes_of(self, program: str, colour: str) -> list[str]:
+        """Supervisor's names for the processes of one program; none of one that is not among them."""
+        return [name for each in self.all_programs(colour) if each["name"] == program for name in each["processes"]]
+
     def drain_s(self, colour: str) -> float:
         """How long to wait for the last connections: as long as the most patient program asks."""
         programs = self.colours.get(colour, {}).get("programs", ())

@@ -48,5 +48,5 @@ if __name__ == "__main__":
     try:
         launch(sys.argv[1:])
     except OSError as error:
-        sys.stderr.write(f"pinwheel: cannot start: {error.filename or ''}: {error.strerror}\n")
+        sys.stderr.write(f"pinwheel: cannot start: {os.fsdecode(error.filename or '')}: {error.strerror}\n")
         sys.exit(127 if isinstance(error, FileNotFoundError) else 126)  # as a shell says it

@@ -410,7 +410,7 @@ def asked_again(job: Job, app: Application, setup: Setup) -> tuple[str | None, l
     if again and again not in known:
         problem = f"{app.name} has no program {again} here"
         raise Refusal("no-program", problem, job.host, f"name one of {', '.join(known)}")
-    return again, [name for each in setup.programs if again and again == each["name"] for name in each["processes"]]
+    return again, setup.processes_of(again or "", "")
 
 
 def switch(
@@ -455,7 +455,9 @@ def switch(
     finally:
         if not outcome:
             with contextlib.suppress(Refusal, Misconfigured):
-                log_tail = tail("".join(read_logs(app.processes(supervisor, colour), sizes)))
+                blamed = setup.processes_of(verdict.program, colour)  # what others write all the while hides the cause
+                seen = [each for each in app.processes(supervisor, colour) if not blamed or each["name"] in blamed]
+                log_tail = tail("".join(read_logs(seen, sizes)))
             outcome = revert(job, app, begin, verdict)
     with contextlib.suppress(OSError):  # it is decided; the next action writes down what is missing
         settle(app)

@@ -86,7 +86,7 @@ def placed(
     for key, named in ((where, application.groups), *_groups_of_programs(where, application)):
         for group in named:
             if group not in known:
-                raise _unknown(group, known, f"group in environment {environment},", f"{key}.groups")
+                raise _unknown(group, known, f"group of environment {environment} called", f"{key}.groups")
     found = {}
     for target in fleet:
         programs = {

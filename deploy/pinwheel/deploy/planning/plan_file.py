@@ -94,11 +94,15 @@ def hold(planned: Document, now: Document) -> None:
 
 def _hosts_that_moved(planned: Document, now: Document) -> list[str]:
     before, after = _by_name(planned), _by_name(now)
-    found = [f"{name}: it is new in the environment" for name in after if name not in before]
+    found = [
+        f"{name}: the plan does not know it; it is new, or was not among those of --host and --group"
+        for name in after
+        if name not in before
+    ]
     for name, then in before.items():
         here = after.get(name)
         if here is None:
-            found.append(f"{name}: it is no longer in the environment")
+            found.append(f"{name}: it is not among the hosts any more, or not among those of --host and --group")
         elif "reason" in here and "reason" not in then:
             found.append(f"{name}: {here['reason']}")
         elif "reason" in then and "reason" not in here:

@@ -22,7 +22,7 @@ def prepared(wish: Wish, host: str, result: Result) -> Outcome:
     with legible():
         ending = Ending.PREPARED if result["created"] else Ending.UNCHANGED
         how = f"clone of {result['base']}" if result["how"] == How.CLONE else f"by {result['how']}"
-        how += f", {result['bytes'] / MIB:.1f} MiB"
+        how += f", {result['bytes'] / MIB:.1f} MiB on disk"
         return Outcome(host, ending, how, release=wish.release, seconds=float(result["seconds"]))
 
 

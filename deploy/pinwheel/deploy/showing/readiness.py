@@ -64,6 +64,7 @@ def document(found: Found, done: Mapping[str, Readied | Outcome], environment: s
                 "reason": became.reason
                 if isinstance(became, Outcome)
                 else "; ".join(f"{each.what}: {each.problem}" for each in lacks),
+                "remedy": became.remedy if isinstance(became, Outcome) else "",
                 "plan": [{"what": each.what, "why": each.why} for each in plan],
                 "changes": list(became.done) if isinstance(became, Readied) else [],
                 "missing": [

@@ -12,14 +12,16 @@ COLUMNS = ("host", "removed", "MiB", "kept")
 
 
 def rows(ends: Ends) -> list[tuple[str, ...]]:
-    """One for each host with which something is."""
+    """What is about each host with which something is: a row, and one more for each other thing that was removed."""
     found: list[tuple[str, ...]] = []
     for name, end in ends.items():
         if isinstance(end, Outcome):
             found.append((name, "", "", f"{end.ending}: {outcomes.one_line(end)}"))
         elif end.removed or end.kept:
             kept = ", ".join(f"{release}: {why}" for release, why in end.kept.items())
-            found.append((name, "\n".join(end.removed), f"{end.bytes / (1 << 20):.1f}", kept))
+            first, *more = end.removed or ("",)
+            found.append((name, first, f"{end.bytes / (1 << 20):.1f}", kept))
+            found += [("", each, "", "") for each in more]
     return found
 
 
