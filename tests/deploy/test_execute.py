@@ -16,8 +16,9 @@ from pinwheel.deploy.planning.steps import Bootstrap
 from pinwheel.deploy.planning.wish import Delivery, Setup, Wish
 from pinwheel.deploy.reaching.hosts import StepRefused
 from pinwheel.deploy.rolling import bootstrap, execute
-from pinwheel.deploy.rolling.pool import Context, HostPool, Stop, gather
+from pinwheel.deploy.rolling.pool import Context, HostPool, gather
 from pinwheel.deploy.rolling.report import Conclusion, Report
+from pinwheel.deploy.rolling.stop import Stop
 from pinwheel.deploy.showing import outcomes
 
 ONE, TWO, THREE = "1.0.0-aaaaaaaa", "1.1.0-bbbbbbbb", "1.2.0-cccccccc"

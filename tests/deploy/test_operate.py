@@ -21,9 +21,10 @@ from pinwheel.deploy.planning.readiness import Readied
 from pinwheel.deploy.planning.releases import NothingToGoBackTo
 from pinwheel.deploy.rolling import bootstrap, operate
 from pinwheel.deploy.rolling.fetch import NotInTheIndex
-from pinwheel.deploy.rolling.pool import Stop
+from pinwheel.deploy.rolling.patient import Patient
 from pinwheel.deploy.rolling.report import Conclusion
-from pinwheel.deploy.rolling.session import HOSTS_TOKEN_S, Interrupted, Patient, Session, open_session
+from pinwheel.deploy.rolling.session import HOSTS_TOKEN_S, Session, open_session
+from pinwheel.deploy.rolling.stop import Interrupted, Stop
 from pinwheel.errors import PinwheelError, Refused, UsageError
 from pinwheel.index.client import Damaged, Holder, IndexUnreachable
 from pinwheel.ledger import Ledger, SinkUnreachable

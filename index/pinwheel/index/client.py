@@ -64,6 +64,7 @@ __all__ = [
 JSON_V1 = "application/vnd.pypi.simple.v1+json"
 CHUNK_BYTES = 256 * 1024
 EVENTS_A_REQUEST = 500
+TIMEOUT_S = 10.0
 
 
 class IndexClient:
@@ -74,7 +75,7 @@ class IndexClient:
     `PinwheelError`.
     """
 
-    def __init__(self, url: str, token: str = "", *, ca_file: str = "", timeout_s: float = 10) -> None:
+    def __init__(self, url: str, token: str = "", *, ca_file: str = "", timeout_s: float = TIMEOUT_S) -> None:
         """Raises `UsageError` when `url` is empty, no http(s) address, or carries a credential."""
         self._exchange = Exchange(url, token, ca_file=ca_file, timeout_s=timeout_s)
         self.url = self._exchange.url
@@ -299,11 +300,11 @@ class IndexClient:
         return [Attachment(each["name"], each["sha256"], each["size"], each["at"]) for each in entries]
 
 
-def from_config(loaded: config.Loaded) -> IndexClient:
+def from_config(loaded: config.Loaded, timeout_s: float = TIMEOUT_S) -> IndexClient:
     """The client for the configured index. Raises `UsageError` when none is configured."""
     index = loaded.config.index
     ca_file = str(loaded.path(index.ca_file)) if index.ca_file else ""
-    return IndexClient(index.url, config.token(loaded), ca_file=ca_file)
+    return IndexClient(index.url, config.token(loaded), ca_file=ca_file, timeout_s=timeout_s)
 
 
 def _plain(filename: str) -> str:

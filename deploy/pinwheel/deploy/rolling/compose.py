@@ -29,15 +29,14 @@ def wish(session: Session, text: str) -> tuple[Wish, Collection[str]]:
         commit, signer = origin.commit, origin.signer
     session.hooks(name, version)  # likewise
     session.announced()
-    try:
+    with session.located():
         application = settings.settled(name, application, session.name, session.environment)
         kept = secret_sources.secret_set(session.loaded, session.name, name, application)
-        session.secrets = {**session.secrets, **({name: kept} if kept else {})}
-        secrets, names = (kept.id, kept.names) if kept else ("", ())
-        placed = session.placed(name, application)
+    session.secrets = {**session.secrets, **({name: kept} if kept else {})}
+    secrets, names = (kept.id, kept.names) if kept else ("", ())
+    placed = session.placed(name, application)
+    with session.located():
         setups = supervisor_file.setups(name, placed, session.targets, lock.release, version, secrets)
-    except UsageError as error:
-        raise UsageError(error.problem, where=session.loaded.place(error.where), remedy=error.remedy) from error
     made = Wish(
         application=name,
         project=project,

@@ -17,7 +17,8 @@ from pinwheel.deploy.reaching.hosts import Files
 from pinwheel.deploy.rolling import compose, execute, lease, prune
 from pinwheel.deploy.rolling.chronicle import Chronicle
 from pinwheel.deploy.rolling.report import Conclusion, Report
-from pinwheel.deploy.rolling.session import Interrupted, Session
+from pinwheel.deploy.rolling.session import Session
+from pinwheel.deploy.rolling.stop import Interrupted
 from pinwheel.deploy.rolling.tasks import Tasks
 from pinwheel.errors import PinwheelError
 

@@ -1,7 +1,7 @@
 """Hosts asked at once: a bounded number of threads, one step for each host, answers as they come.
 
-Where it happens and on whose behalf is in `Context`, by which right in `Fence`; `Watcher` looks on, `Recorder` writes
-down what has happened, and `Stop` ends it.
+Where it happens and on whose behalf is in `Context`, by which right in `Fence`; `Watcher` looks on, and `Recorder`
+writes down what has happened.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pinwheel.deploy.planning.outcome import Ending, Outcome
 from pinwheel.deploy.planning.secret_set import SecretSet
 from pinwheel.deploy.reaching.hosts import Files, HostLost, Hosts, NotTouched, StepRefused, no_files
 from pinwheel.deploy.rolling import answers
+from pinwheel.deploy.rolling.stop import Stop
 
 R = TypeVar("R")
 
@@ -49,24 +50,6 @@ class Fence(Protocol):
     def token(self) -> int: ...
 
     def valid(self) -> bool: ...
-
-
-class Stop:
-    """The operator's word to start nothing more. `number` is the signal that brought it, 0 before."""
-
-    def __init__(self) -> None:
-        self.number = 0
-
-    def set(self, number: int) -> None:
-        self.number = number
-
-    def is_set(self) -> bool:
-        return bool(self.number)
-
-    @property
-    def exit_code(self) -> int:
-        """What a process exits with that ends because of a signal, by the shell's convention."""
-        return 128 + self.number
 
 
 @dataclass(frozen=True, slots=True)

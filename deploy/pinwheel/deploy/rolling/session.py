@@ -1,4 +1,4 @@
-"""One command on one environment: its configuration, index, hosts and ledger, and the signals that stop it."""
+"""One command on one environment: its configuration, index, hosts and ledger."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ import itertools
 import os
 import secrets
 import shlex
-import signal
 import socket
-import threading
-import time
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -30,14 +27,15 @@ from pinwheel.deploy.reaching.hosts import Hosts
 from pinwheel.deploy.reaching.ssh import KEPT, SshHosts
 from pinwheel.deploy.rolling import hooks, lease
 from pinwheel.deploy.rolling.fetch import events_of
-from pinwheel.deploy.rolling.pool import Context, HostPool, Recorder, Stop, Watcher, gather
+from pinwheel.deploy.rolling.patient import Patient
+from pinwheel.deploy.rolling.pool import Context, HostPool, Recorder, Watcher, gather
 from pinwheel.deploy.rolling.report import Conclusion
+from pinwheel.deploy.rolling.stop import Interrupted, Stop, stoppable
 from pinwheel.deploy.rolling.webhook import Announced
 from pinwheel.deploy.rolling.wheelhouse import Wheelhouse, default_folder
-from pinwheel.errors import PinwheelError, UsageError
-from pinwheel.events import Event
+from pinwheel.errors import UsageError
 from pinwheel.index.client import IndexClient, IndexFile, from_config
-from pinwheel.ledger import Ledger, Sink, SinkRefused, SinkUnreachable, default_spool
+from pinwheel.ledger import Ledger, default_spool
 
 HOSTS_TOKEN_S = 1800
 """How long the hosts' read token lives: enough to prepare a fleet, too short to be worth stealing."""
@@ -48,37 +46,6 @@ IMPATIENT_S = 2.0
 def person() -> str:
     """Who is at work, as the ledger names them: `ann@desk`."""
     return f"{getpass.getuser()}@{socket.gethostname()}"
-
-
-class Patient:
-    """A sink that, once it did not take what it was given, is left alone for a while: events wait in the spool
-    meanwhile, and a rollout neither waits for a timeout at each of them nor complains at each."""
-
-    def __init__(self, sink: Sink, wait_s: float = 30.0, clock: Callable[[], float] = time.monotonic) -> None:
-        self._sink = sink
-        self._wait_s = wait_s
-        self._clock = clock
-        self._not_before = float("-inf")
-
-    def record(self, events: Sequence[Event]) -> None:
-        """As `pinwheel.ledger.Sink`."""
-        if self._clock() < self._not_before:
-            raise SinkUnreachable("the index did not take events a moment ago")
-        try:
-            self._sink.record(events)
-        except SinkRefused:
-            raise  # about one event, and no reason to keep back the others
-        except PinwheelError:
-            self._not_before = self._clock() + self._wait_s
-            raise
-
-
-class Interrupted(PinwheelError):
-    """The operator stopped it before anything was changed."""
-
-    def __init__(self, stop: Stop) -> None:
-        super().__init__("interrupted; nothing was changed", remedy="run the command again")
-        self.exit_code = stop.exit_code
 
 
 @dataclass
@@ -107,9 +74,7 @@ class Session:
     @cached_property
     def impatient(self) -> IndexClient:
         """The same index for what happens during a rollout: an index that hangs must not hold up the hosts."""
-        index = self.loaded.config.index
-        ca_file = str(self.loaded.path(index.ca_file)) if index.ca_file else ""
-        return IndexClient(index.url, config.token(self.loaded), ca_file=ca_file, timeout_s=IMPATIENT_S)
+        return from_config(self.loaded, IMPATIENT_S)
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -153,12 +118,10 @@ class Session:
         """The environment's commands for a rollout of this. Raises `UsageError`, with the key's place."""
         place = f"environments.{self.name}.hooks"
         values = {"application": application, "version": version, "environment": self.name}
-        try:
+        with self.located():
             return hooks.commands(
                 self.environment.hooks, self.loaded.folder, place, self.targets, values, list(Conclusion)
             )
-        except UsageError as error:
-            raise UsageError(error.problem, where=self.loaded.place(error.where), remedy=error.remedy) from error
 
     def facts(self, names: Container[str] | None = None) -> dict[str, HostFacts | Outcome]:
         """What every host says, or every one of `names`, asked at the same time. Raises `Interrupted`."""
@@ -176,8 +139,14 @@ class Session:
         """The application called `name` as it runs on each of the hosts, by host; as configured, unless it was
         `settled` before. Raises `UsageError`."""
         application = settled or fleet.application(self.loaded.config, name)
-        try:
+        with self.located():
             return fleet.placed(name, application, self.name, self.environment.groups, self.targets)
+
+    @contextlib.contextmanager
+    def located(self) -> Iterator[None]:
+        """Around what reads values of the configuration: an error tells the line of its key, too."""
+        try:
+            yield
         except UsageError as error:
             raise UsageError(error.problem, where=self.loaded.place(error.where), remedy=error.remedy) from error
 
@@ -232,8 +201,7 @@ def open_session(
     """Read the configuration and get ready to talk to the hosts of environment `name`, or to some of them
     (`fleet.limited`). Who asks each host once keeps no connection to it.
 
-    SIGINT, SIGTERM and SIGHUP stop what is under way: nothing more is started, hosts at work go back. A second one
-    cuts the connections, which the hosts take for the same. Raises `UsageError`.
+    Signals stop what is under way. Raises `UsageError`.
     """
     loaded = config.load()
     environment = source.filled(name, fleet.environment(loaded.config, name), loaded.folder, watcher.said)
@@ -247,25 +215,5 @@ def open_session(
     flags = [("--host", each) for each in only_hosts] + [("--group", each) for each in only_groups]
     with hosts:
         made = Session(loaded, name, environment, targets, hosts, watcher, limit=shlex.join(itertools.chain(*flags)))
-        with _stoppable(made):
+        with stoppable(made.stop, hosts):
             yield made
-
-
-@contextlib.contextmanager
-def _stoppable(session: Session) -> Iterator[None]:
-    """Let signals stop `session` for as long as the block lasts."""
-
-    def stop(number: int, _frame: object) -> None:
-        # from a thread: this runs in the middle of whatever the main thread does, which may hold the same locks
-        end: Callable[[], None] = session.hosts.close if session.stop.is_set() else session.hosts.abort
-        session.stop.set(number)
-        threading.Thread(target=end, name="stop", daemon=True).start()
-
-    before: Mapping[int, object] = {}
-    if threading.current_thread() is threading.main_thread():
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
