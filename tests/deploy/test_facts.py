@@ -8,7 +8,7 @@ import pytest
 from tests.deploy.simulated import SimulatedHost
 
 from pinwheel.deploy.planning import facts
-from pinwheel.deploy.planning.facts import Nonsense
+from pinwheel.deploy.rolling.answers import Nonsense, legible
 
 BARE: dict[str, Any] = {
     "python": "3.11.2",
@@ -71,12 +71,12 @@ def test_the_conf_text_may_be_absent() -> None:
 
 @pytest.mark.parametrize("gone", sorted(BARE))
 def test_facts_with_something_missing_are_nonsense_and_say_what(gone: str) -> None:
-    with pytest.raises(Nonsense) as caught:
+    with pytest.raises(Nonsense) as caught, legible():
         facts.parse("h1", {key: value for key, value in BARE.items() if key != gone})
     assert gone in caught.value.problem
 
 
 @pytest.mark.parametrize("applications", [[], {"shop": {}}, {"shop": {"current": None}}])
 def test_applications_of_another_shape_are_nonsense(applications: object) -> None:
-    with pytest.raises(Nonsense):
+    with pytest.raises(Nonsense), legible():
         facts.parse("h1", BARE | {"applications": applications})

@@ -2,33 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-
-from pinwheel.errors import PinwheelError
 
 RUNNING = "RUNNING"
 DIGITS = 16
 """Of a sha256, as hosts tell them of their wheels. Whether two are the same they decide by all of its digits."""
-
-
-class Nonsense(PinwheelError):
-    """The host's answer does not follow the protocol."""
-
-
-@contextlib.contextmanager
-def legible() -> Iterator[None]:
-    """Around the reading of an answer: what it lacks, or has in another shape, raises `Nonsense`."""
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise Nonsense(
-            f"its answer cannot be read ({type(error).__name__}: {error})",
-            remedy="this is a fault of pinwheel; please report it",
-        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,23 +128,22 @@ class HostFacts:
 
 
 def parse(host: str, result: Mapping[str, Any]) -> HostFacts:
-    """Read the result of `facts`. Raises `Nonsense`."""
-    with legible():
-        libc = result["libc"]
-        return HostFacts(
-            host=host,
-            python=result["python"],
-            machine=result["machine"],
-            libc=(libc[0], libc[1]) if libc else ("", ""),
-            free_bytes=int(result["free_bytes"]),
-            ready=result["ready"],
-            missing=tuple(result["missing"]),
-            uv=result["uv"],
-            pip=result.get("pip", False),
-            supervisor=result["supervisor"] and result["supervisor"]["version"],
-            fence=dict(result["fence"]),
-            applications={name: _installed(each) for name, each in result["applications"].items()},
-        )
+    """Read the result of `facts`. Raises `KeyError` and its like for another shape."""
+    libc = result["libc"]
+    return HostFacts(
+        host=host,
+        python=result["python"],
+        machine=result["machine"],
+        libc=(libc[0], libc[1]) if libc else ("", ""),
+        free_bytes=int(result["free_bytes"]),
+        ready=result["ready"],
+        missing=tuple(result["missing"]),
+        uv=result["uv"],
+        pip=result.get("pip", False),
+        supervisor=result["supervisor"] and result["supervisor"]["version"],
+        fence=dict(result["fence"]),
+        applications={name: _installed(each) for name, each in result["applications"].items()},
+    )
 
 
 def process(document: Mapping[str, Any]) -> Process:

@@ -53,7 +53,12 @@ class Outcome:
         return self.ending in GOOD and not self.drained
 
 
-def named(hosts: Sequence[str], at_most: int = 5) -> str:
+def named(names: Sequence[str], at_most: int = 5) -> str:
     """Hosts in a sentence: all of a few, the first of many."""
-    more = f" and {len(hosts) - at_most} more" if len(hosts) > at_most else ""
-    return ", ".join(hosts[:at_most]) + more
+    more = f" and {len(names) - at_most} more" if len(names) > at_most else ""
+    return ", ".join(names[:at_most]) + more
+
+
+def so_many(number: int) -> str:
+    """A number of hosts, in a sentence."""
+    return "1 host" if number == 1 else f"{number} hosts"

@@ -2,48 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
-from pinwheel.deploy.planning import facts, readiness, steps
-from pinwheel.deploy.planning.facts import Nonsense, legible
+from pinwheel.deploy.planning import facts, steps
 from pinwheel.deploy.planning.making import MIB, How
 from pinwheel.deploy.planning.outcome import Ending, Outcome
 from pinwheel.deploy.planning.plan import HostPlan
-from pinwheel.deploy.planning.readiness import Readied, Surveyed
 from pinwheel.deploy.planning.wish import Wish
 from pinwheel.deploy.reaching.hosts import HostLost, NotTouched, RunnerFailed, StepRefused
+from pinwheel.errors import PinwheelError
 
 Result = Mapping[str, Any]
 
 
+class Nonsense(PinwheelError):
+    """The host's answer does not follow the protocol."""
+
+
+@contextlib.contextmanager
+def legible() -> Iterator[None]:
+    """Around the reading of an answer: what it lacks, or has in another shape, raises `Nonsense`."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise Nonsense(
+            f"its answer cannot be read ({type(error).__name__}: {error})",
+            remedy="this is a fault of pinwheel; please report it",
+        ) from error
+
+
 def prepared(wish: Wish, host: str, result: Result) -> Outcome:
     """How `prepare` ended."""
-    with legible():
-        ending = Ending.PREPARED if result["created"] else Ending.UNCHANGED
-        how = f"clone of {result['base']}" if result["how"] == How.CLONE else f"by {result['how']}"
-        how += f", {result['bytes'] / MIB:.1f} MiB on disk"
-        return Outcome(host, ending, how, release=wish.release, seconds=float(result["seconds"]))
+    ending = Ending.PREPARED if result["created"] else Ending.UNCHANGED
+    how = f"clone of {result['base']}" if result["how"] == How.CLONE else f"by {result['how']}"
+    how += f", {result['bytes'] / MIB:.1f} MiB on disk"
+    return Outcome(host, ending, how, release=wish.release, seconds=float(result["seconds"]))
 
 
 def activated(wish: Wish, before: HostPlan, result: Result, *, stopped: bool) -> Outcome:
     """How `activate` ended on the host that was planned so; `stopped` by its operator, nothing is to be remedied."""
-    with legible():
-        ending = Ending(result["outcome"])
-        good = ending in (Ending.ACTIVATED, Ending.UNCHANGED)
-        release = before.wanted if good else before.current
-        if good and before.activate and before.activate.restart is not None:
-            ending = Ending.RESTARTED
-        return Outcome(
-            before.host,
-            ending,
-            str(result["reason"]),
-            "" if good or stopped else _remedy(wish, before, result),
-            release="" if ending is Ending.REMOVED else release or "",
-            shown="\n".join(text for text in (result["probe"], result["log_tail"]) if text),
-            seconds=float(result["seconds"]),
-            processes=tuple(facts.process(each) for each in result["processes"]),
-        )
+    ending = Ending(result["outcome"])
+    good = ending in (Ending.ACTIVATED, Ending.UNCHANGED)
+    release = before.wanted if good else before.current
+    if good and before.activate and before.activate.restart is not None:
+        ending = Ending.RESTARTED
+    return Outcome(
+        before.host,
+        ending,
+        str(result["reason"]),
+        "" if good or stopped else _remedy(wish, before, result),
+        release="" if ending is Ending.REMOVED else release or "",
+        shown="\n".join(text for text in (result["probe"], result["log_tail"]) if text),
+        seconds=float(result["seconds"]),
+        processes=tuple(facts.process(each) for each in result["processes"]),
+    )
 
 
 def went_back(wish: Wish, before: HostPlan, result: Result) -> Outcome:
@@ -57,21 +72,7 @@ def went_back(wish: Wish, before: HostPlan, result: Result) -> Outcome:
             ending, release, reason = Ending.STAYED, wish.release, f"what ran before is not healthy: {told.reason}"
         case _:
             ending, release, reason = Ending.UNHEALTHY, "", f"neither the new release nor the old one: {told.reason}"
-    return Outcome(
-        told.host, ending, reason, remedy, release, told.shown, told.seconds, told.processes, told.code, told.drained
-    )
-
-
-def surveyed(host: str, result: Result) -> Surveyed:
-    """What there is to do on the host."""
-    with legible():
-        return readiness.surveyed(host, result)
-
-
-def readied(host: str, result: Result) -> Readied:
-    """What `bootstrap` did on the host."""
-    with legible():
-        return readiness.readied(host, result)
+    return replace(told, ending=ending, release=release, reason=reason, remedy=remedy)
 
 
 def failed(step: steps.Step, error: StepRefused | NotTouched | HostLost | Nonsense) -> Ending:

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pinwheel.deploy.inventory import fleet
-from pinwheel.deploy.planning import steps
+from pinwheel.deploy.planning import readiness, steps
 from pinwheel.deploy.planning.facts import HostFacts
 from pinwheel.deploy.planning.fit import machine
 from pinwheel.deploy.planning.outcome import Ending, Outcome
 from pinwheel.deploy.planning.readiness import Readied, Surveyed
-from pinwheel.deploy.rolling import answers, fetch
+from pinwheel.deploy.rolling import fetch
 from pinwheel.deploy.rolling.pool import Fence, HostPool, Recorder
 from pinwheel.deploy.rolling.session import Session
 from pinwheel.index.client import IndexFile
@@ -42,7 +42,7 @@ def surveyed(session: Session) -> dict[str, tuple[steps.Survey, Surveyed] | Outc
                 wanted[host] = steps.Survey(
                     host, wheel, fetch.requirements(supervisor), users, wheels, session.environment.deliver
                 )
-    for answer in session.pool().each([*wanted.values()], None, answers.surveyed):
+    for answer in session.pool().each([*wanted.values()], None, readiness.surveyed):
         found[answer.host] = answer if isinstance(answer, Outcome) else (wanted[answer.host], answer)
     return {each.name: found[each.name] for each in session.targets}
 
@@ -76,7 +76,7 @@ def made_ready(
 ) -> dict[str, Readied | Outcome]:
     """Make hosts ready. By host what was done, and what could not be; or how it went wrong altogether."""
     done: dict[str, Readied | Outcome] = {}
-    for answer in pool.each(wanted, fence.token, answers.readied):
+    for answer in pool.each(wanted, fence.token, readiness.readied):
         done[answer.host] = answer
         if isinstance(answer, Outcome):
             pool.watcher.ended(answer)

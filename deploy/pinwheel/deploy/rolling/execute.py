@@ -12,7 +12,7 @@ from typing import Protocol
 from pinwheel.deploy.planning import steps
 from pinwheel.deploy.planning.facts import HostFacts
 from pinwheel.deploy.planning.gate import Halt, verdict
-from pinwheel.deploy.planning.outcome import Ending, Outcome, named
+from pinwheel.deploy.planning.outcome import Ending, Outcome, named, so_many
 from pinwheel.deploy.planning.plan import HostPlan, Plan
 from pinwheel.deploy.planning.waves import Growing, Service, waves, without
 from pinwheel.deploy.rolling import answers
@@ -152,7 +152,7 @@ class _Run:
         """On every host: also one that has the release learns our token, so that it refuses whoever was here before."""
         hosts = self._plan.hosts
         builds = sum(each.builds for each in hosts)
-        self._watcher.phase(f"prepare {_hosts(builds)}" if builds else f"take hold of {_hosts(len(hosts))}")
+        self._watcher.phase(f"prepare {so_many(builds)}" if builds else f"take hold of {so_many(len(hosts))}")
         activated_later = {each.host for each in hosts if each.activate}
 
         def read(host: str, result: answers.Result) -> Outcome:
@@ -286,7 +286,3 @@ class _Run:
         if halted is None and not self._fence.valid():
             return _Stopped(Conclusion.FENCED, "the lease on the environment was lost")
         return halted
-
-
-def _hosts(number: int) -> str:
-    return "1 host" if number == 1 else f"{number} hosts"

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from pinwheel.deploy.inventory.fleet import Target
 from pinwheel.deploy.planning import facts, steps
-from pinwheel.deploy.planning.facts import HostFacts, Nonsense
+from pinwheel.deploy.planning.facts import HostFacts
 from pinwheel.deploy.planning.outcome import Ending, Outcome
 from pinwheel.deploy.planning.secret_set import SecretSet
 from pinwheel.deploy.reaching.hosts import Files, HostLost, Hosts, NotTouched, StepRefused, no_files
@@ -120,8 +120,9 @@ class HostPool:
             answer = self.hosts.ask(
                 step.host, request, lambda text: self.watcher.heard(step.host, text), files=context.files
             )
-            return read(step.host, answer)
-        except (StepRefused, NotTouched, HostLost, Nonsense) as error:
+            with answers.legible():
+                return read(step.host, answer)
+        except (StepRefused, NotTouched, HostLost, answers.Nonsense) as error:
             code = error.code if isinstance(error, StepRefused) else ""
             shown = error.where or context.targets[step.host].where
             return Outcome(step.host, answers.failed(step, error), error.problem, error.remedy, shown=shown, code=code)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pinwheel.deploy.inventory import fleet
 from pinwheel.deploy.planning import steps
-from pinwheel.deploy.planning.facts import HostFacts, legible
+from pinwheel.deploy.planning.facts import HostFacts
 from pinwheel.deploy.planning.outcome import Outcome
 from pinwheel.deploy.planning.plan import Plan
 from pinwheel.deploy.planning.surplus import after, surplus
@@ -96,5 +96,4 @@ def _asked(
 
 
 def _pruned(host: str, result: Mapping[str, Any]) -> Pruned:
-    with legible():
-        return Pruned(host, tuple(result["removed"]), dict(result["kept"]), int(result["bytes"]))
+    return Pruned(host, tuple(result["removed"]), dict(result["kept"]), int(result["bytes"]))

@@ -8,7 +8,6 @@ from typing import Any
 
 from pinwheel.deploy.inventory import fleet, settings
 from pinwheel.deploy.planning import steps
-from pinwheel.deploy.planning.facts import legible
 from pinwheel.deploy.planning.outcome import Outcome
 from pinwheel.deploy.rolling.session import Session
 from pinwheel.errors import UsageError
@@ -56,5 +55,4 @@ def worst(exits: Exits) -> int:
 
 
 def _exit_code(host: str, result: Mapping[str, Any]) -> tuple[str, int]:
-    with legible():
-        return host, int(result["exit"])
+    return host, int(result["exit"])

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from pinwheel.deploy.planning import steps
-from pinwheel.deploy.planning.facts import legible
 from pinwheel.deploy.planning.outcome import Outcome
 from pinwheel.deploy.planning.plan import Plan, PlannedTask
 from pinwheel.deploy.rolling.pool import Fence, HostPool, Recorder
@@ -104,12 +103,11 @@ def _failure(ended: Ended, timeout_s: float) -> str:
 
 
 def _ended(host: str, result: Mapping[str, Any]) -> Ended:
-    with legible():
-        return Ended(
-            host,
-            result["state"] == "done",
-            bool(result["ran"]),
-            result["exit"],
-            str(result["output"]),
-            float(result["seconds"]),
-        )
+    return Ended(
+        host,
+        result["state"] == "done",
+        bool(result["ran"]),
+        result["exit"],
+        str(result["output"]),
+        float(result["seconds"]),
+    )

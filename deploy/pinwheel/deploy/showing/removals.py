@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pinwheel.deploy.planning.outcome import Outcome
+from pinwheel.deploy.planning.making import MIB
+from pinwheel.deploy.planning.outcome import Outcome, so_many
 from pinwheel.deploy.rolling.prune import Ends
 from pinwheel.deploy.showing import outcomes
 
@@ -20,7 +21,7 @@ def rows(ends: Ends) -> list[tuple[str, ...]]:
         elif end.removed or end.kept:
             kept = ", ".join(f"{release}: {why}" for release, why in end.kept.items())
             first, *more = end.removed or ("",)
-            found.append((name, first, f"{end.bytes / (1 << 20):.1f}", kept))
+            found.append((name, first, f"{end.bytes / MIB:.1f}", kept))
             found += [("", each, "", "") for each in more]
     return found
 
@@ -46,4 +47,4 @@ def last_line(ends: Ends, *, check: bool) -> str:
     if not hosts:
         return "nothing to remove"
     done = "would be freed" if check else "freed"
-    return f"{total_bytes(ends) / (1 << 20):.1f} MiB {done} on {'1 host' if hosts == 1 else f'{hosts} hosts'}"
+    return f"{total_bytes(ends) / MIB:.1f} MiB {done} on {so_many(hosts)}"

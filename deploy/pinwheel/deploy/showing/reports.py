@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pinwheel.deploy.planning.outcome import Ending, named
+from pinwheel.deploy.planning.outcome import Ending, named, so_many
 from pinwheel.deploy.planning.plan import Plan
 from pinwheel.deploy.rolling.report import Conclusion, Report
 from pinwheel.deploy.showing import outcomes
@@ -51,7 +51,7 @@ def _ending(report: Report, plan: Plan, scope: str) -> str:
     again, look = _again(plan, scope), f"pinwheel deploy.status --env {scope}"
     match report.conclusion:
         case Conclusion.DONE:
-            hosts = "1 host" if len(report.outcomes) == 1 else f"{len(report.outcomes)} hosts"
+            hosts = so_many(len(report.outcomes))
             if plan.wish.act == "restart":
                 return f"done: {plan.wish.application} began anew on {hosts}"
             return f"done: {plan.wish.application} {plan.wish.version} runs on {hosts}"

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pinwheel.deploy.planning.facts import RUNNING, HostFacts, Installed, Process, Record
-from pinwheel.deploy.planning.outcome import Outcome
+from pinwheel.deploy.planning.making import MIB
+from pinwheel.deploy.planning.outcome import Outcome, so_many
+from pinwheel.deploy.planning.releases import version_of
 from pinwheel.deploy.showing import outcomes
 
 Known = Mapping[str, HostFacts | Outcome]
@@ -38,7 +40,7 @@ class Line:
     @property
     def cells(self) -> tuple[str, ...]:
         up = "" if self.uptime_s is None else duration(self.uptime_s)
-        memory = f"{self.memory_bytes / (1 << 20):.0f} MiB" if self.memory_bytes else ""
+        memory = f"{self.memory_bytes / MIB:.0f} MiB" if self.memory_bytes else ""
         more = f" and {len(self.hosts) - 2} more" if len(self.hosts) > 2 else ""
         names = ", ".join(self.hosts[:2]) + more
         return (names, self.application, self.version, self.since, self.by, self.processes, up, memory, self.note)
@@ -75,10 +77,10 @@ def summary(known: Known, environment: str, application: str = "") -> list[str]:
     away = sum(isinstance(each, Outcome) for each in known.values())
     bare = sum(isinstance(each, HostFacts) and not each.ready for each in known.values())
     troubles = [f"{number} {word}" for number, word in ((away, "unreachable"), (bare, "not ready")) if number]
-    said = [f"{environment}: {_hosts(len(known))}" + (f"; {', '.join(troubles)}" if troubles else "")]
+    said = [f"{environment}: {so_many(len(known))}" + (f"; {', '.join(troubles)}" if troubles else "")]
     for name, counts in _counts(known, application).items():
         versions = Counter(counts["versions"])
-        where = ", ".join(f"{version or 'nothing'} on {_hosts(number)}" for version, number in versions.most_common())
+        where = ", ".join(f"{version or 'nothing'} on {so_many(number)}" for version, number in versions.most_common())
         odd = [f"{counts[key]} {word}" for key, word in _ODD if counts[key]]
         said.append(f"{name}: {where}" + (f"; {', '.join(odd)}" if odd else ""))
     return said
@@ -162,7 +164,7 @@ def _states(processes: Sequence[Process]) -> str:
 
 
 def _went(last: Record) -> str:
-    version = last.release.rpartition("-")[0] or last.release
+    version = version_of(last.release) or last.release
     return f"{last.event} {version} on {last.at[:10]}: {' '.join(last.reason.split())}"
 
 
@@ -238,8 +240,4 @@ def _version(installed: Installed) -> str:
     if release:
         return release.version
     # its marker is gone, so the host does not count it as complete; the name still tells
-    return (installed.current or "").rpartition("-")[0]
-
-
-def _hosts(number: int) -> str:
-    return "1 host" if number == 1 else f"{number} hosts"
+    return version_of(installed.current or "")

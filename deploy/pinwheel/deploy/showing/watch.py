@@ -15,57 +15,9 @@ from pinwheel.deploy.showing import outcomes
 
 
 class Watcher(pool.Watcher, Protocol):
-    """An `pool.Watcher` that is told beforehand which hosts there are."""
+    """A `pool.Watcher` that is told beforehand which hosts there are."""
 
     def expect(self, names: Sequence[str]) -> None: ...
-
-
-class Log:
-    """On stderr, without a terminal: a line for each phase and each ending, no more."""
-
-    def __init__(self, progress: console.Progress) -> None:
-        self._progress = progress
-
-    def expect(self, names: Sequence[str]) -> None:
-        pass
-
-    def phase(self, text: str) -> None:
-        self._progress.update(text)
-
-    def ended(self, outcome: Outcome) -> None:
-        for line in outcomes.lines(outcome):
-            console.say(line)
-
-    def heard(self, host: str, text: str) -> None:
-        pass
-
-    def said(self, text: str) -> None:
-        console.say(text)
-
-
-class Table:
-    """On a terminal: a row for each host, and above it what somebody has to read."""
-
-    def __init__(self, roster: console.Roster) -> None:
-        self._roster = roster
-
-    def expect(self, names: Sequence[str]) -> None:
-        self._roster.expect(names)
-
-    def phase(self, text: str) -> None:
-        self._roster.phase(text)
-
-    def ended(self, outcome: Outcome) -> None:
-        self._roster.finish(outcome.host, outcome.ending)
-        if not outcome.good:
-            for line in outcomes.lines(outcome):
-                console.say(line)
-
-    def heard(self, host: str, text: str) -> None:
-        self._roster.update(host, text)
-
-    def said(self, text: str) -> None:
-        console.say(text)
 
 
 class Notes:
@@ -85,6 +37,42 @@ class Notes:
 
     def said(self, text: str) -> None:
         console.say(text)
+
+
+class Log(Notes):
+    """On stderr, without a terminal: a line for each phase and each ending, no more."""
+
+    def __init__(self, progress: console.Progress) -> None:
+        self._progress = progress
+
+    def phase(self, text: str) -> None:
+        self._progress.update(text)
+
+    def ended(self, outcome: Outcome) -> None:
+        for line in outcomes.lines(outcome):
+            console.say(line)
+
+
+class Table(Notes):
+    """On a terminal: a row for each host, and above it what somebody has to read."""
+
+    def __init__(self, roster: console.Roster) -> None:
+        self._roster = roster
+
+    def expect(self, names: Sequence[str]) -> None:
+        self._roster.expect(names)
+
+    def phase(self, text: str) -> None:
+        self._roster.phase(text)
+
+    def ended(self, outcome: Outcome) -> None:
+        self._roster.finish(outcome.host, outcome.ending)
+        if not outcome.good:
+            for line in outcomes.lines(outcome):
+                console.say(line)
+
+    def heard(self, host: str, text: str) -> None:
+        self._roster.update(host, text)
 
 
 class Script:
@@ -113,7 +101,7 @@ class Script:
             console.line({"event": event, **about})
 
 
-class Relay:
+class Relay(Notes):
     """What hosts say, line by line under their names; `tell` takes a line. When nobody reads it any more, `gone` is
     called, and nothing more is told."""
 
@@ -122,18 +110,6 @@ class Relay:
         self._lock = threading.Lock()  # hosts speak from threads of their own
         self.gone: Callable[[], None] = lambda: None
         self.read = True
-
-    def expect(self, names: Sequence[str]) -> None:
-        pass
-
-    def phase(self, text: str) -> None:
-        pass
-
-    def ended(self, outcome: Outcome) -> None:
-        pass
-
-    def said(self, text: str) -> None:
-        console.say(text)
 
     def heard(self, host: str, text: str) -> None:
         with self._lock:
