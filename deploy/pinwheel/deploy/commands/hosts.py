@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from invoke import Context, Exit, task
 
-from pinwheel.deploy.commands.options import CHANGES, ENV, GROUP, HOST, JSON, session_of
+from pinwheel.deploy.commands.options import CHANGES, OF_HOSTS, session_of
 from pinwheel.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,18 +17,14 @@ if TYPE_CHECKING:
 
 
 @task(
-    auto_shortflags=False,
     iterable=["host", "group", "accept"],
     help={
-        "env": ENV,
+        **OF_HOSTS,
         "check": "only say what would be done; exit 4 if anything (default: do it)",
         "scan_host_keys": "do nothing but show the keys of hosts that are not known yet, and add those that you "
         "confirm to known_hosts (default: keys must be known already)",
         "accept": "a fingerprint (SHA256:...) that you know to be right, instead of the question; may be repeated "
         "(default: ask on a terminal; elsewhere add none and exit 4)",
-        "host": HOST,
-        "group": GROUP,
-        "json": JSON,
     },
 )
 def bootstrap(

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 
 from invoke import Context, Exit, task
 
-from pinwheel.deploy.commands.options import ENV, GROUP, HOST, JSON, session_of
+from pinwheel.deploy.commands.options import OF_ALL, OF_HOSTS, session_of
 from pinwheel.errors import UsageError
 
 
 @task(
-    auto_shortflags=False,
     iterable=["host", "group"],
-    help={"env": ENV, "application": "only this one (default: all)", "host": HOST, "group": GROUP, "json": JSON},
+    help=OF_HOSTS | {"application": "only this one (default: all)"},
 )
 def status(
     _context: Context,
@@ -58,13 +57,11 @@ def status(
 
 
 @task(
-    auto_shortflags=False,
     help={
-        "env": ENV,
+        **OF_ALL,
         "application": "only this one (default: all)",
         "limit": "how many of the last rollouts (default: 20)",
         "rollout": "ID of one rollout: show everything that happened in it (default: one line for each rollout)",
-        "json": JSON,
     },
 )
 def history(

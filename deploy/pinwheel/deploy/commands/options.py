@@ -1,4 +1,4 @@
-"""What the tasks of deploy have in common: the help of their flags, their session, how they end."""
+"""What the tasks of deploy have in common: the help of their flags, their exit codes, and their session."""
 
 from __future__ import annotations
 
@@ -16,13 +16,21 @@ HELD = 3
 CHANGES = 4
 """The exit code of a plan that has changes."""
 
-ENV = "the environment, as pinwheel.toml names it (default: none; it must be named)"
 RELEASE = "APP==VER, an application and its version (default: none; it must be named)"
 LINES = "print a line of JSON on stdout for everything that happens, as it happens (default: text for people)"
 APPLICATION = "as pinwheel.toml names it (default: none; it must be named)"
-HOST = "only hosts of these names or globs; may be repeated (default: every host of the environment)"
-GROUP = "only hosts in groups of these names or globs; may be repeated (default: every host)"
-JSON = "print one JSON document on stdout (default: text for people)"
+
+OF_ALL = {
+    "env": "the environment, as pinwheel.toml names it (default: none; it must be named)",
+    "json": "print one JSON document on stdout (default: text for people)",
+}
+"""The help of the flags that every task has."""
+
+OF_HOSTS = OF_ALL | {
+    "host": "only hosts of these names or globs; may be repeated (default: every host of the environment)",
+    "group": "only hosts in groups of these names or globs; may be repeated (default: every host)",
+}
+"""The same for tasks that can be limited to some hosts."""
 
 
 @contextlib.contextmanager

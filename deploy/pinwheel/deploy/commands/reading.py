@@ -11,7 +11,7 @@ from typing import Any
 from invoke import Context, Exit, Task, task
 
 from pinwheel import console
-from pinwheel.deploy.commands.options import APPLICATION, ENV, GROUP, HOST, session_of
+from pinwheel.deploy.commands.options import APPLICATION, OF_HOSTS, session_of
 
 
 class Followed(Task):  # type: ignore[type-arg]
@@ -47,16 +47,13 @@ class Printed:
 
 @task(
     klass=Followed,
-    auto_shortflags=False,
     positional=["application"],
     iterable=["host", "group"],
     help={
+        **OF_HOSTS,
         "application": APPLICATION,
-        "env": ENV,
         "follow": "go on with what is added, until Ctrl-C (default: end after the last line)",
         "program": "only this one of its programs (default: all)",
-        "host": HOST,
-        "group": GROUP,
         "lines": "how many of the last lines of each process (default: 20)",
         "json": "print each line as a JSON document of its own (default: text for people)",
     },

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from invoke import Context, Exit, task
 
 from pinwheel.deploy.commands import ending, plan_files
-from pinwheel.deploy.commands.options import APPLICATION, CHANGES, ENV, GROUP, HOST, JSON, LINES, RELEASE, session_of
+from pinwheel.deploy.commands.options import APPLICATION, CHANGES, LINES, OF_ALL, OF_HOSTS, RELEASE, session_of
 from pinwheel.errors import UsageError, describe
 
 if TYPE_CHECKING:
@@ -17,16 +17,12 @@ if TYPE_CHECKING:
 
 
 @task(
-    auto_shortflags=False,
     positional=["release"],
     iterable=["host", "group"],
     help={
+        **OF_HOSTS,
         "release": RELEASE,
-        "env": ENV,
         "out": "write the plan into this FILE, for deploy.rollout --plan (default: none)",
-        "host": HOST,
-        "group": GROUP,
-        "json": JSON,
     },
 )
 def plan(
@@ -65,18 +61,14 @@ def plan(
 
 
 @task(
-    auto_shortflags=False,
     positional=["release"],
     iterable=["host", "group", "task_again", "task_done"],
     help={
+        **OF_HOSTS,
         "release": RELEASE,
-        "env": ENV,
-        "host": HOST,
-        "group": GROUP,
         "plan": "do exactly what this FILE of deploy.plan says, or nothing (default: plan anew)",
         "task_again": "run this task although nobody knows how it ended before (default: stop and say so)",
         "task_done": "take this task for done, and do not run it (default: run what is not done)",
-        "json": JSON,
         "json_lines": LINES,
     },
 )
@@ -84,9 +76,9 @@ def rollout(
     _context: Context,
     release: str,
     env: str,
-    task_again: list[str],
-    task_done: list[str],
     plan: str = "",
+    task_again: Sequence[str] | None = None,
+    task_done: Sequence[str] | None = None,
     host: Sequence[str] | None = None,
     group: Sequence[str] | None = None,
     json: bool = False,
@@ -109,19 +101,17 @@ def rollout(
     planned = plan_file.read(plan_files.read(plan), plan) if plan else None
     _one_of(json, json_lines)
     with session_of(env, f"rollout of {release}", host, group, lines=json_lines) as session:
-        modes = {**dict.fromkeys(task_again, "again"), **dict.fromkeys(task_done, "done")}
+        modes = {**dict.fromkeys(task_again or (), "again"), **dict.fromkeys(task_done or (), "done")}
         made, report = operate.rolled_out(session, release, planned, modes)
     ending.finish(made, report, session, json=json, lines=json_lines)
 
 
 @task(
-    auto_shortflags=False,
     help={
-        "env": ENV,
+        **OF_ALL,
         "application": "only this one (default: each that was ever rolled out)",
         "force": "also where the release failed its health checks before (default: leave these hosts alone)",
         "check": "only say what would be done; exit 4 if anything (default: do it)",
-        "json": JSON,
     },
 )
 def resume(
@@ -161,16 +151,12 @@ def resume(
 
 
 @task(
-    auto_shortflags=False,
     positional=["application"],
     iterable=["host", "group"],
     help={
+        **OF_HOSTS,
         "application": APPLICATION,
         "to": "the version (or release) to go back to (default: the newest good one before the running one)",
-        "env": ENV,
-        "host": HOST,
-        "group": GROUP,
-        "json": JSON,
         "json_lines": LINES,
     },
 )

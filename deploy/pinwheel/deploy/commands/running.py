@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 
 from invoke import Context, Exit, task
 
-from pinwheel.deploy.commands.options import APPLICATION, ENV, GROUP, HOST, session_of
+from pinwheel.deploy.commands.options import APPLICATION, OF_HOSTS, session_of
 from pinwheel.errors import UsageError
 
 
 @task(
-    auto_shortflags=False,
     positional=["application"],
     iterable=["host", "group"],
     help={
+        **OF_HOSTS,
         "application": APPLICATION,
-        "env": ENV,
         "command": "the command in one text, split as a shell does; or write it word for word after -- (default: none)",
         "program": "whose folder, user, limits, variables and secrets it has (default: the first one's)",
-        "host": HOST,
-        "group": GROUP,
         "json": "print one JSON document on stdout, and what the command says on stderr (default: text for people)",
     },
 )
@@ -29,10 +27,10 @@ def run(
     _context: Context,
     application: str,
     env: str,
-    host: list[str],
-    group: list[str],
     command: str = "",
     program: str = "",
+    host: Sequence[str] | None = None,
+    group: Sequence[str] | None = None,
     json: bool = False,
 ) -> None:
     """Run a command in the environment of the release that runs, and show what it says.

@@ -7,21 +7,17 @@ from collections.abc import Sequence
 from invoke import Context, Exit, task
 
 from pinwheel.deploy.commands import ending
-from pinwheel.deploy.commands.options import APPLICATION, CHANGES, ENV, GROUP, HELD, HOST, JSON, session_of
+from pinwheel.deploy.commands.options import APPLICATION, CHANGES, HELD, OF_ALL, OF_HOSTS, session_of
 from pinwheel.errors import UsageError
 
 
 @task(
-    auto_shortflags=False,
     positional=["application"],
     iterable=["host", "group"],
     help={
+        **OF_HOSTS,
         "application": APPLICATION,
-        "env": ENV,
         "program": "only this one of its programs (default: all)",
-        "host": HOST,
-        "group": GROUP,
-        "json": JSON,
     },
 )
 def restart(
@@ -50,8 +46,7 @@ def restart(
 
 
 @task(
-    auto_shortflags=False,
-    help={"env": ENV, "force": "end the lease, whoever holds it (default: only say who does)", "json": JSON},
+    help=OF_ALL | {"force": "end the lease, whoever holds it (default: only say who does)"},
 )
 def unlock(_context: Context, env: str, force: bool = False, json: bool = False) -> None:
     """Say who holds an environment, since when, and whether somebody is still behind it; with --force take it away.
@@ -78,17 +73,13 @@ def unlock(_context: Context, env: str, force: bool = False, json: bool = False)
 
 
 @task(
-    auto_shortflags=False,
     positional=["application"],
     iterable=["host", "group"],
     help={
+        **OF_HOSTS,
         "application": "as pinwheel.toml names it, or all (default: none; it must be named)",
-        "env": ENV,
         "keep": "how many of the newest releases stay (default: 0, as environments.ENV.keep says)",
         "check": "only say what would be removed; exit 4 if anything (default: remove it)",
-        "host": HOST,
-        "group": GROUP,
-        "json": JSON,
     },
 )
 def prune(
