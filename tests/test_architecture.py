@@ -133,6 +133,12 @@ NOUNS = {
 }
 """Modules of values and pure functions: no clock, no chance, no file, no network."""
 
+BESIDE_NOUNS = {
+    *("config", "archive", "deploy.host.bundle", "deploy.reaching.hosts"),
+    *(f"deploy.rolling.{name}" for name in ("unlock", "host_keys", "prune")),
+}
+"""What nouns may stand on that is none: the schema, readers of bytes, a port, and acts whose results are shown."""
+
 TOUCHES = {"subprocess", "socket", "urllib3", "urllib.request", "requests", "time", "random", "shutil", "os"}
 
 
@@ -246,6 +252,18 @@ def test_a_big_library_has_one_home(library: str) -> None:
 @pytest.mark.parametrize("noun", sorted(NOUNS))
 def test_a_noun_touches_nothing(noun: str) -> None:
     assert not imports(MODULES[noun]) & TOUCHES
+
+
+@pytest.mark.parametrize("noun", sorted(NOUNS))
+def test_a_noun_stands_on_nouns(noun: str) -> None:
+    rooms = {name for name, file in MODULES.items() if file.name == "__init__.py"}
+    assert not internal(noun) - NOUNS - BESIDE_NOUNS - rooms
+
+
+def test_every_module_of_planning_and_showing_is_a_noun() -> None:
+    """But for who looks on while hosts are at work, which writes to a terminal."""
+    quiet = {name for name in MODULES if name.startswith(("deploy.planning.", "deploy.showing."))}
+    assert quiet - NOUNS == {"deploy.showing.watch"}
 
 
 def test_the_demo_is_a_user() -> None:
