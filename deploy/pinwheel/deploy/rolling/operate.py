@@ -14,8 +14,9 @@ from pinwheel.deploy.planning.releases import earlier
 from pinwheel.deploy.planning.restart import restart
 from pinwheel.deploy.planning.wish import Wish
 from pinwheel.deploy.reaching.hosts import Files
-from pinwheel.deploy.rolling import compose, execute, lease, prune
+from pinwheel.deploy.rolling import compose, execute, prune
 from pinwheel.deploy.rolling.chronicle import Chronicle
+from pinwheel.deploy.rolling.pool import Fence
 from pinwheel.deploy.rolling.report import Conclusion, Report
 from pinwheel.deploy.rolling.session import Session
 from pinwheel.deploy.rolling.stop import Interrupted
@@ -88,21 +89,15 @@ def _answering(session: Session, hosts: Collection[str]) -> dict[str, HostFacts 
 
 
 def carried_out(
-    session: Session, made: Plan, held: lease.Held[lease.Granted], drained: Collection[str] = frozenset()
+    session: Session, made: Plan, held: Fence, drained: Collection[str] = frozenset()
 ) -> tuple[Plan, Report]:
     """Do what the plan says, with the operator's commands around it, and put who was `drained` before back into
     service; nothing at all when neither has anything to do."""
+    if not made.changes and not made.blocked and not drained:
+        return made, _unchanged(session, made)
     context = session.context
-    if made.changes:
-        if any(each.builds for each in made.hosts):
-            context = replace(context, index_url=session.index_for_hosts(), files=_files(session, made))
-    elif not made.blocked and not drained:
-        outcomes = tuple(execute.unchanged(each) for each in made.hosts)
-        if made.wish.act != "resume":  # what hosts should run is known from now on, also where they do
-            chronicle = Chronicle(made, session.ledger, session.context)
-            chronicle.started()
-            chronicle.finished(Conclusion.DONE, "", outcomes, ())
-        return made, Report(session.rollout, Conclusion.DONE, "", outcomes, 0)
+    if any(each.builds for each in made.hosts):
+        context = replace(context, index_url=session.index_for_hosts(), files=_files(session, made))
     hooks = session.hooks(made.wish.application, made.wish.version)
     hooks.before()
     pool, ledger = session.pool(context), session.announced()
@@ -112,6 +107,16 @@ def carried_out(
     if problem := hooks.after(report.conclusion):
         session.watcher.said(f"the command after the rollout failed: {problem}")
     return made, report
+
+
+def _unchanged(session: Session, made: Plan) -> Report:
+    """The end of what finds every host as wished."""
+    outcomes = tuple(execute.unchanged(each) for each in made.hosts)
+    if made.wish.act != "resume":  # what hosts should run is known from now on, also where they do
+        chronicle = Chronicle(made, session.ledger, session.context)
+        chronicle.started()
+        chronicle.finished(Conclusion.DONE, "", outcomes, ())
+    return Report(session.rollout, Conclusion.DONE, "", outcomes, 0)
 
 
 def _files(session: Session, made: Plan) -> Files:

@@ -28,7 +28,7 @@ from pinwheel.deploy.reaching.ssh import KEPT, SshHosts
 from pinwheel.deploy.rolling import hooks, lease
 from pinwheel.deploy.rolling.fetch import events_of
 from pinwheel.deploy.rolling.patient import Patient
-from pinwheel.deploy.rolling.pool import Context, HostPool, Recorder, Watcher, gather
+from pinwheel.deploy.rolling.pool import Context, Fence, HostPool, Recorder, Watcher, gather
 from pinwheel.deploy.rolling.report import Conclusion
 from pinwheel.deploy.rolling.stop import Interrupted, Stop, stoppable
 from pinwheel.deploy.rolling.webhook import Announced
@@ -151,7 +151,7 @@ class Session:
             raise UsageError(error.problem, where=self.loaded.place(error.where), remedy=error.remedy) from error
 
     @contextlib.contextmanager
-    def lease(self, application: str = "") -> Iterator[lease.Held[lease.Granted]]:
+    def lease(self, application: str = "") -> Iterator[Fence]:
         """The right to change the environment, under a new rollout id, for `application`; for all when it is empty.
 
         Raises `UsageError`, `Refused` when somebody holds it, and `PinwheelError` when our credential is not for that.
@@ -159,8 +159,7 @@ class Session:
         projects = (application, fleet.project(self.loaded.config, application)) if application else ()
         self.begin()
         owner = str(Owner(getpass.getuser(), socket.gethostname(), os.getpid()))
-        leases: lease.Leases[lease.Granted] = self.impatient  # type: ignore[assignment]
-        with lease.hold(leases, self.name, owner, self.rollout, projects, said=self.watcher.said) as held:
+        with lease.hold(self.impatient, self.name, owner, self.rollout, projects, said=self.watcher.said) as held:
             yield held
 
     def index_for_hosts(self) -> str:
