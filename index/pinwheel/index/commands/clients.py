@@ -10,7 +10,6 @@ from pinwheel.index.commands.options import JSON_HELP
 
 
 @task(
-    auto_shortflags=False,
     positional=["client"],
     optional=["write"],
     help={

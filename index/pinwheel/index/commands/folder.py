@@ -18,7 +18,6 @@ CHANGES = 4
 
 
 @task(
-    auto_shortflags=False,
     positional=["file"],
     help={"file": "a new file for the backup, a tar", "data": DATA_HELP, "json": JSON_HELP},
 )
@@ -65,7 +64,6 @@ def backup(_context: Any, file: str, data: str = DATA, json: bool = False) -> No
 
 
 @task(
-    auto_shortflags=False,
     positional=["file"],
     iterable=["private"],
     help={
@@ -145,7 +143,6 @@ def restore(
 
 
 @task(
-    auto_shortflags=False,
     help={
         "data": DATA_HELP,
         "dry_run": "only say what would go; exit 4 if anything (default: no)",

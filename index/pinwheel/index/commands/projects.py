@@ -11,7 +11,6 @@ from pinwheel.index.commands.options import DATA, DATA_HELP, JSON_HELP, private_
 
 
 @task(
-    auto_shortflags=False,
     help={
         "name": "only this project: its files (default: the names of all projects)",
         "channel": "what is visible in this channel (default: main)",
@@ -62,7 +61,6 @@ def list_(_context: Any, name: str = "", channel: str = "main", json: bool = Fal
 
 
 @task(
-    auto_shortflags=False,
     positional=["release"],
     help={"release": "a project, or one version of it as NAME==VER", "data": DATA_HELP, "json": JSON_HELP},
 )

@@ -15,7 +15,6 @@ RELEASE_HELP = "what it is about, as NAME==VER"
 
 
 @task(
-    auto_shortflags=False,
     positional=["release"],
     help={
         "release": RELEASE_HELP,
@@ -36,7 +35,7 @@ def yank(_context: Any, release: str, reason: str = "", json: bool = False) -> N
     _told("yanked", "is yanked for that reason already", client.yank(project, version, reason), project, version, json)
 
 
-@task(auto_shortflags=False, positional=["release"], help={"release": RELEASE_HELP, "json": JSON_HELP})
+@task(positional=["release"], help={"release": RELEASE_HELP, "json": JSON_HELP})
 def unyank(_context: Any, release: str, json: bool = False) -> None:
     """Take a yank back. The token needs the scope upload.
 
@@ -48,7 +47,6 @@ def unyank(_context: Any, release: str, json: bool = False) -> None:
 
 
 @task(
-    auto_shortflags=False,
     positional=["release"],
     help={"release": RELEASE_HELP, "to": "the channel (needed)", "json": JSON_HELP},
 )
@@ -68,7 +66,6 @@ def promote(_context: Any, release: str, to: str = "", json: bool = False) -> No
 
 
 @task(
-    auto_shortflags=False,
     positional=["release"],
     help={"release": RELEASE_HELP, "from_": "the channel (needed)", "json": JSON_HELP},
 )
@@ -85,7 +82,6 @@ def demote(_context: Any, release: str, from_: str = "", json: bool = False) -> 
 
 
 @task(
-    auto_shortflags=False,
     positional=["name"],
     help={
         "name": "the project",

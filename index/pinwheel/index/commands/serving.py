@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 
 @task(
-    auto_shortflags=False,
     iterable=["private"],
     help={
         "data": DATA_HELP,

@@ -34,7 +34,6 @@ class TakenOver:
 
 
 @task(
-    auto_shortflags=False,
     name="import",
     positional=["folder"],
     help={

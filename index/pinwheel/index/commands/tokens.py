@@ -11,7 +11,6 @@ from pinwheel.index.commands.options import DATA, DATA_HELP, JSON_HELP, duration
 
 
 @task(
-    auto_shortflags=False,
     positional=["name"],
     iterable=["scope"],
     help={
@@ -69,7 +68,7 @@ def token_create(
     console.data(secret)
 
 
-@task(auto_shortflags=False, help={"data": DATA_HELP, "json": JSON_HELP})
+@task(help={"data": DATA_HELP, "json": JSON_HELP})
 def token_list(_context: Any, data: str = DATA, json: bool = False) -> None:
     """List the API tokens: what each may do, until when, and when it was used last (to the minute).
 
@@ -120,7 +119,6 @@ def token_list(_context: Any, data: str = DATA, json: bool = False) -> None:
 
 
 @task(
-    auto_shortflags=False,
     positional=["name"],
     help={
         "name": "the token's name",
@@ -156,7 +154,7 @@ def token_rotate(_context: Any, name: str, keep: str = "", data: str = DATA) -> 
     console.data(secret)
 
 
-@task(auto_shortflags=False, positional=["name"], help={"name": "the token's name", "data": DATA_HELP})
+@task(positional=["name"], help={"name": "the token's name", "data": DATA_HELP})
 def token_revoke(_context: Any, name: str, data: str = DATA) -> None:
     """End an API token and every token that it has minted, at once.
 

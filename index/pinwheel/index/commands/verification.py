@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 
 @task(
-    auto_shortflags=False,
     help={
         "data": DATA_HELP,
         "static": "the folder that `index.serve --static` names: compare its pages and links too (default: none)",

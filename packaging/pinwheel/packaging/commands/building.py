@@ -22,7 +22,7 @@ from pinwheel.packaging.commands.options import (
 )
 
 
-@task(iterable=["name"], auto_shortflags=False, help=SELECTION | REF_TO_BUILD | PYTHON | OUT | VERIFY | JSON)
+@task(iterable=["name"], help=SELECTION | REF_TO_BUILD | PYTHON | OUT | VERIFY | JSON)
 def build(
     _context: Context,
     name: Sequence[str] | None = None,
@@ -102,7 +102,7 @@ def build(
         raise Exit(code=1)
 
 
-@task(iterable=["file"], auto_shortflags=False, help=FILES | JSON)
+@task(iterable=["file"], help=FILES | JSON)
 def check(_context: Context, file: Sequence[str] | None = None, json: bool = False) -> None:
     """Inspect built files: metadata, dependencies, secrets. All findings are reported at once.
 

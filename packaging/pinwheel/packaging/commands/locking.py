@@ -24,7 +24,6 @@ DIFFERENCE = {
 
 
 @task(
-    auto_shortflags=False,
     help={"pin": "the application's version, as in acme-shop==1.2.0"} | DIFFERENCE | JSON,
 )
 def lock(

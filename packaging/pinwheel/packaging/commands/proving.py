@@ -18,7 +18,7 @@ WHAT = {"what": "a version in the index, as in acme-shop==1.2.0, or the PATH of 
 SIGNERS = {"allowed-signers": "FILE of those who may sign, as ssh-keygen reads it (default: packaging.allowed_signers)"}
 
 
-@task(auto_shortflags=False, help=WHAT | JSON)
+@task(help=WHAT | JSON)
 def explain(_context: Context, what: str, json: bool = False) -> None:
     """Say where a version's files come from: repository, tag, commit, build environment, signer.
 
@@ -66,7 +66,7 @@ def explain(_context: Context, what: str, json: bool = False) -> None:
             console.data(f"needed by: {other.name} {other.version} ({other.requirement}{unfit})")
 
 
-@task(auto_shortflags=False, help=WHAT | SIGNERS | JSON)
+@task(help=WHAT | SIGNERS | JSON)
 def verify(_context: Context, what: str, allowed_signers: str = "", json: bool = False) -> None:
     """Check that files are what their statements say, and that somebody who may has signed these.
 

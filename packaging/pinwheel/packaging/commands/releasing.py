@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 PLAN_HAS_CHANGES = 4
 
 
-@task(iterable=["name"], auto_shortflags=False, help=SELECTION | ALL_OF_PLAN | CHANGED | JSON)
+@task(iterable=["name"], help=SELECTION | ALL_OF_PLAN | CHANGED | JSON)
 def plan(
     _context: Context,
     name: Sequence[str] | None = None,
@@ -73,7 +73,7 @@ def plan(
         raise Exit(code=PLAN_HAS_CHANGES)
 
 
-@task(iterable=["name"], auto_shortflags=False, help=SELECTION | ALL | CHANGED | JOBS | JSON)
+@task(iterable=["name"], help=SELECTION | ALL | CHANGED | JOBS | JSON)
 def release(
     _context: Context,
     name: Sequence[str] | None = None,
@@ -177,7 +177,7 @@ def _summary(releases: Sequence[Release], failures: Sequence[Failure]) -> str:
     return told
 
 
-@task(iterable=["file"], auto_shortflags=False, help=FILES | JSON)
+@task(iterable=["file"], help=FILES | JSON)
 def publish(_context: Context, file: Sequence[str] | None = None, json: bool = False) -> None:
     """Bring built files into the index. Doing it again changes nothing.
 

@@ -25,7 +25,7 @@ VENDOR = {
 }
 
 
-@task(auto_shortflags=False, help=VENDOR | JSON)
+@task(help=VENDOR | JSON)
 def vendor(
     _context: Context,
     what: str,
