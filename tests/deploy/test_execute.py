@@ -12,12 +12,12 @@ from pinwheel.config import Rollout
 from pinwheel.deploy.planning.outcome import Ending
 from pinwheel.deploy.planning.plan import plan
 from pinwheel.deploy.planning.readiness import Lack, Readied
+from pinwheel.deploy.planning.report import Conclusion, Report
 from pinwheel.deploy.planning.steps import Bootstrap
 from pinwheel.deploy.planning.wish import Delivery, Setup, Wish
 from pinwheel.deploy.reaching.hosts import StepRefused
 from pinwheel.deploy.rolling import bootstrap, execute
 from pinwheel.deploy.rolling.pool import Context, HostPool, gather
-from pinwheel.deploy.rolling.report import Conclusion, Report
 from pinwheel.deploy.rolling.stop import Stop
 from pinwheel.deploy.showing import outcomes
 

@@ -14,9 +14,9 @@ import pytest
 from tests.deploy.memory_index import MemoryIndex
 from tests.deploy.test_operate import CONFIG, World
 
+from pinwheel.deploy.planning.report import Conclusion
 from pinwheel.deploy.rolling import operate
 from pinwheel.deploy.rolling.hooks import HookFailed
-from pinwheel.deploy.rolling.report import Conclusion
 from pinwheel.deploy.rolling.webhook import Announced
 from pinwheel.deploy.showing import reports
 from pinwheel.errors import UsageError

@@ -19,10 +19,10 @@ from pinwheel.deploy.inventory import fleet
 from pinwheel.deploy.planning.outcome import Outcome
 from pinwheel.deploy.planning.readiness import Readied
 from pinwheel.deploy.planning.releases import NothingToGoBackTo
+from pinwheel.deploy.planning.report import Conclusion
 from pinwheel.deploy.rolling import bootstrap, operate
 from pinwheel.deploy.rolling.fetch import NotInTheIndex
 from pinwheel.deploy.rolling.patient import Patient
-from pinwheel.deploy.rolling.report import Conclusion
 from pinwheel.deploy.rolling.session import HOSTS_TOKEN_S, Session, open_session
 from pinwheel.deploy.rolling.stop import Interrupted, Stop
 from pinwheel.errors import PinwheelError, Refused, UsageError

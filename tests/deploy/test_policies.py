@@ -11,8 +11,8 @@ from tests.deploy.simulated import Balancer
 from tests.deploy.test_execute import ONE, TWO, Fleet, endings, fleet
 
 from pinwheel.deploy.planning.outcome import Ending
+from pinwheel.deploy.planning.report import Conclusion
 from pinwheel.deploy.planning.waves import most_unavailable
-from pinwheel.deploy.rolling.report import Conclusion
 
 
 class Meter:

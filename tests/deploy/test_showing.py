@@ -11,8 +11,8 @@ from pinwheel.config import Rollout
 from pinwheel.deploy.planning.facts import HostFacts, Installed, Process, Release
 from pinwheel.deploy.planning.outcome import GOOD, Ending, Outcome
 from pinwheel.deploy.planning.plan import Plan, plan
+from pinwheel.deploy.planning.report import Conclusion, Report
 from pinwheel.deploy.planning.wish import Delivery, Setup, Wish
-from pinwheel.deploy.rolling.report import Conclusion, Report
 from pinwheel.deploy.showing import outcomes, plans, reports
 
 NEW, OLD = "1.1.0-bbbbbbbb", "1.0.0-aaaaaaaa"

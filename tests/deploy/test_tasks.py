@@ -14,8 +14,8 @@ from tests.deploy.test_operate import CONFIG, World
 from pinwheel.deploy.inventory import fleet
 from pinwheel.deploy.planning import plan_file, secret_set
 from pinwheel.deploy.planning.outcome import Outcome
+from pinwheel.deploy.planning.report import Conclusion, Report
 from pinwheel.deploy.rolling import operate, run
-from pinwheel.deploy.rolling.report import Conclusion, Report
 from pinwheel.deploy.rolling.resume import Resumed, resumed
 from pinwheel.deploy.rolling.session import Session
 from pinwheel.deploy.showing import plans, reports, story

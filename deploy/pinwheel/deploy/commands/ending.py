@@ -8,7 +8,7 @@ from invoke import Exit
 
 if TYPE_CHECKING:
     from pinwheel.deploy.planning.plan import Plan
-    from pinwheel.deploy.rolling.report import Report
+    from pinwheel.deploy.planning.report import Report
     from pinwheel.deploy.rolling.session import Session
 
 

@@ -82,7 +82,7 @@ def history(
     if limit < 1:
         raise UsageError(f"{limit} rollouts cannot be shown", where="--limit", remedy="write 1 or more")
     if rollout:
-        events = verb.events_of(env, rollout)
+        events = verb.events_of_rollout(env, rollout)
         if json:
             console.document({"environment": env, "rollout": rollout, "events": events})
         else:

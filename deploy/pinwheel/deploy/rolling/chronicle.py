@@ -9,8 +9,8 @@ from collections.abc import Collection
 from pinwheel.deploy.planning.outcome import Ending, Outcome
 from pinwheel.deploy.planning.plan import Plan
 from pinwheel.deploy.planning.releases import version_of
+from pinwheel.deploy.planning.report import Conclusion
 from pinwheel.deploy.rolling.pool import Context, Recorder
-from pinwheel.deploy.rolling.report import Conclusion
 
 KINDS = {
     Ending.PREPARED: "prepared",

@@ -14,12 +14,12 @@ from pinwheel.deploy.planning.facts import HostFacts
 from pinwheel.deploy.planning.gate import Halt, verdict
 from pinwheel.deploy.planning.outcome import Ending, Outcome, named, so_many
 from pinwheel.deploy.planning.plan import HostPlan, Plan
+from pinwheel.deploy.planning.report import EXIT_CODES, Conclusion, Report
 from pinwheel.deploy.planning.waves import Growing, Service, waves, without
 from pinwheel.deploy.rolling import answers
 from pinwheel.deploy.rolling.chronicle import Chronicle
 from pinwheel.deploy.rolling.drains import DOUBTFUL, Drains, Traffic
 from pinwheel.deploy.rolling.pool import Fence, HostPool, Recorder, gather
-from pinwheel.deploy.rolling.report import EXIT_CODES, Conclusion, Report
 
 
 class Once(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from packaging.version import Version
 
@@ -27,14 +27,6 @@ class Shelf(Protocol):
     def attachments(self, project: str, version: str) -> list[Attachment]: ...
 
 
-class Story(Protocol):
-    """The part of the index client that tells what was done."""
-
-    def events(
-        self, *, after: int = 0, subject: str = "", environment: str = "", kind: str = ""
-    ) -> list[dict[str, Any]]: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Locked:
     """A version as the index spells it, its checked lock, and the commit it was built from (empty: nobody says)."""
@@ -42,18 +34,6 @@ class Locked:
     version: str
     lock: Lock
     commit: str
-
-
-def events_of(
-    story: Story, environment: str, *, after: int = 0, subject: str = "", kind: str = ""
-) -> list[dict[str, Any]]:
-    """What was done to the environment after the serial `after`, oldest first; of `subject` and `kind`, if named."""
-    found: list[dict[str, Any]] = []
-    while page := story.events(
-        after=found[-1]["serial"] if found else after, subject=subject, environment=environment, kind=kind
-    ):
-        found += page
-    return found
 
 
 def locked(shelf: Shelf, project: str, version: str) -> Locked:

@@ -11,13 +11,13 @@ from pinwheel.deploy.planning.facts import HostFacts
 from pinwheel.deploy.planning.outcome import Outcome
 from pinwheel.deploy.planning.plan import Plan, plan
 from pinwheel.deploy.planning.releases import earlier
+from pinwheel.deploy.planning.report import Conclusion, Report
 from pinwheel.deploy.planning.restart import restart
 from pinwheel.deploy.planning.wish import Wish
 from pinwheel.deploy.reaching.hosts import Files
 from pinwheel.deploy.rolling import compose, execute, prune
 from pinwheel.deploy.rolling.chronicle import Chronicle
 from pinwheel.deploy.rolling.pool import Fence
-from pinwheel.deploy.rolling.report import Conclusion, Report
 from pinwheel.deploy.rolling.session import Session
 from pinwheel.deploy.rolling.stop import Interrupted
 from pinwheel.deploy.rolling.tasks import Tasks

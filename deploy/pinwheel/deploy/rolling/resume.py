@@ -10,11 +10,11 @@ from pinwheel.deploy.planning import resumption
 from pinwheel.deploy.planning.facts import HostFacts
 from pinwheel.deploy.planning.outcome import Outcome
 from pinwheel.deploy.planning.plan import Plan, plan
+from pinwheel.deploy.planning.report import Conclusion, Report
 from pinwheel.deploy.planning.resumption import Intent
 from pinwheel.deploy.planning.wish import Wish
 from pinwheel.deploy.rolling import compose
 from pinwheel.deploy.rolling.operate import carried_out
-from pinwheel.deploy.rolling.report import Conclusion, Report
 from pinwheel.deploy.rolling.session import Session
 from pinwheel.errors import PinwheelError
 

@@ -22,14 +22,14 @@ from pinwheel.deploy.inventory.fleet import Target
 from pinwheel.deploy.planning.facts import HostFacts
 from pinwheel.deploy.planning.holder import Owner
 from pinwheel.deploy.planning.outcome import Outcome
+from pinwheel.deploy.planning.report import Conclusion
 from pinwheel.deploy.planning.secret_set import SecretSet
 from pinwheel.deploy.reaching.hosts import Hosts
 from pinwheel.deploy.reaching.ssh import KEPT, SshHosts
 from pinwheel.deploy.rolling import hooks, lease
-from pinwheel.deploy.rolling.fetch import events_of
+from pinwheel.deploy.rolling.history import events_of
 from pinwheel.deploy.rolling.patient import Patient
 from pinwheel.deploy.rolling.pool import Context, Fence, HostPool, Recorder, Watcher, gather
-from pinwheel.deploy.rolling.report import Conclusion
 from pinwheel.deploy.rolling.stop import Interrupted, Stop, stoppable
 from pinwheel.deploy.rolling.webhook import Announced
 from pinwheel.deploy.rolling.wheelhouse import Wheelhouse, default_folder

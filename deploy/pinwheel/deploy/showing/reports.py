@@ -6,7 +6,7 @@ from typing import Any
 
 from pinwheel.deploy.planning.outcome import Ending, named, so_many
 from pinwheel.deploy.planning.plan import Plan
-from pinwheel.deploy.rolling.report import Conclusion, Report
+from pinwheel.deploy.planning.report import Conclusion, Report
 from pinwheel.deploy.showing import outcomes
 
 COLUMNS = ("host", "outcome", "release", "reason")
