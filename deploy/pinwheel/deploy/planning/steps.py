@@ -137,17 +137,6 @@ class Logs:
 
 
 @dataclass(frozen=True, slots=True)
-class Weigh:
-    """Say what `Prune` would remove; changes nothing."""
-
-    host: str
-    applications: Mapping[str, Sequence[str]]
-    whole: bool
-
-    action = "weigh"
-
-
-@dataclass(frozen=True, slots=True)
 class Prune:
     """Remove these releases, by application, unless something uses them, and debris; `whole`: from the cache, too."""
 
@@ -155,7 +144,14 @@ class Prune:
     applications: Mapping[str, Sequence[str]]
     whole: bool
 
-    action = "prune"
+    action: ClassVar[str] = "prune"
+
+
+@dataclass(frozen=True, slots=True)
+class Weigh(Prune):
+    """Say what `Prune` would remove; changes nothing."""
+
+    action: ClassVar[str] = "weigh"
 
 
 Step = Look | Survey | Bootstrap | Prepare | Activate | RunOnce | Run | Logs | Weigh | Prune
