@@ -27,7 +27,7 @@ def wish(session: Session, text: str) -> tuple[Wish, Collection[str]]:
 
         origin = evidence.require(session.client, project, lock.pins, evidence.judge(session.loaded, session.name))
         commit, signer = origin.commit, origin.signer
-    session.hooks(name, version)  # likewise
+    session.hooks(name, version)  # so is a hook that cannot be
     session.announced()
     with session.located():
         application = settings.settled(name, application, session.name, session.environment)
