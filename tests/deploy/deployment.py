@@ -65,7 +65,7 @@ class Site:
 
     @staticmethod
     def program() -> dict[str, Any]:
-        health = {"http": "http://127.0.0.1:{port}/health", "interval_s": 0.1, "min_healthy_s": 0.2, "deadline_s": 2.5}
+        health = {"http": "http://127.0.0.1:{port}/health", "interval_s": 0.1, "min_healthy_s": 0.2, "deadline_s": 5.0}
         return {"command": ["{release}/bin/acme-tiny", "{port}"], "health": health}
 
     def publish(self, version: str, *, healthy: bool = True, says: str = "") -> None:
