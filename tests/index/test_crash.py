@@ -127,7 +127,14 @@ def killed(server: Server, chance: random.Random) -> None:
             os.kill(pid, signal.SIGKILL)
     server.process.wait()
     # or the next server's housekeeping would find the lock of a worker that is still dying
-    running.eventually(lambda: not any(any(Path(f"/proc/{pid}/fd").glob("*")) for pid in pids))
+    running.eventually(lambda: not any(map(holds_files, pids)))
+
+
+def holds_files(pid: int) -> bool:
+    try:
+        return bool(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208 - it may end while it is looked at
+    except OSError:
+        return False
 
 
 def holds_what_is_recorded(index: Stored) -> bool:
