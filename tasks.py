@@ -138,6 +138,8 @@ def test(_context: Context, marks: str = "not slow and not root", select: str = 
       python3 tasks.py test
       python3 tasks.py test --marks "slow or root"
     """
+    # the tests start pinwheel hundreds of times, and each process collects them all: let them find it compiled
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     _run(*TOOL, "pytest", "-n", workers, "-m", marks, *(["-k", select] if select else []))
 
 

@@ -31,9 +31,9 @@ IMPORTED = (
 
 
 def command(
-    *words: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    *words: str, env: Mapping[str, str] | None = None, cwd: Path | None = None, within_s: float = WITHIN_S
 ) -> subprocess.CompletedProcess[str]:
-    """Run `pinwheel WORDS`. Raises `subprocess.TimeoutExpired` after a minute."""
+    """Run `pinwheel WORDS`. Raises `subprocess.TimeoutExpired` after `within_s`."""
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
         asked = {
@@ -43,7 +43,7 @@ def command(
             "out": str(out),
             "err": str(err),
         }
-        code = _parent().run(json.dumps(asked), words)
+        code = _parent().run(json.dumps(asked), words, within_s)
         return subprocess.CompletedProcess(("pinwheel", *words), code, out.read_text(), err.read_text())
 
 
@@ -60,7 +60,7 @@ class _Parent:
         self._lock = threading.Lock()
         atexit.register(self.end)
 
-    def run(self, line: str, words: tuple[str, ...]) -> int:
+    def run(self, line: str, words: tuple[str, ...], within_s: float) -> int:
         requests, answers = self._process.stdin, self._process.stdout
         assert requests is not None
         assert answers is not None
@@ -68,13 +68,13 @@ class _Parent:
             requests.write(line + "\n")
             requests.flush()
             child = int(answers.readline())
-            late = not select.select([answers], [], [], WITHIN_S)[0]
+            late = not select.select([answers], [], [], within_s)[0]
             if late:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(child, signal.SIGKILL)
             code = int(answers.readline())
         if late:
-            raise subprocess.TimeoutExpired(["pinwheel", *words], WITHIN_S)
+            raise subprocess.TimeoutExpired(["pinwheel", *words], within_s)
         return code
 
     def end(self) -> None:

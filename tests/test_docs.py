@@ -11,12 +11,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -61,8 +61,7 @@ def _printing(command: str, shown: list[str]) -> str:
 def _on_free_ports(script: str) -> str:
     """`script` with every port that a server of it listens on replaced by one that is free now."""
     for port in sorted(set(re.findall(r"--port (\d+)", script))):
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            script = re.sub(rf"\b{port}\b", str(probe.getsockname()[1]), script)
+        script = re.sub(rf"\b{port}\b", str(free_port()), script)
     return script
 
 

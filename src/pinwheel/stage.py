@@ -154,9 +154,10 @@ def _folders() -> list[Path]:
     """The folders of runs of ours. What somebody else has put there, or a link, is none: it would be removed."""
     found = []
     for folder in sorted(_parent().glob(f"{_prefix()}*")):
-        about = folder.lstat()
-        if stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid():
-            found.append(folder)
+        with contextlib.suppress(FileNotFoundError):  # another run ends at this moment
+            about = folder.lstat()
+            if stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid():
+                found.append(folder)
     return found
 
 

@@ -6,9 +6,7 @@ import contextlib
 import itertools
 import json
 import os
-import random
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,12 +17,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
+from tests.ports import free_port
+
 from pinwheel.deploy.host import bootstrap, bundle, command, gate, logs, look, prepare, prune, runner, supervisord
 from pinwheel.deploy.host.wire import Wire
 from pinwheel.deploy.lab_host import MARK, end_marked
 from pinwheel.deploy.reaching.wire import framed
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 SERVICE = """
 import os, socket, sys, time
@@ -55,14 +55,6 @@ def wait_until(condition: Callable[[], bool], what: str = "it") -> None:
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not happen within {DEADLINE_S:g} s"
         time.sleep(0.01)
-
-
-def free_port() -> int:
-    """Below the range from which the kernel takes ports for others."""
-    while True:
-        port = random.randint(20000, 32000)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
 
 
 class Running:

@@ -48,13 +48,13 @@ Poll = Callable[[Callable[[], bool]], None]
 
 @pytest.fixture
 def eventually() -> Poll:
-    """Wait until a condition holds; fail after 15 s."""
+    """Wait until a condition holds; fail after a minute."""
     import time
 
     def wait(condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         while not condition():
-            assert time.monotonic() < deadline, "it did not become true within 15 s"
+            assert time.monotonic() < deadline, "it did not become true within a minute"
             time.sleep(0.02)
 
     return wait

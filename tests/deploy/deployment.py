@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests import forked
 from tests.deploy import wheels
 
 from pinwheel.deploy.lab import Lab
@@ -64,7 +65,7 @@ class Site:
 
     @staticmethod
     def program() -> dict[str, Any]:
-        health = {"http": "http://127.0.0.1:{port}/health", "interval_s": 0.1, "min_healthy_s": 0.2, "deadline_s": 2.5}
+        health = {"http": "http://127.0.0.1:{port}/health", "interval_s": 0.1, "min_healthy_s": 0.2, "deadline_s": 5.0}
         return {"command": ["{release}/bin/acme-tiny", "{port}"], "health": health}
 
     def publish(self, version: str, *, healthy: bool = True, says: str = "") -> None:
@@ -88,13 +89,8 @@ class Site:
         )
 
     def pinwheel(self, *words: str) -> Ended:
-        with self.start(*words) as child:
-            try:
-                out, err = child.communicate(timeout=DEADLINE_S)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                raise
-        return Ended(child.returncode, out, err)
+        done = forked.command(*words, env=self.environ, cwd=self.folder, within_s=DEADLINE_S)
+        return Ended(done.returncode, done.stdout, done.stderr)
 
     def roll_out(self, version: str) -> Ended:
         return self.pinwheel("deploy.rollout", f"tiny=={version}", "--env", "live", "--json")
@@ -162,13 +158,13 @@ def serving(folder: Path) -> Iterator[tuple[str, str, subprocess.Popen[str]]]:
     """An index in `folder` that holds uv and supervisor: its address, a token for everything, and its process."""
     data = str(folder / "index")
     environ = {key: value for key, value in os.environ.items() if not key.startswith("PINWHEEL_")}
-    made = [*CLI, "index.token-create", "tests", "--scope", "read,upload,deploy", "--data", data]
-    token = subprocess.run(made, env=environ, check=True, capture_output=True, text=True, timeout=DEADLINE_S).stdout
+    made = forked.command("index.token-create", "tests", "--scope", "read,upload,deploy", "--data", data, env=environ)
+    assert made.returncode == 0, made.stderr
     server = subprocess.Popen(
         [*CLI, "index.serve", "--data", data, "--port", "0"], env=environ, stderr=subprocess.PIPE, text=True
     )
     try:
-        yield _address(server), token.strip(), server
+        yield _address(server), made.stdout.strip(), server
     finally:
         server.terminate()
         with server:

@@ -34,14 +34,14 @@ def connect(lab: Lab, name: str, key: paramiko.PKey | None = None) -> paramiko.S
         pkey=key or paramiko.ECDSAKey.from_private_key_file(str(lab.identity_file)),
         look_for_keys=False,
         allow_agent=False,
-        timeout=15,
+        timeout=60,
     )
     return client
 
 
 def run(client: paramiko.SSHClient, command: str, stdin: bytes = b"") -> tuple[int, bytes, bytes]:
     """Exit code, stdout, stderr. Reads while it writes, and before it asks for the exit code: windows are finite."""
-    into, out, errors = client.exec_command(command, timeout=15)
+    into, out, errors = client.exec_command(command, timeout=60)
 
     def write() -> None:
         into.write(stdin)

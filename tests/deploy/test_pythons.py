@@ -42,7 +42,7 @@ def test_the_transaction_works_under_every_python_of_hosts(
 
     assert running.activate(OLD, None)["outcome"] == "activated"
     assert running.activate(OLD, OLD)["outcome"] == "unchanged"
-    back = running.activate(NEW, OLD, "sick", deadline_s=0.5)
+    back = running.activate(NEW, OLD, "sick", deadline_s=2.0)
     assert (back["outcome"], "500" in back["probe"]) == ("reverted", True)
     assert running.activate(NEW, OLD)["outcome"] == "activated"
     assert running.back(OLD, NEW)["outcome"] == "activated"

@@ -326,6 +326,12 @@ def test_supervisors_own_configuration_doubles_percent_signs(tmp_path: Path) -> 
     assert set(parser["supervisord"]) == {"directory", "childlogdir", "logfile", "pidfile"}
 
 
+def test_a_log_that_is_rotated_while_the_folder_is_listed_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "web.log").write_text("four")
+    (tmp_path / "web.log.1").symlink_to("web.log.2")  # listed, and not there when it is looked at
+    assert supervisord.log_sizes(tmp_path) == {str(tmp_path / "web.log"): 4}
+
+
 def test_the_longest_stopwaitsecs_counts() -> None:
     text = "[program:a]\nstopwaitsecs=5\n[program:b]\nstopwaitsecs = 60\n"
     assert supervisord.stop_patience_s(text) == 75

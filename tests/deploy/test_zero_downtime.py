@@ -121,7 +121,7 @@ def test_what_runs_already_goes_on_and_what_does_not_answer_is_replaced(running:
     assert running.do("activate", running.activation(OLD, OLD))["outcome"] == "unchanged"
     assert running.pids() == before
     os.kill(next(iter(before.values())), signal.SIGSTOP)
-    body = running.activation(OLD, OLD, timeout_s=0.2, deadline_s=1.0)
+    body = running.activation(OLD, OLD, timeout_s=0.5, deadline_s=3.0)
     assert running.do("activate", body)["outcome"] == "activated"
     assert_it_alone_runs(running, OLD)
 

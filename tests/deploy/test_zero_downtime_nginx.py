@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.deploy.bare import free_port, wait_until
+from tests.deploy.bare import wait_until
 from tests.deploy.beside import BesideHost, beside_host
+from tests.ports import free_port
 
 from pinwheel import config
 

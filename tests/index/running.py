@@ -32,7 +32,7 @@ from pinwheel.index.credentials.access import new_token
 from pinwheel.index.grants import granted
 from pinwheel.index.server.assembly import now, stored
 
-WITHIN_S = 30.0
+WITHIN_S = 60.0
 JSON = {"Accept": "application/vnd.pypi.simple.v1+json"}
 PINWHEEL = (sys.executable, "-P", "-m", "pinwheel")
 

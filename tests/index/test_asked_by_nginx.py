@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from tests.index.making import Made, wheel
 from tests.index.running import authorization, eventually, running
+from tests.ports import free_port
 
 CONFIGURATION = """
 daemon off; pid {folder}/pid; error_log {folder}/error.log; worker_processes 1; {user}
@@ -68,8 +69,7 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
             assert server.upload(made, token).status == 200
             _keep(folder / "tree", made)
         (folder / "tree" / "simple" / "page.html").write_text("acme-open\nacme-secret\n")
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
+        port = free_port()
         text = CONFIGURATION.format(
             folder=folder, port=port, url=server.url, user="user root;" if os.geteuid() == 0 else ""
         )

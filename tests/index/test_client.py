@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.index.making import sdist, wheel
 from tests.index.running import Server
+from tests.ports import deserted_port
 
 from pinwheel import config
 from pinwheel.errors import PinwheelError, UsageError
@@ -30,12 +30,6 @@ from pinwheel.ledger import Ledger, SinkUnreachable
 @pytest.fixture
 def client(server: Server, token: str) -> IndexClient:
     return IndexClient(server.url, token)
-
-
-def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_files_are_listed_downloaded_and_verified(
@@ -144,15 +138,16 @@ def test_a_wrong_credential_is_said_and_not_repeated(server: Server, token: str)
 
 
 def test_an_index_that_is_away_is_unreachable_for_the_ledger_too(tmp_path: Path) -> None:
-    client = IndexClient(f"http://127.0.0.1:{closed_port()}/", "secret-token", timeout_s=2)
-    with pytest.raises(IndexUnreachable) as caught:
-        client.files("x")
+    with deserted_port() as port:
+        client = IndexClient(f"http://127.0.0.1:{port}/", "secret-token", timeout_s=2)
+        with pytest.raises(IndexUnreachable) as caught:
+            client.files("x")
+        ledger = Ledger(client, tmp_path)
+        ledger.append("activated", "shop")
+        assert ledger.deliver() == 1
     assert isinstance(caught.value, SinkUnreachable)
     assert "secret-token" not in f"{caught.value.problem}{caught.value.where}{caught.value.remedy}"
     assert "object at 0x" not in caught.value.problem
-    ledger = Ledger(client, tmp_path)
-    ledger.append("activated", "shop")
-    assert ledger.deliver() == 1
 
 
 def test_a_server_that_is_no_index_is_said_to_be_none(server: Server, token: str) -> None:

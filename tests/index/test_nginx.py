@@ -21,6 +21,7 @@ from tests.index import running
 from tests.index.making import Made, form, wheel
 from tests.index.running import JSON, Reply, Server, Upstream, authorization, eventually, names
 from tests.index.test_installers import pip_install, uv_install
+from tests.ports import free_port
 
 from pinwheel.index.entries import Act
 from pinwheel.index.server.assembly import stored
@@ -98,9 +99,7 @@ def fronted(tmp_path: Path, *flags: str, config: str = "", certificate: Path | N
     serving = ("--static", str(tmp_path / "static"), "--access-log", str(log), *flags)
     with running.running(tmp_path / "data", *serving, cwd=tmp_path) as server:
         eventually(lambda: (tmp_path / "static" / ".made-by").exists())
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         conf = tmp_path / "nginx.conf"
         conf.write_text(configured(tmp_path, port, server.url.split("/")[2], certificate))
         process = subprocess.Popen((nginx, "-p", str(tmp_path), "-c", str(conf), "-e", str(tmp_path / "error")))

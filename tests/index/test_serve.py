@@ -21,6 +21,7 @@ from tests.index import running
 from tests.index.certificates import self_signed
 from tests.index.making import wheel
 from tests.index.running import Server, eventually, run_pinwheel
+from tests.ports import free_port
 
 
 def alive(pid: int) -> bool:
@@ -161,9 +162,7 @@ def test_a_port_taken_by_something_that_speaks_no_http_is_said_to_be(tmp_path: P
 
 @pytest.mark.slow
 def test_of_two_servers_started_at_once_on_a_port_one_serves(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     argv = [
         (*running.PINWHEEL, "index.serve", "--data", str(tmp_path / name), "--port", str(port)) for name in ("a", "b")
     ]

@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests import forked
+
 PINWHEEL = (sys.executable, "-P", "-m", "pinwheel")
-START_S = 30.0
-STOP_S = 15.0
-PATIENCE_S = 30.0
+START_S = 60.0
+STOP_S = 30.0
+PATIENCE_S = 60.0
 RUN_S = 900.0
 
 
@@ -79,8 +81,9 @@ class RunningIndex:
                 self._server.wait()
 
     def mint(self, name: str, scope: str) -> str:
-        argv = (*PINWHEEL, "index.token-create", name, "--scope", scope, "--data", str(self._data))
-        return subprocess.run(argv, cwd=self._folder, check=True, capture_output=True, text=True).stdout.strip()
+        done = forked.command("index.token-create", name, "--scope", scope, "--data", str(self._data), cwd=self._folder)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
 
     def environ(self, home: Path, token: str = "") -> dict[str, str]:
         """The variables of a user whose caches and state are below `home`."""
@@ -109,14 +112,7 @@ class RunningIndex:
 
     def run(self, home: Path, *words: str, token: str = "", **env: str) -> subprocess.CompletedProcess[str]:
         """Run `pinwheel WORDS` to its end."""
-        child = self.spawn(home, *words, token=token, **env)
-        try:
-            out, err = child.communicate(timeout=RUN_S)
-        finally:
-            if child.poll() is None:
-                child.kill()
-                child.communicate()
-        return subprocess.CompletedProcess(words, child.returncode, out, err)
+        return forked.command(*words, env=self.environ(home, token) | env, cwd=home, within_s=RUN_S)
 
     def document(self, home: Path, *words: str) -> Any:
         """The JSON document that `pinwheel WORDS --json` prints; it must succeed."""

@@ -12,7 +12,6 @@ import getpass
 import json
 import os
 import shutil
-import socket
 import ssl
 import subprocess
 import threading
@@ -24,6 +23,7 @@ from typing import Any, ClassVar
 
 from tests.index.certificates import self_signed
 from tests.packaging.running import eventually
+from tests.ports import free_port
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 TOKEN_USER, TOKEN = "x-access-token", "hunter2-%20-token"
@@ -79,8 +79,7 @@ def ssh_server(folder: Path) -> Iterator[SshServer]:
     (folder / "authorized_keys").touch(0o600)
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {host_key}\n")
     settings = {
         "Port": port,

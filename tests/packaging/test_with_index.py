@@ -240,6 +240,7 @@ def test_p7_two_releases_of_one_version_at_once_both_end_well(
     assert proven.returncode == 0, "each file has a statement, and that statement's signature"
 
 
+@pytest.mark.slow
 def test_the_index_tells_twine_whether_it_had_the_file(index: RunningIndex, tmp_path: Path) -> None:
     made = wheel("acme-known")
     path = tmp_path / made.filename
@@ -248,6 +249,7 @@ def test_the_index_tells_twine_whether_it_had_the_file(index: RunningIndex, tmp_
     assert [(each.status, each.known) for each in (upload(path), upload(path))] == [(200, False), (200, True)]
 
 
+@pytest.mark.slow
 def test_a_built_file_is_checked_and_published_on_its_own(
     index: RunningIndex, home: Path, make_repository: MakeRepository
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 from collections.abc import Iterator, Sequence
@@ -31,8 +32,9 @@ def logs(job: Job, held: int = -1) -> Document:
     while True:
         for file in sorted(folder.glob("*.log")):
             if file.stem not in known and wanted.fullmatch(file.stem):
-                # what begins while we look is shown from its beginning
-                known[file.stem] = Log(file, body["lines"] if first else None, body["seen"].get(file.stem))
+                with contextlib.suppress(FileNotFoundError):  # supervisor rotates it at this moment
+                    # what begins while we look is shown from its beginning
+                    known[file.stem] = Log(file, body["lines"] if first else None, body["seen"].get(file.stem))
         for name, log in known.items():
             for lines in log.more(whole=body["follow"]):
                 job.wire.send("log", process=name, lines=lines, seen=log.seen)

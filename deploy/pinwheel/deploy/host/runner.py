@@ -43,6 +43,7 @@ from pinwheel.deploy.host.supervisord import (
     Supervisor,
     check_files,
     check_reload,
+    log_sizes,
     parse_conf,
     read_logs,
     stop_patience_s,
@@ -427,7 +428,7 @@ def switch(
     colour = other(former_colour) if setup.colours else ""
     if restart and only:  # what stands in a colour goes on
         colour = former_colour
-    sizes = {str(each): each.stat().st_size for each in (app.folder / "log").glob("*")}
+    sizes = log_sizes(app.folder / "log")
     if before is not None:
         replace_file(app.saved_conf, before)
     entry = {"rollout": job.rollout, "by": job.by, "release": release.name, "previous": app.current}

@@ -142,6 +142,15 @@ def check_reload(supervisor: Supervisor, ours: Collection[Path]) -> None:
             raise Refusal("foreign-conf", f"{BROKEN}: {error}", file, CORRECT) from error
 
 
+def log_sizes(folder: Path) -> dict[str, int]:
+    """How long the logs are now, by their paths."""
+    sizes = {}
+    for each in folder.glob("*"):
+        with contextlib.suppress(FileNotFoundError):  # supervisor rotates it at this moment
+            sizes[str(each)] = each.stat().st_size
+    return sizes
+
+
 def read_logs(processes: Sequence[Document], sizes: Mapping[str, int]) -> Iterator[str]:
     """What has come to the processes' logs since they had `sizes`."""
     for name in sorted({each[key] for each in processes for key in ("stdout_logfile", "stderr_logfile")} - {""}):

@@ -161,7 +161,7 @@ class StaticTree:
     def has_links(self, sha256: str, wanted: Mapping[str, Path]) -> bool:
         """Whether each of the names leads to its blob."""
         folder = self._folder / "files" / sha256
-        return all((folder / name).exists() and (folder / name).samefile(blob) for name, blob in wanted.items())
+        return all(_same(folder / name, blob) for name, blob in wanted.items())
 
     def pages(self) -> Iterator[tuple[str, str]]:
         """The channel and project of every page that there is, but not of those that list the projects."""
@@ -172,8 +172,10 @@ class StaticTree:
     def links(self) -> Iterator[tuple[str, str]]:
         """Every link that there is: sha256 and name."""
         for folder in (self._folder / "files").glob("*"):
-            for file in folder.iterdir():
-                yield folder.name, file.name
+            names: list[str] = []
+            with contextlib.suppress(FileNotFoundError):  # the server removes it at this moment
+                names = [file.name for file in folder.iterdir()]
+            yield from ((folder.name, name) for name in names)
 
     def linked(self, project: str) -> set[tuple[str, str]]:
         """The files (sha256 and filename) that the project's page names now."""
@@ -189,7 +191,7 @@ class StaticTree:
         with full_disk_told(self._folder):
             _made(folder)
             for name, blob in wanted.items():
-                if (folder / name).exists() and (folder / name).samefile(blob):
+                if _same(folder / name, blob):
                     continue
                 partial = self._temporary / f"file-{secrets.token_hex(8)}"
                 partial.hardlink_to(blob)
@@ -203,6 +205,13 @@ class StaticTree:
             (folder / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             folder.rmdir()
+
+
+def _same(link: Path, blob: Path) -> bool:
+    try:
+        return link.samefile(blob)
+    except FileNotFoundError:
+        return False
 
 
 def _made(folder: Path) -> None:
