@@ -9,12 +9,12 @@ from pinwheel.deploy.inventory import fleet, settings
 from pinwheel.deploy.planning import supervisor_file
 from pinwheel.deploy.planning.wish import Delivery, Wish
 from pinwheel.deploy.rolling import fetch, secret_sources
-from pinwheel.deploy.rolling.session import Session
+from pinwheel.deploy.rolling.session import Interrupted, Session
 from pinwheel.errors import UsageError
 
 
 def wish(session: Session, text: str) -> tuple[Wish, Collection[str]]:
-    """What `APP==VER` says, and the hosts that it is for."""
+    """What `APP==VER` says, and the hosts that it is for. Raises `UsageError`, and `Interrupted`."""
     name, wanted = pin.parse(text)
     application = fleet.application(session.loaded.config, name)
     project = application.project or name
@@ -37,6 +37,8 @@ def wish(session: Session, text: str) -> tuple[Wish, Collection[str]]:
         placed = session.placed(name, application)
         setups = supervisor_file.setups(name, placed, session.targets, lock.release, version, secrets)
     except UsageError as error:
+        if session.stop.is_set():  # Ctrl-C ends the command that was asked for a secret, too
+            raise Interrupted(session.stop) from None
         raise UsageError(error.problem, where=session.loaded.place(error.where), remedy=error.remedy) from error
     made = Wish(
         application=name,
