@@ -137,6 +137,7 @@ def test_a_roster_has_a_row_for_each_host_while_they_fit(monkeypatch: pytest.Mon
         with console.roster("rollout of shop", clock=lambda: 0.0) as roster:
             roster.expect(["h1", "h2", "h3"])
             roster.phase("activate h1")
+            roster.finish("h1", "prepared")
             roster.update("h1", "start 1.1.0")
             roster.finish("h2", "prepared")
 
@@ -145,7 +146,7 @@ def test_a_roster_has_a_row_for_each_host_while_they_fit(monkeypatch: pytest.Mon
     assert "h1 start 1.1.0 0 s" in seen
     assert "h2 prepared" in seen
     assert "h3 waits" in seen
-    assert "1 at work, 1 prepared of 3" in seen
+    assert "1 at work, 1 prepared of 3" in seen, "each counts once"
 
 
 def test_a_roster_of_a_thousand_hosts_shows_those_at_work_and_counts_the_others(

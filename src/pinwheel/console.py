@@ -192,7 +192,7 @@ class _LiveRoster:
             rows, ended = dict(self._rows), dict(self._ended)
         drawn = Table.grid(padding=(0, 1))
         counts: dict[str, int] = {}
-        for how in filter(None, ended.values()):
+        for how in (how for who, how in ended.items() if how and who not in rows):
             counts[how] = counts.get(how, 0) + 1
         tally = ", ".join([f"{len(rows)} at work", *(f"{number} {how}" for how, number in counts.items())])
         drawn.add_row("", Text(self._title), Text(self._phase, overflow="ellipsis", no_wrap=True), "")

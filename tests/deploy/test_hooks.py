@@ -177,7 +177,7 @@ def test_a_webhook_that_does_not_take_it_is_only_said_and_its_address_is_not(
     ledger = Announced(Ledger(MemoryIndex(), tmp_path), listener.url, notes.append)
     ledger.append("rollout-started", "shop")
     ledger.append("prepared", "shop")
-    assert notes == [f"127.0.0.1 was not told of rollout-started: it answers {status}"]
+    assert notes == [f"the webhook at 127.0.0.1 was not told of rollout-started: it answers {status}"]
     assert len(listener.posted) == 1
 
 
@@ -187,7 +187,7 @@ def test_a_webhook_that_nobody_answers_is_only_said(tmp_path: Path) -> None:
     ledger = Announced(Ledger(index, tmp_path), "http://127.0.0.1:1/secret-path", notes.append)
     ledger.append("rollout-finished", "shop")
     (note,) = notes
-    assert note.startswith("127.0.0.1 was not told of rollout-finished")
+    assert note == "the webhook at 127.0.0.1 was not told of rollout-finished: nobody listens"
     assert "secret" not in note
     assert [each.kind for each in index.recorded] == ["rollout-finished"]
 

@@ -20,7 +20,7 @@ from pinwheel.deploy.planning.outcome import Outcome
 from pinwheel.deploy.planning.readiness import Readied
 from pinwheel.deploy.planning.releases import NothingToGoBackTo
 from pinwheel.deploy.planning.report import Conclusion
-from pinwheel.deploy.rolling import bootstrap, operate
+from pinwheel.deploy.rolling import bootstrap, compose, operate
 from pinwheel.deploy.rolling.fetch import NotInTheIndex
 from pinwheel.deploy.rolling.patient import Patient
 from pinwheel.deploy.rolling.session import HOSTS_TOKEN_S, Session, open_session
@@ -375,6 +375,16 @@ def test_an_interruption_while_facts_are_gathered_changes_nothing(world: World) 
     with pytest.raises(Interrupted):
         operate.rolled_out(session, "shop==1.0.0")
     assert world.index.released == [1]
+
+
+def test_ctrl_c_while_a_command_is_asked_for_a_secret_is_an_interruption(tmp_path: Path) -> None:
+    """The terminal sends it to that command, too; that it failed is not the operator's mistake."""
+    secret = '[applications.shop.secrets]\nPASSWORD = { command = ["sh", "-c", "kill -INT $$"] }\n'
+    session = World(tmp_path, CONFIG + secret).session()
+    session.stop.set(signal.SIGINT)
+    with pytest.raises(Interrupted, match="nothing was changed") as caught:
+        compose.wish(session, "shop==1.0.0")
+    assert caught.value.exit_code == 130
 
 
 def test_an_index_that_does_not_answer_is_left_alone_for_a_while() -> None:

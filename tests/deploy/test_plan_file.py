@@ -114,3 +114,9 @@ def test_no_value_of_a_conf_gets_into_the_file() -> None:
 def test_what_is_no_plan_is_wrong_usage(text: str) -> None:
     with pytest.raises(UsageError, match="no plan"):
         plan_file.read(text, "shop.plan")
+
+
+@pytest.mark.parametrize("damage", [{"waves": [[5]]}, {"waves": None}, {"tasks": ["x"]}, {"blocked": 5}])
+def test_a_plan_that_somebody_has_damaged_is_wrong_usage_before_any_host_is_asked(damage: Document) -> None:
+    with pytest.raises(UsageError, match="no plan"):
+        written({**planned({"h1": host("h1", OLD)}), **damage})

@@ -75,6 +75,7 @@ def test_a_file_reaches_the_host_as_it_is(tmp_path: Path) -> None:
         (Secret(variable="UNSET"), "the variable UNSET is not set"),
         (Secret(command=("no-such-password-manager",)), "cannot be run"),
         (Secret(command=(sys.executable, "-c", f"print('{VALUE}'); raise SystemExit(3)")), "exit code 3"),
+        (Secret(command=("sh", "-c", "kill -KILL $$")), "sh was ended by SIGKILL"),
     ],
 )
 def test_what_is_not_known_is_told_without_a_value(tmp_path: Path, secret: Secret, problem: str) -> None:

@@ -61,6 +61,13 @@ def test_a_plan_shows_hosts_order_and_diffs() -> None:
     assert (document["hosts"][0]["how"], document["hosts"][0]["bytes"]) == ("uv", 0)
 
 
+def test_a_host_that_could_not_say_is_told_with_the_file_that_it_is_about_and_not_with_its_address() -> None:
+    refused = Outcome("h1", Ending.FAILED, "Permission denied", "see to it", shown="ann@h1:22: /srv/state/fence.json")
+    assert outcomes.one_line(refused) == "/srv/state/fence.json: Permission denied; see to it"
+    away = Outcome("h1", Ending.UNREACHABLE, "nobody listens", "is it up?", shown="ann@h1:22")
+    assert outcomes.one_line(away) == "nobody listens; is it up?"
+
+
 def report(conclusion: Conclusion, *endings: Ending) -> Report:
     outcomes = tuple(Outcome(f"h{number}", ending, remedy="look at it") for number, ending in enumerate(endings, 1))
     return Report("r1", conclusion, "because" if conclusion is not Conclusion.DONE else "", outcomes, 1)

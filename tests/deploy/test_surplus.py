@@ -54,6 +54,13 @@ def test_what_failed_counts_for_nothing_and_stays_only_while_it_is_newer() -> No
     assert left([host("h1", 3, *releases)], 2) == {"h1": ["1.1", "1.3", "1.4"]}
 
 
+def test_what_failed_as_a_canary_counts_for_nothing_on_the_hosts_that_only_prepared_it() -> None:
+    """Else every release that fails pushes out a good one, everywhere but on the canary."""
+    canary = host("h1", 4, release(1), release(2, "bad"), release(3, "bad"), release(4))
+    other = host("h2", 4, release(1), release(2, "prepared"), release(3, "prepared"), release(4))
+    assert left([canary, other], 2) == {"h1": ["1.1", "1.4"], "h2": ["1.1", "1.4"]}
+
+
 def test_a_host_on_which_it_never_was_has_nothing_to_lose() -> None:
     assert left([host("h1", None)], 1) == {"h1": []}
 

@@ -139,6 +139,8 @@ def test_a_task_of_which_nobody_saw_the_end_waits_for_a_persons_word(tmp_path: P
     assert world.outcomes("task") == [("migrate", "h2", "unknown")]
     assert world.roll_out(migrate="again").conclusion is Conclusion.DONE
     assert world.hosts["h2"].ran != []
+    world.roll_out(migrate="again")
+    assert world.said() == "the task migrate is not due: it is done, or nothing is to be activated"
 
 
 def test_a_task_can_be_taken_for_done(tmp_path: Path) -> None:

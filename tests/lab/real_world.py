@@ -145,7 +145,10 @@ class Index:
 
     def publish(self, version: str, behaviour: Behaviour = HEALTHY, *, requires_python: str = ">=3.10") -> str:
         """Bring a release and its lock into the index; the wheel's sha256."""
-        wheel = self.wheel(version, behaviour, requires_python=requires_python)
+        return self.offer(version, self.wheel(version, behaviour, requires_python=requires_python))
+
+    def offer(self, version: str, wheel: Path) -> str:
+        """The same with a wheel of one's own."""
         upload(self.url, self.token, wheel)
         sha256 = hashlib.sha256(wheel.read_bytes()).hexdigest()
         client = IndexClient(self.url, self.token)

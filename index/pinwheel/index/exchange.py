@@ -199,6 +199,7 @@ def reason_of(body: bytes) -> str:
     return text[:2000]
 
 
-def _said(error: object) -> str:
-    """An error of urllib3 without the addresses of Python objects in it."""
-    return str(error).rpartition("object at 0x")[2].partition(">: ")[2] or str(error)
+def _said(error: BaseException) -> str:
+    """What the operating system says, where it is its error; urllib3's words begin with one of its objects."""
+    cause = error.__cause__
+    return (cause.strerror if isinstance(cause, OSError) else None) or str(error)

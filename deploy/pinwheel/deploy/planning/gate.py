@@ -35,15 +35,15 @@ def verdict(outcomes: Sequence[Outcome], failure_budget: int, canary: Sequence[s
     bad = [each for each in outcomes if not each.good]
     dead = [each for each in bad if each.host in canary]
     if dead:
-        return Halt(f"the canary {dead[0].host} {_was(dead[0].ending)}")
+        return Halt(f"the canary {dead[0].host} {_was(dead[0])}")
     if len(bad) > failure_budget:
         allowed = f"the failure budget is {failure_budget}"
         return Halt(f"{named([each.host for each in bad])} did not come through; {allowed}")
     return Continue()
 
 
-def _was(ending: Ending) -> str:
-    match ending:
+def _was(outcome: Outcome) -> str:
+    match outcome.ending:
         case Ending.REVERTED:
             return "went back to its old release"
         case Ending.REMOVED:
@@ -51,4 +51,4 @@ def _was(ending: Ending) -> str:
         case Ending.UNKNOWN:
             return "was lost while it worked"
         case _:
-            return f"ended as {ending}"
+            return f"ended as {outcome.ending}{', and is out of service' if outcome.drained else ''}"

@@ -58,7 +58,7 @@ def read(text: str, where: str) -> Document:
         if found["plan"] != FORMAT:
             raise ValueError
         _ = [(each["name"], each["current"], each["setup_sha256"], each["activate"]) for each in found["hosts"]]
-        _ = [each["name"] for each in found["blocked"]], found["waves"], found["environment"], found["release"]
+        _ = found["environment"], found["release"], _by_name(found), _order(found), _tasks(found)
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(
             "this is no plan of this version of pinwheel",

@@ -17,15 +17,19 @@ def surplus(application: str, fleet: Sequence[HostFacts], keep: int) -> dict[str
     """By host the releases that can go; () for a host that has none of those.
 
     The `keep` newest stay, as `deploy.rollback` orders them. So does, however old it is, what runs on any host, and
-    what a rollback would go to. A release that failed its gate counts for nothing, and stays only while it is newer
-    than what runs. Raises `UsageError` when `keep` is less than 1.
+    what a rollback would go to. A release that failed its gate counts for nothing, also on hosts that it never got to,
+    and stays only while it is newer than what runs. Raises `UsageError` when `keep` is less than 1.
     """
     if keep < 1:
         raise UsageError(f"{keep} releases cannot be kept", where="--keep", remedy="write 1 or more")
     needed = {each.installed(application).current for each in fleet}
     with contextlib.suppress(NothingToGoBackTo):  # nothing runs, or it is the oldest
         needed.add(earlier(application, fleet).release)
-    return {each.host: _of_host(application, each, needed, keep) for each in fleet}
+    tried = [one for each in fleet for one in each.installed(application).releases]
+    bad = {one.release for one in tried if one.verdict == "bad"} - {
+        one.release for one in tried if one.verdict == "good"
+    }
+    return {each.host: _of_host(application, each, needed, bad, keep) for each in fleet}
 
 
 def after(facts: Mapping[str, HostFacts | Outcome], plan: Plan) -> list[HostFacts]:
@@ -43,10 +47,11 @@ def after(facts: Mapping[str, HostFacts | Outcome], plan: Plan) -> list[HostFact
     return done
 
 
-def _of_host(application: str, host: HostFacts, needed: set[str | None], keep: int) -> tuple[str, ...]:
+def _of_host(application: str, host: HostFacts, needed: set[str | None], bad: set[str], keep: int) -> tuple[str, ...]:
     here = host.installed(application)
     current = here.release(here.current)
     ordered = sorted(here.releases, key=age, reverse=True)
-    newest = [each.release for each in ordered if each.verdict != "bad"][:keep]
-    tried = [each.release for each in ordered if each.verdict == "bad" and (not current or age(each) > age(current))]
+    failed = [each for each in ordered if each.verdict == "bad" or each.release in bad]
+    newest = [each.release for each in ordered if each not in failed][:keep]
+    tried = [each.release for each in failed if not current or age(each) > age(current)]
     return tuple(each.release for each in ordered if each.release not in {*needed, *newest, *tried})

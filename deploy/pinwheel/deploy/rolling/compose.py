@@ -10,11 +10,10 @@ from pinwheel.deploy.planning import supervisor_file
 from pinwheel.deploy.planning.wish import Delivery, Wish
 from pinwheel.deploy.rolling import fetch, secret_sources
 from pinwheel.deploy.rolling.session import Session
-from pinwheel.errors import UsageError
 
 
 def wish(session: Session, text: str) -> tuple[Wish, Collection[str]]:
-    """What `APP==VER` says, and the hosts that it is for."""
+    """What `APP==VER` says, and the hosts that it is for. Raises `UsageError`, and `Interrupted`."""
     name, wanted = pin.parse(text)
     application = fleet.application(session.loaded.config, name)
     project = application.project or name

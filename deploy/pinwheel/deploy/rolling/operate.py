@@ -48,6 +48,8 @@ def rolled_out(
         made = plan(wanted, told, session.environment.rollout)
         if planned_before is not None:
             plan_file.hold(planned_before, plan_file.document(made, session.name))
+        for name in sorted(session.task_modes.keys() - {each.name for each in made.tasks}):
+            session.watcher.said(f"the task {name} is not due: it is done, or nothing is to be activated")
         made, report = carried_out(session, made, held)
         if made.changes and report.conclusion is Conclusion.DONE:
             prune.tidied(session, made, told, held)

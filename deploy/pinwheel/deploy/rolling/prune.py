@@ -57,7 +57,7 @@ def tidied(session: Session, made: Plan, told: Mapping[str, HostFacts | Outcome]
     wanted = [steps.Prune(host, {application: names}, whole=True) for host, names in superfluous.items() if names]
     if not wanted or session.stop.is_set() or not held.valid():
         return
-    session.watcher.phase(f"remove old releases from {len(wanted)} hosts")
+    session.watcher.phase(f"remove old releases from {'1 host' if len(wanted) == 1 else f'{len(wanted)} hosts'}")
     for end in _asked(session, wanted, held, {}, application).values():
         if isinstance(end, Outcome):
             session.watcher.said(f"{end.host}: old releases stay: {end.reason}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Mapping
 
@@ -75,6 +76,8 @@ def _of_command(loaded: Loaded, where: str, argv: tuple[str, ...]) -> bytes:
         raise _unknown(
             where, f"{program} cannot be run: {error.strerror}", "install it, or correct the name"
         ) from error
+    if ended.returncode < 0:
+        raise _unknown(where, f"{program} was ended by {signal.Signals(-ended.returncode).name}", "run it by hand")
     if ended.returncode:
         raise _unknown(where, f"{program} ended with exit code {ended.returncode}", "run it by hand")
     return ended.stdout

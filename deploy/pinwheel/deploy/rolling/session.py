@@ -144,10 +144,13 @@ class Session:
 
     @contextlib.contextmanager
     def located(self) -> Iterator[None]:
-        """Around what reads values of the configuration: an error tells the line of its key, too."""
+        """Around what reads values of the configuration: an error tells the line of its key, too. `Interrupted` when
+        the operator has stopped it, for Ctrl-C ends a command that is asked for a secret as well."""
         try:
             yield
         except UsageError as error:
+            if self.stop.is_set():
+                raise Interrupted(self.stop) from None
             raise UsageError(error.problem, where=self.loaded.place(error.where), remedy=error.remedy) from error
 
     @contextlib.contextmanager

@@ -14,6 +14,13 @@ from pinwheel.ledger import Ledger
 TOLD = frozenset({"rollout-started", "rollout-finished"})
 TIMEOUT_S = 3.0
 """Hosts wait meanwhile."""
+REASONS = (
+    (urllib3.exceptions.NameResolutionError, "there is no host of that name"),
+    (urllib3.exceptions.NewConnectionError, "nobody listens"),
+    (urllib3.exceptions.TimeoutError, f"no answer within {TIMEOUT_S:g} s"),
+    (urllib3.exceptions.SSLError, "its certificate is not trusted"),
+)
+"""What urllib3's errors mean, the nearer ones first. Their own text may hold the address."""
 
 
 class Announced:
@@ -48,8 +55,8 @@ class Announced:
                 "POST", self._url, json=event.document(), timeout=timeout, retries=False, redirect=False
             )
         except urllib3.exceptions.HTTPError as error:
-            # its text may hold the address
-            self._said(f"{self._host} was not told of {event.kind}: {type(error).__name__}")
+            why = next((words for kind, words in REASONS if isinstance(error, kind)), type(error).__name__)
+            self._said(f"the webhook at {self._host} was not told of {event.kind}: {why}")
         else:
             if answer.status >= 300:
-                self._said(f"{self._host} was not told of {event.kind}: it answers {answer.status}")
+                self._said(f"the webhook at {self._host} was not told of {event.kind}: it answers {answer.status}")

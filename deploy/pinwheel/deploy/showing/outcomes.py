@@ -30,7 +30,11 @@ def lines(outcome: Outcome) -> list[str]:
 
 
 def one_line(outcome: Outcome) -> str:
-    return f"{outcome.reason}; {outcome.remedy}" if outcome.remedy else outcome.reason
+    """Why a host did not say what it was asked, and what to do. Which file it is about stands first; not which address,
+    because hosts with the same fault are shown as one."""
+    file = outcome.shown.rpartition(": ")[2]
+    about = [file] if file.startswith("/") and file not in outcome.reason else []
+    return "; ".join(filter(None, [": ".join([*about, outcome.reason]), outcome.remedy]))
 
 
 def reason(outcome: Outcome) -> str:
