@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from pinwheel.deploy.inventory import fleet, settings
+from pinwheel.deploy.inventory import fleet
 from pinwheel.deploy.planning import plan_file
 from pinwheel.deploy.planning.facts import HostFacts
 from pinwheel.deploy.planning.outcome import Outcome
@@ -14,7 +14,7 @@ from pinwheel.deploy.planning.releases import earlier
 from pinwheel.deploy.planning.restart import restart
 from pinwheel.deploy.planning.wish import Wish
 from pinwheel.deploy.reaching.hosts import Files
-from pinwheel.deploy.rolling import compose, execute, lease, prune
+from pinwheel.deploy.rolling import compose, execute, lease, programs, prune
 from pinwheel.deploy.rolling.chronicle import Chronicle
 from pinwheel.deploy.rolling.report import Conclusion, Report
 from pinwheel.deploy.rolling.session import Interrupted, Session
@@ -69,7 +69,7 @@ def restarted(session: Session, application: str, program: str) -> tuple[Plan, R
     Raises `Refused`, `restart.NothingRuns`, `UsageError`, `PinwheelError` when no host answers.
     """
     configured = fleet.application(session.loaded.config, application)
-    project, named = configured.project or application, settings.program(application, configured, program)
+    project, named = configured.project or application, programs.named(session, application, configured, program)
     with session.lease(application) as held:
         told = _answering(session, session.placed(application))
         made = restart(application, project, told, session.environment.rollout, named)
