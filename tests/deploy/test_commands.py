@@ -377,6 +377,8 @@ def test_history_shows_what_the_index_recorded(
     assert run("deploy.history", "--env", "live", "--rollout", third["rollout"], "--json") == 0
     kinds = [each["kind"] for each in json.loads(capsys.readouterr().out)["events"]]
     assert kinds == ["rollout-started", "restarted", "rollout-finished"]
+    assert run("deploy.history", "--env", "live", "--application", "chop") == 0
+    assert capsys.readouterr().out == "nothing was ever done with chop in live\n"
     assert run("deploy.history", "--env", "live", "--rollout", "r0") == 2
 
 
