@@ -377,6 +377,8 @@ def test_history_shows_what_the_index_recorded(
     assert run("deploy.history", "--env", "live", "--rollout", third["rollout"], "--json") == 0
     kinds = [each["kind"] for each in json.loads(capsys.readouterr().out)["events"]]
     assert kinds == ["rollout-started", "restarted", "rollout-finished"]
+    assert run("deploy.history", "--env", "live", "--application", "chop") == 0
+    assert capsys.readouterr().out == "nothing was ever done with chop in live\n"
     assert run("deploy.history", "--env", "live", "--rollout", "r0") == 2
 
 
@@ -394,6 +396,24 @@ def test_a_restart_starts_what_runs_again_and_says_so(
     assert world.index.leased_for[-1] == ("shop", "shop")
     assert run("deploy.restart", "shop", "--env", "live", "--program", "web", "--host", "h2", "--json") == 0
     assert [host["name"] for host in json.loads(capsys.readouterr().out)["hosts"]] == ["h2"]
+
+
+@pytest.mark.parametrize(
+    "words", [("deploy.restart",), ("deploy.logs",), ("deploy.run", "--command", "true")], ids=lambda words: words[0]
+)
+def test_a_program_may_be_one_of_the_older_release_that_runs(
+    world: World, run: Run, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    run("deploy.rollout", "shop==1.0.0", "--env", "live")
+    (program,) = world.loaded.config.applications["shop"].programs.values()
+    renamed = replace(world.loaded.config.applications["shop"], programs={"api": program})
+    world.loaded = replace(world.loaded, config=replace(world.loaded.config, applications={"shop": renamed}))
+    assert run(*words, "shop", "--env", "live", "--program", "web") == 0
+    world.hosts.asked.clear()
+    capsys.readouterr()
+    assert run(*words, "shop", "--env", "live", "--program", "mailer") == 2
+    assert "there is no program 'mailer'" in capsys.readouterr().err
+    assert {action for action, _ in world.hosts.asked} == {"facts"}
 
 
 def test_a_restart_stops_at_a_canary_that_is_not_healthy_afterwards(
@@ -534,7 +554,6 @@ def test_a_rollout_of_which_nobody_reads_the_result_is_done_all_the_same_and_exi
         ("deploy.history", "--env", "live", "--limit", "0"),
         ("deploy.history", "--env", ""),
         ("deploy.status", "--env", "live", "--host", "h9"),
-        ("deploy.restart", "shop", "--env", "live", "--program", "mailer"),
         ("deploy.restart", "chop", "--env", "live"),
         ("deploy.unlock", "--env", ""),
         ("deploy.prune", "chop", "--env", "live"),

@@ -105,11 +105,10 @@ def test_hundreds_of_hosts_are_followed_at_once(tmp_path: Path, world: World) ->
     assert sorted(host for host, _, _ in page.read) == names
 
 
-@pytest.mark.parametrize(("program", "lines"), [("mailer", 1), ("web", -1)])
-def test_wrong_usage_asks_nobody(world: World, program: str, lines: int) -> None:
+def test_wrong_usage_asks_nobody(world: World) -> None:
     world.hosts.asked.clear()
     with pytest.raises(UsageError):
-        logs.read(world.session(), "shop", Page(), program=program, lines=lines)
+        logs.read(world.session(), "shop", Page(), program="mailer", lines=-1)
     assert world.hosts.asked == []
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +13,13 @@ from pathlib import Path
 
 import pytest
 from tests.deploy.deployment import DEADLINE_S, Ended, Site, standing
+
+from pinwheel.deploy import commands
+from pinwheel.deploy.planning.plan import Plan
+from pinwheel.deploy.planning.report import Report
+from pinwheel.deploy.rolling import operate
+from pinwheel.deploy.rolling.session import Session
+from pinwheel.deploy.showing import watch
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own-tasks" / "tasks.py"
 
@@ -38,6 +47,23 @@ def test_an_error_of_ones_own_task_is_told_as_those_of_pinwheel_are(tmp_path: Pa
     assert ended.code == 2
     assert ended.err.startswith("error: there is no environment 'nowhere'")
     assert "Traceback" not in ended.err
+
+
+def test_the_page_names_pieces_that_there_are() -> None:
+    page = (EXAMPLE.parents[2] / "docs" / "deploy-in-python.md").read_text()
+    pieces = dict(re.findall(r"^\| (.*?) \| (.*) \|$", page, re.MULTILINE))
+    for piece, kind in (("`session`", Session), ("the plan", Plan), ("the report", Report)):
+        named = re.findall(r"`\.(\w+)", re.sub(r"\(.*?\)", "", pieces[piece]))
+        assert named
+        assert [each for each in named if each not in (*kind.__dataclass_fields__, *vars(kind))] == []
+    acts = re.findall(r"`(\w+)`", pieces["`pinwheel.deploy.rolling.operate`"].partition(":")[0])
+    assert {"planned", "rolled_out"} <= {*acts} <= {*vars(operate)}
+    heard = re.findall(r"`(\w+)`", re.findall(r"\(.*?\)", pieces["`pinwheel.deploy.showing.watch`"])[0])
+    assert {"said", "ended"} <= {*heard} <= {*dir(watch.Watcher)}
+    for function in (commands.session_of, commands.finish):
+        (told,) = (each for each in pieces if each.startswith(f"`pinwheel.deploy.commands.{function.__name__}("))
+        named = [each.partition("=")[0] for each in told.partition("(")[2].rstrip("`)").split(", ")]
+        assert {*named} <= {*inspect.signature(function).parameters}
 
 
 @pytest.fixture

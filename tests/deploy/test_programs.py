@@ -411,7 +411,9 @@ def test_a_command_runs_as_the_program_does_and_its_exit_code_comes_back(host: B
     assert said_by(running) == [f"{release}/bin/python", "512", "***"]
     missing = host.start("run", one_off("no-such-program"))
     assert missing.end()["exit"] == 127
-    assert host.ask("run", {**one_off("true"), "program": "shop-mail"})["code"] == "not-prepared"
+    assert said_by(missing) == ["pinwheel: cannot start: no-such-program: No such file or directory"]
+    error = host.ask("run", {**one_off("true"), "program": "shop-mail"})
+    assert (error["code"], "name one of shop-web" in error["remedy"]) == ("not-prepared", True)
 
 
 @pytest.mark.slow

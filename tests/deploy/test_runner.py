@@ -544,6 +544,41 @@ def test_an_older_token_is_fenced_and_the_highest_is_kept(running: BareHost) -> 
     assert_old_runs(running)
 
 
+TELLS_WHAT_IS_SYNCED = """
+import os
+synced, fsync, send = set(), os.fsync, Wire.send
+
+def noted(descriptor):
+    fsync(descriptor)
+    about = os.fstat(descriptor)
+    synced.add((about.st_ino, about.st_mtime_ns))
+
+def telling(self, kind, **fields):
+    send(self, kind, **fields, **({"synced": sorted(synced)} if kind == "result" else {}))
+
+os.fsync, Wire.send = noted, telling
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("health", ["healthy", "sick"])
+def test_everything_is_on_the_disk_before_it_is_reported(running: BareHost, health: str) -> None:
+    running.sources["wire"] += TELLS_WHAT_IS_SYNCED
+    running.fence = 7
+    answer = running.ask("activate", running.activation(NEW, OLD, health, deadline_s=0.5))
+    assert answer["outcome"] == ("activated" if health == "healthy" else "reverted")
+    application = running.root / "apps/shop"
+    files = [application / "journal.jsonl", application / "releases" / NEW / "release.json", running.conf_file]
+    files.append(running.root / "state/fence.json")
+    folders = {each.parent for each in files} - {application}  # a journal is there already
+    synced = {tuple(each) for each in answer["synced"]}
+    if health == "sick":  # the old conf is back by a rename
+        files.remove(running.conf_file)
+    else:  # at last the saved one is removed, and may come back
+        folders.remove(running.conf_file.parent)
+    assert [each for each in (*files, *folders) if (each.stat().st_ino, each.stat().st_mtime_ns) not in synced] == []
+
+
 @contextlib.contextmanager
 def holding_the_lock(host: BareHost) -> Iterator[None]:
     with (host.root / "state/lock").open("w") as lock:

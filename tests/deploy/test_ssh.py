@@ -231,6 +231,24 @@ def test_a_server_that_dies_meanwhile_is_an_unknown_outcome_and_the_next_asking_
         assert hosts.ask("h2", LOOK, nothing)["type"] == "result"
 
 
+def test_a_connection_that_is_lost_before_its_channel_is_closed_takes_no_answer_back(
+    way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import paramiko
+
+    closing = paramiko.Channel._close_internal  # type: ignore[attr-defined]
+
+    def lost(channel: paramiko.Channel) -> Any:
+        channel.get_transport().packetizer.close()
+        return closing(channel)
+
+    with way.open(ECHO + b"stdin.read()") as hosts:
+        monkeypatch.setattr(paramiko.Channel, "_close_internal", lost)
+        assert hosts.ask("h1", LOOK, nothing)["got"] == LOOK
+        monkeypatch.undo()
+        assert hosts.ask("h1", LOOK, nothing)["got"] == LOOK
+
+
 def test_a_channel_on_which_nothing_starts_is_closed(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a host that refuses one exec after the other runs out of channels on a connection that stays."""
     import paramiko

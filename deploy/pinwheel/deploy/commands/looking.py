@@ -91,5 +91,7 @@ def history(
     told = story.chapters(verb.events(env, story.KINDS, application))[-limit:]
     if json:
         console.document(story.document(told, env))
+    elif not told:
+        console.data(f"nothing was ever done{f' with {application}' if application else ''} in {env}")
     else:
         console.table(story.COLUMNS, story.rows(told))

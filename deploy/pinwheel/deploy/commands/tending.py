@@ -52,8 +52,8 @@ def unlock(_context: Context, env: str, force: bool = False, json: bool = False)
     """Say who holds an environment, since when, and whether somebody is still behind it; with --force take it away.
 
     A lease runs out 45 s after its holder died, so this is seldom needed. Whoever held it starts nothing more as soon
-    as it hears of it, and every host refuses it once the next rollout has begun. Exits 0 when nobody holds the
-    environment any more, 3 while somebody does.
+    as it hears of it, and every host refuses it once the next rollout has something to do there. Exits 0 when nobody
+    holds the environment any more, 3 while somebody does.
 
     Example:
       pinwheel deploy.unlock --env production

@@ -76,7 +76,9 @@ def run(job: Job, held: int = -1) -> Document:
     program = next((each for each in stored if each["name"] == wanted), None)
     if program is None or "run" not in program:
         problem = f"{app.name} has no program {wanted} here" if app.current else f"{app.name} does not run here"
-        raise Refusal("not-prepared", problem, job.host, "roll it out; what an older pinwheel has stored is too little")
+        known = ", ".join(each["name"] for each in stored if "run" in each)
+        remedy = f"roll it out, or name one of {known}" if known else "roll it out; an older pinwheel stored too little"
+        raise Refusal("not-prepared", problem, job.host, remedy)
     code, _ = execute(job, app, release, program, None, held)
     if job.aborted.is_set():
         raise Refusal("aborted", "the command was ended, because the controller is gone", job.host, "run it again")

@@ -33,7 +33,11 @@ def launch(words: list[str]) -> None:
                     variables[name] = secret
     for name_of_limit, number in limits:  # at last: we need memory and files, too
         limit(name_of_limit, int(number))
-    os.execvpe(words[0], words, variables)  # noqa: S606 (no shell is what is wanted)
+    try:
+        os.execvpe(words[0], words, variables)  # noqa: S606 (no shell is what is wanted)
+    except OSError as error:
+        error.filename = words[0]  # not the last place of PATH where it was looked for
+        raise
 
 
 def limit(name: str, number: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -88,6 +89,10 @@ class Installed:
     def release(self, name: str | None) -> Release | None:
         """The complete release called `name`."""
         return next((each for each in self.releases if each.release == name), None)
+
+    def has(self, program: str) -> bool:
+        """Is there a process of `program`, as supervisor knows it? With several they are numbered."""
+        return any(re.fullmatch(rf"{re.escape(program)}(_\d+)?", each.program) for each in self.processes)
 
     @property
     def running(self) -> bool:

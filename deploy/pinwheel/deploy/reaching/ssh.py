@@ -183,11 +183,15 @@ class SshHosts:
             return error
         return None
 
-    def _lost(self, target: Target, how: str) -> HostLost:
+    def _dropped(self, target: Target) -> None:
+        """Keep the connection no longer."""
         with self._lock:
             connection = self._open.pop(target.name, None)
         if connection is not None:
             connection.close()
+
+    def _lost(self, target: Target, how: str) -> HostLost:
+        self._dropped(target)
         return HostLost(
             f"{how}; the host ends what it does by itself",
             where=target.where,
@@ -202,11 +206,12 @@ class SshHosts:
         with contextlib.ExitStack() as opened:
             try:
                 channel = connection.transport.open_session(timeout=self._connect_s)
-                opened.callback(self._done, channel)
+                opened.callback(self._done, channel, target)
                 channel.settimeout(self._silence_s)
                 with self._lock:
                     self._working.add(channel)
-                with _deadline(self._connect_s, channel.close):  # paramiko waits for the answer without an end
+                # paramiko waits for the answer without an end
+                with _deadline(self._connect_s, lambda: _close(channel)):
                     channel.exec_command(shlex.join(argv))  # the one place where argv becomes a shell line
             except (paramiko.SSHException, OSError, EOFError) as error:
                 raise HostUnreachable(
@@ -216,10 +221,13 @@ class SshHosts:
                 ) from error
             yield channel
 
-    def _done(self, channel: paramiko.Channel) -> None:
+    def _done(self, channel: paramiko.Channel, target: Target) -> None:
         with self._lock:
             self._working.discard(channel)
-        channel.close()
+        try:
+            channel.close()
+        except (OSError, EOFError):  # what it answered counts all the same; the next asking connects anew
+            self._dropped(target)
 
     def _exit(self, connection: Any, target: Target, argv: Sequence[str]) -> int | None:
         with self._channel(connection, target, argv) as channel:
@@ -263,6 +271,11 @@ def _send(channel: paramiko.Channel, data: bytes) -> None:
         raise
     except OSError:
         pass
+
+
+def _close(channel: paramiko.Channel) -> None:
+    with contextlib.suppress(OSError, EOFError):  # it is gone already
+        channel.close()
 
 
 def _end_input(channel: paramiko.Channel) -> None:

@@ -10,6 +10,7 @@ from pinwheel.deploy.planning import supervisor_file
 from pinwheel.deploy.planning.wish import Delivery, Wish
 from pinwheel.deploy.rolling import fetch, secret_sources
 from pinwheel.deploy.rolling.session import Session
+from pinwheel.errors import UsageError
 
 
 def wish(session: Session, text: str) -> tuple[Wish, Collection[str]]:

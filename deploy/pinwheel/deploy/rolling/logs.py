@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
-from pinwheel.deploy.inventory import fleet, settings
+from pinwheel.deploy.inventory import fleet
 from pinwheel.deploy.planning import steps
 from pinwheel.deploy.reaching.hosts import HostLost, HostUnreachable, NotTouched, StepRefused
+from pinwheel.deploy.rolling import programs
 from pinwheel.deploy.rolling.session import Session
 from pinwheel.errors import PinwheelError, UsageError
 
@@ -42,9 +43,9 @@ def read(
     the reader raises.
     """
     configured = fleet.application(session.loaded.config, application)
-    name = settings.program(application, configured, program)
     if lines < 0:
         raise UsageError(f"{lines} lines cannot be shown", where="--lines", remedy="write 0 or more")
+    name = programs.named(session, application, configured, program)
     wanted = steps.Logs("", application, name and f"{application}-{name}", lines, follow, {})
     reading = _Reading(session, wanted, reader, again_s)
     # who is followed needs a thread for as long as it lasts

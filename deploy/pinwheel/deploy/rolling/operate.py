@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from pinwheel.deploy.inventory import fleet, settings
+from pinwheel.deploy.inventory import fleet
 from pinwheel.deploy.planning import plan_file
 from pinwheel.deploy.planning.facts import HostFacts
 from pinwheel.deploy.planning.outcome import Outcome
@@ -15,7 +15,7 @@ from pinwheel.deploy.planning.report import Conclusion, Report
 from pinwheel.deploy.planning.restart import restart
 from pinwheel.deploy.planning.wish import Wish
 from pinwheel.deploy.reaching.hosts import Files
-from pinwheel.deploy.rolling import compose, execute, prune
+from pinwheel.deploy.rolling import compose, execute, programs, prune
 from pinwheel.deploy.rolling.chronicle import Chronicle
 from pinwheel.deploy.rolling.pool import Fence
 from pinwheel.deploy.rolling.session import Session
@@ -73,7 +73,7 @@ def restarted(session: Session, application: str, program: str) -> tuple[Plan, R
     Raises `Refused`, `restart.NothingRuns`, `UsageError`, `PinwheelError` when no host answers.
     """
     configured = fleet.application(session.loaded.config, application)
-    project, named = configured.project or application, settings.program(application, configured, program)
+    project, named = configured.project or application, programs.named(session, application, configured, program)
     with session.lease(application) as held:
         told = _answering(session, session.placed(application))
         made = restart(application, project, told, session.environment.rollout, named)

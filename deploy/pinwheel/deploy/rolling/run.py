@@ -6,9 +6,10 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pinwheel.deploy.inventory import fleet, settings
+from pinwheel.deploy.inventory import fleet
 from pinwheel.deploy.planning import steps
 from pinwheel.deploy.planning.outcome import Outcome
+from pinwheel.deploy.rolling import programs
 from pinwheel.deploy.rolling.session import Session
 from pinwheel.errors import UsageError
 
@@ -23,14 +24,14 @@ def on_hosts(session: Session, application: str, program: str, command: Sequence
     ran what where, and not what it said. Raises `UsageError`.
     """
     found = fleet.application(session.loaded.config, application)
-    name = settings.program(application, found, program) or next(iter(found.programs))
+    name = programs.named(session, application, found, program) or next(iter(found.programs))
     if not command:
         raise UsageError("there is no command", where="--", remedy="write it at the end: -- COMMAND ARGUMENT …")
     hosts = session.placed(application)
     wanted = [
         steps.Run(each, application, f"{application}-{name}", tuple(command))
         for each, here in hosts.items()
-        if name in here.programs
+        if name in here.programs or name not in found.programs
     ]
     session.begin()
     exits: dict[str, int | Outcome] = {}
