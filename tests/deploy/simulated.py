@@ -118,7 +118,8 @@ class SimulatedHost:
             )
         if body["secrets"]:
             self.secrets.add(body["secrets"]["id"])
-        about = {"seconds": 0.5, "bytes": 1000}
+        removed = self.prune({"applications": {"shop": body["superfluous"]}}, gone=True)["removed"]
+        about = {"seconds": 0.5, "bytes": 1000, "removed": removed}
         if body["release"] in self.releases:
             return {"created": False, "how": "there", "base": None, "shared": 0, **about}
         wheels = {each["sha256"][:DIGITS] for each in body["wheels"]}

@@ -318,7 +318,7 @@ def test_at_whatever_moment_it_is_cut_off_the_host_ends_up_old_or_new(running: B
             work.hang_up()
             work.wait()
         told = running.facts()["current"]
-        assert running.ask("prepare", {"application": "shop", "release": told, "space_bytes": 0})["created"] is False
+        assert running.ask("prepare", {"application": "shop", "release": told, "superfluous": []})["created"] is False
         facts = running.facts()
         assert (facts["current"], facts["in_doubt"], facts["drift"]) == (told, False, False)
         assert [each["state"] for each in facts["processes"]] == ["RUNNING"]

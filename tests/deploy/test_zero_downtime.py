@@ -291,7 +291,7 @@ def test_at_whatever_moment_the_runner_dies_nobody_notices_and_one_generation_is
     with Visitors(running.ask_front_door) as visitors:
         cut(running, moment, NEWER, NEW)
         told = running.facts()["current"]
-        assert running.do("prepare", {"application": "shop", "release": told, "space_bytes": 0})["created"] is False
+        assert running.do("prepare", {"application": "shop", "release": told, "superfluous": []})["created"] is False
     assert visitors.failures == []
     assert told == (NEWER if list(MOMENTS).index(moment) > list(MOMENTS).index("healthy") else NEW)
     if told == NEW:
@@ -322,7 +322,7 @@ def test_after_a_power_loss_visitors_are_answered_before_anybody_has_come_and_on
     wait_until(answered, "an answer, with nobody to replay the journal")
     told = running.facts()["current"]
     with Visitors(running.ask_front_door) as visitors:
-        assert running.do("prepare", {"application": "shop", "release": told, "space_bytes": 0})["created"] is False
+        assert running.do("prepare", {"application": "shop", "release": told, "superfluous": []})["created"] is False
     assert visitors.failures == []
     assert_it_alone_runs(running, told)
 

@@ -20,7 +20,7 @@ ERRANDS = {
     "facts": ("means", "look"),
     "survey": ("means", "look", "install", "receive", "bootstrap"),
     "bootstrap": ("means", "look", "install", "receive", "bootstrap"),
-    "prepare": ("means", "clone", "install", "receive", "kept_secrets", "prepare"),
+    "prepare": ("means", "clone", "install", "receive", "kept_secrets", "prune", "prepare"),
     "activate": (),
     "logs": ("logs",),
     "weigh": ("kept_secrets", "prune"),

@@ -72,7 +72,9 @@ def application_facts(app: Application, supervisor: Supervisor | None) -> Docume
         "secrets": next((each["secrets"] for each in programs if each.get("secrets")), ""),
         "tasks": read_json(app.folder / "tasks.json"),
         "drift": not in_doubt and not unsupported and (conf != stored or app.sockets.served != colour),
-        "deployed": {key: each.get(key) for each in [next(deployed, {})] for key in ("at", "by", "rollout")},
+        "deployed": {
+            key: each.get(key) for each in [next(deployed, {})] for key in ("at", "by", "rollout", "previous")
+        },
         "last": {key: records[0].get(key) for key in told} if records else None,
         "processes": [
             {

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from pinwheel.deploy.host.clone import sealed, share, shareable
 from pinwheel.deploy.host.files import free_bytes, replace_file, sync_folder
-from pinwheel.deploy.host.gate import Document
+from pinwheel.deploy.host.gate import Document, said
 from pinwheel.deploy.host.install import Installer, pinned
 from pinwheel.deploy.host.kept_secrets import keep
 from pinwheel.deploy.host.means import abi
+from pinwheel.deploy.host.prune import found, named, remove
 from pinwheel.deploy.host.receive import pushed
 from pinwheel.deploy.host.runner import MIB, Application, Given, Job, Virtualenv, time_text
 from pinwheel.deploy.host.supervisord import Refusal
@@ -28,13 +29,27 @@ def prepare(job: Job, held: int) -> Document:
     """Build a release beside what runs. Either it is COMPLETE at the end, or nothing is left of it."""
     began, app = time.monotonic(), Application(job, job.body["application"])
     release, how = app.release(job.body["release"]), {"created": False, "how": "there", "base": None, "shared": 0}
+    removed = make_room(job, app)
     keep(job, app)
     if not release.complete:
         for each in app.releases():
             if not each.complete:
                 shutil.rmtree(each.folder)
         how = {"created": True, **build(job, held, app, release)}
-    return {**how, "seconds": round(time.monotonic() - began, 3), "bytes": size_bytes(release.folder)}
+    seconds = round(time.monotonic() - began, 3)
+    return {**how, "removed": removed, "seconds": seconds, "bytes": size_bytes(release.folder)}
+
+
+def make_room(job: Job, app: Application) -> list[str]:
+    """Remove the releases that the new one makes superfluous, unless they are needed here. What is gone, also when not
+    all of it could be removed: that is no reason to keep the new one away."""
+    asked = job.body["superfluous"]
+    doomed, _ = found(job, {app.name: asked}, whole=False) if asked else ([], {})
+    try:
+        remove(job, doomed)
+    except OSError as error:
+        job.progress(f"old releases stay: {said(error)}")
+    return [named(job, each) for each in doomed if not each.exists()]
 
 
 def build(job: Job, held: int, app: Application, release: Virtualenv) -> Document:

@@ -64,10 +64,10 @@ class Installed:
     """One application on one host. `deployed_at` is when its release came to run there, RFC 3339, in the rollout
     `deployed_in`; a restart changes neither. `drift`: its conf on disk is not the one that its release was activated
     with; `in_doubt`: an activation was cut off and has not been replayed yet; `conf` None when the host does not
-    tell. `secrets` names the set that its programs have; `tasks` says by RELEASE/TASK how each ended: done, failed, or
-    running, which may also mean that nobody was there to see its end. `colour` is that in which it
-    runs, empty without zero downtime; `unsupported` says why this pinwheel cannot read what is there, and then nothing
-    else is known but releases and processes."""
+    tell. `previous` is what ran before `current`. `secrets` names the set that its programs have; `tasks` says by
+    RELEASE/TASK how each ended: done, failed, or running, which may also mean that nobody was there to see its end.
+    `colour` is that in which it runs, empty without zero downtime; `unsupported` says why this pinwheel cannot read
+    what is there, and then nothing else is known but releases and processes."""
 
     current: str | None = None
     in_doubt: bool = False
@@ -79,6 +79,7 @@ class Installed:
     deployed_at: str = ""
     deployed_by: str = ""
     deployed_in: str = ""
+    previous: str = ""
     last: Record | None = None
     secrets: str = ""
     tasks: Mapping[str, str] = field(default_factory=dict)
@@ -183,6 +184,7 @@ def _installed(document: Mapping[str, Any]) -> Installed:
         deployed_at=deployed.get("at") or "",
         deployed_by=deployed.get("by") or "",
         deployed_in=deployed.get("rollout") or "",
+        previous=deployed.get("previous") or "",
         last=Record(**{f.name: last.get(f.name) or "" for f in dataclasses.fields(Record)}) if last else None,
         secrets=document.get("secrets", ""),
         tasks={key: each["state"] for key, each in document.get("tasks", {}).items()},

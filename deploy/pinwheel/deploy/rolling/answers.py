@@ -39,7 +39,8 @@ def prepared(wish: Wish, host: str, result: Result) -> Outcome:
     ending = Ending.PREPARED if result["created"] else Ending.UNCHANGED
     how = f"clone of {result['base']}" if result["how"] == How.CLONE else f"by {result['how']}"
     how += f", {result['bytes'] / MIB:.1f} MiB on disk"
-    return Outcome(host, ending, how, release=wish.release, seconds=float(result["seconds"]))
+    seconds, removed = float(result["seconds"]), tuple(result["removed"])
+    return Outcome(host, ending, how, release=wish.release, seconds=seconds, removed=removed)
 
 
 def activated(wish: Wish, before: HostPlan, result: Result, *, stopped: bool) -> Outcome:

@@ -73,6 +73,12 @@ class Chronicle:
             detail["previous"] = planned.current or ""
         self._append(kind, version, host=outcome.host, outcome="ok" if outcome.good else outcome.ending, detail=detail)
 
+    def pruned(self, outcome: Outcome) -> None:
+        """What a host removed to make room; nothing is written when it was nothing."""
+        if outcome.removed:
+            detail = {"removed": list(outcome.removed)}
+            self._append("pruned", self._plan.wish.version, host=outcome.host, detail=detail)
+
     def finished(
         self, conclusion: Conclusion, reason: str, outcomes: Collection[Outcome], drained: Collection[str]
     ) -> None:
