@@ -42,6 +42,7 @@ class SimulatedHost:
     down: bool = False
     prepare_fails: bool = False
     lost_in: str = ""
+    foreign: str = ""
     releases: dict[str, dict[str, Any]] = field(default_factory=dict)
     current: str | None = None
     conf: str | None = None
@@ -90,6 +91,7 @@ class SimulatedHost:
             "uv": "0.9.1" if self.ready else None,
             "pip": True,
             "supervisor": {"version": "4.3.0", "state": "RUNNING"} if self.ready else None,
+            "foreign": self.foreign,
             "fence": {"live": self.fence} if self.fence else {},
             "applications": {"shop": application} if self.releases or self.tasks else {},
         }

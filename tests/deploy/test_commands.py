@@ -425,6 +425,17 @@ def test_who_holds_an_environment_is_told_and_force_takes_it(
     assert run("deploy.rollout", "shop==1.0.0", "--env", "live") == 0
 
 
+def test_somebody_elses_broken_file_is_told_by_the_plan_and_nobody_is_touched(
+    world: World, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.hosts["h3"].foreign = "somebody else's file keeps supervisor from reloading (/etc/theirs.conf)"
+    assert run("deploy.plan", "shop==1.0.0", "--env", "live") == 1
+    assert "/etc/theirs.conf" in capsys.readouterr().out
+    assert run("deploy.rollout", "shop==1.0.0", "--env", "live") == 1
+    assert "/etc/theirs.conf" in capsys.readouterr().err
+    assert world.hosts.did("activate") == []
+
+
 def test_pruning_is_planned_with_exit_4_then_done_then_nothing_is_left(
     world: World, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -168,6 +169,15 @@ def test_a_host_without_space_for_the_release_is_blocked_with_both_numbers() -> 
     (blocked,) = made.blocked
     assert blocked.reason == f"17 MiB are needed for {NEW} and 16 MiB are free"
     assert blocked.remedy
+
+
+def test_a_host_with_somebody_elses_broken_file_is_blocked_where_something_would_stop() -> None:
+    """Promise D7."""
+    broken = "somebody else's file keeps supervisor from reloading (theirs.conf)"
+    fleet = {name: replace(host(name, runs), foreign=broken) for name, runs in (("h1", OLD), ("h2", NEW))}
+    made = plan(wish(fleet), fleet, Rollout())
+    assert [(each.host, each.reason, each.code) for each in made.blocked] == [("h1", broken, "foreign-conf")]
+    assert [each.host for each in made.hosts] == ["h2"], "it goes on as it is"
 
 
 def making(facts: HostFacts, *packages: Package) -> Making:

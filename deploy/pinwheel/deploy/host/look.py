@@ -11,9 +11,10 @@ from pathlib import Path
 
 from pinwheel.deploy.host.files import free_bytes, read_json
 from pinwheel.deploy.host.gate import Document
+from pinwheel.deploy.host.generation import COLOURS
 from pinwheel.deploy.host.means import has_pip, uv_version, wheels_of
 from pinwheel.deploy.host.runner import Application, Job, applications, kept_setup, process_document
-from pinwheel.deploy.host.supervisord import Refusal, Supervisor
+from pinwheel.deploy.host.supervisord import Refusal, Supervisor, check_files
 
 DIGITS = 16
 """So many digits of a sha256 tell the wheels of a fleet apart; whether they are the same is decided by all of them."""
@@ -36,6 +37,7 @@ def facts(job: Job, held: int = -1) -> Document:
         "uv": uv,
         "pip": has_pip(),
         "supervisor": state,
+        "foreign": foreign(job),
         "fence": read_json(job.root / "state/fence.json"),
         "applications": {app.name: application_facts(app, supervisor if state else None) for app in applications(job)},
     }
@@ -85,6 +87,18 @@ def application_facts(app: Application, supervisor: Supervisor | None) -> Docume
             for each in running
         ],
     }
+
+
+def foreign(job: Job) -> str:
+    """Which file of somebody else's keeps supervisor from reloading, as far as the files show it; empty when none does.
+    supervisor knows more, and is not asked: it would take in what it reads."""
+    ours = {app.file(colour) for app in applications(job) for colour in ("", *COLOURS)}
+    with contextlib.suppress(OSError):  # not for us to read
+        try:
+            check_files({*job.conf_dir.glob("*.conf")} - ours, ())
+        except Refusal as broken:
+            return f"{broken.problem} ({broken.where})"
+    return ""
 
 
 def memory_bytes(pids: Sequence[int]) -> dict[int, int]:

@@ -18,8 +18,8 @@ from pinwheel.deploy.host.kept_secrets import keep
 from pinwheel.deploy.host.means import abi
 from pinwheel.deploy.host.prune import found, named, remove
 from pinwheel.deploy.host.receive import pushed
-from pinwheel.deploy.host.runner import MIB, Application, Given, Job, Virtualenv, time_text
-from pinwheel.deploy.host.supervisord import Refusal
+from pinwheel.deploy.host.runner import MIB, Application, Given, Job, Virtualenv, check_others, time_text
+from pinwheel.deploy.host.supervisord import Refusal, Supervisor
 
 RESERVE_BYTES = 16 * MIB  # stays free beside a release, so that journals and logs can be written
 UNPACKED = 4  # bytes on disk for each byte of a wheel: three times as large, and its bytecode
@@ -29,6 +29,9 @@ def prepare(job: Job, held: int) -> Document:
     """Build a release beside what runs. Either it is COMPLETE at the end, or nothing is left of it."""
     began, app = time.monotonic(), Application(job, job.body["application"])
     release, how = app.release(job.body["release"]), {"created": False, "how": "there", "base": None, "shared": 0}
+    supervisor = Supervisor(job.socket)
+    if release.name != app.current and supervisor.state():
+        check_others(app, supervisor)  # it will be activated, which would be refused on this host when others are done
     removed = make_room(job, app)
     keep(job, app)
     if not release.complete:

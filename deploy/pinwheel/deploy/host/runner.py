@@ -28,7 +28,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -337,13 +337,17 @@ def running_supervisor(job: Job) -> tuple[Supervisor, bool]:
 def check_foreign(app: Application, setup: Setup, supervisor: Supervisor) -> None:
     """Refuse, before anything stops, when supervisor could not reload or we would touch what is not ours."""
     confs = [setup.conf, *(each["conf"] for each in setup.colours.values())]
-    ours = {f"program:{app.name}"}.union(*(parse_conf(conf).sections() for conf in confs))
-    files = [app.file(each) for each in ("", *COLOURS)]
-    check_files({*app.conf_file.parent.glob("*.conf")} - {*files}, ours)
-    groups = [app.group(each) for each in ("", *COLOURS)]
+    check_others(app, supervisor, {f"program:{app.name}"}.union(*(parse_conf(conf).sections() for conf in confs)))
+    files, groups = zip(*((app.file(each), app.group(each)) for each in ("", *COLOURS)), strict=True)
     if not any(each.exists() for each in files) and app.current is None and supervisor.processes(*groups):
         problem = f"supervisor already runs a group {app.name} that is not pinwheel's"
         raise Refusal("foreign-conf", problem, app.name, "rename the application or that group")
+
+
+def check_others(app: Application, supervisor: Supervisor, sections: Collection[str] = ()) -> None:
+    """Refuse when somebody else's file keeps supervisor from reloading, or has one of our `sections`."""
+    files = {app.file(each) for each in ("", *COLOURS)}
+    check_files({*app.conf_file.parent.glob("*.conf")} - files, sections)
     check_reload(supervisor, files)
 
 

@@ -103,8 +103,9 @@ class Installed:
 @dataclass(frozen=True, slots=True)
 class HostFacts:
     """One host. `libc` is ("glibc", "2.36") or ("musl", …); `missing` says what `deploy.bootstrap` would add; `uv` and
-    `supervisor` are versions, None when there is none or nobody answers; without uv `pip` must do; `fence` is the
-    highest fencing token seen, by environment."""
+    `supervisor` are versions, None when there is none or nobody answers; without uv `pip` must do; `foreign` says
+    which file of somebody else's keeps supervisor from reloading, empty when none is seen to; `fence` is the highest
+    fencing token seen, by environment."""
 
     host: str
     python: str
@@ -116,6 +117,7 @@ class HostFacts:
     uv: str | None = None
     pip: bool = False
     supervisor: str | None = None
+    foreign: str = ""
     fence: Mapping[str, int] = field(default_factory=dict)
     applications: Mapping[str, Installed] = field(default_factory=dict)
 
@@ -142,6 +144,7 @@ def parse(host: str, result: Mapping[str, Any]) -> HostFacts:
         uv=result["uv"],
         pip=result.get("pip", False),
         supervisor=result["supervisor"] and result["supervisor"]["version"],
+        foreign=result.get("foreign", ""),
         fence=dict(result["fence"]),
         applications={name: _installed(each) for name, each in result["applications"].items()},
     )

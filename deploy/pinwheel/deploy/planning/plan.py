@@ -159,6 +159,8 @@ def _host(wish: Wish, facts: HostFacts, choose: Callable[[Machine], tuple[Wheel,
     conf = setup.text(here.colour) if setup else None
     reasons = _reasons(wish, here, conf)
     activate = _activate(wish, facts.host, here, setup) if reasons else None
+    if activate and facts.foreign:
+        return Outcome(facts.host, Ending.FAILED, facts.foreign, "ask its owner to correct it", code="foreign-conf")
     diff = _diff(here.conf, conf) if conf is not None and here.conf is not None else ""
     if there is not None and there.verdict == "bad":
         reasons.append("it failed its gate here before")
