@@ -24,7 +24,7 @@ class Ending(StrEnum):
     STAYED = "stayed"  # it had come through, was to go back with the others, and could not: the new release runs on
     FAILED = "failed"  # nothing runs that did not run before
     UNREACHABLE = "unreachable"  # not asked, or not heard before anything could be touched
-    UNKNOWN = "unknown"  # the connection died while it worked; the host finishes or reverts by itself
+    UNKNOWN = "unknown"  # lost or silent while it activated; the host finishes or reverts by itself
     SKIPPED = "skipped"  # the rollout stopped before its turn
 
 

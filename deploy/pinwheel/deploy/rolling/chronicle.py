@@ -21,8 +21,8 @@ KINDS = {
     Ending.REMOVED: "reverted",
     Ending.UNHEALTHY: "reverted",
     Ending.FAILED: "failed",
-    Ending.UNREACHABLE: "failed",
-    Ending.UNKNOWN: "failed",
+    Ending.UNREACHABLE: "lost",
+    Ending.UNKNOWN: "lost",
     Ending.STAYED: "failed",
 }
 """The event of each ending. The others left a host as it was."""
