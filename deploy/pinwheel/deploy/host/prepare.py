@@ -18,11 +18,9 @@ from pinwheel.deploy.host.kept_secrets import keep
 from pinwheel.deploy.host.means import abi
 from pinwheel.deploy.host.prune import found, named, remove
 from pinwheel.deploy.host.receive import pushed
-from pinwheel.deploy.host.runner import MIB, Application, Given, Job, Virtualenv, check_others, time_text
+from pinwheel.deploy.host.runner import Application, Given, Job, Virtualenv, check_others, time_text
+from pinwheel.deploy.host.space import shortage
 from pinwheel.deploy.host.supervisord import Refusal, Supervisor
-
-RESERVE_BYTES = 16 * MIB  # stays free beside a release, so that journals and logs can be written
-UNPACKED = 4  # bytes on disk for each byte of a wheel: three times as large, and its bytecode
 
 
 def prepare(job: Job, held: int) -> Document:
@@ -61,7 +59,8 @@ def build(job: Job, held: int, app: Application, release: Virtualenv) -> Documen
     base = app.release(job.body["base"]) if job.body["base"] else None
     shared = shareable(base, release.folder, wheels) if base and base.complete else {}
     missing = [each for each in wheels if each["name"] not in shared]
-    check_space(job, missing)
+    if problem := shortage(sum(each["size"] for each in missing), free_bytes(job.root)):
+        raise Refusal("no-space", problem, job.root, "free some space")
     (app.folder / "log").mkdir(parents=True, exist_ok=True)
     release.folder.parent.mkdir(exist_ok=True)
     with pushed(job, missing) as links, removed_unless_complete(release):
@@ -84,13 +83,6 @@ def build(job: Job, held: int, app: Application, release: Virtualenv) -> Documen
         sync_folder(release.folder.parent)
     how = "clone" if shared else installer.name
     return {"how": how, "base": base.name if shared and base else None, "shared": len(shared)}
-
-
-def check_space(job: Job, missing: list[Given]) -> None:
-    needed = UNPACKED * sum(each["size"] for each in missing) + RESERVE_BYTES
-    if (free := free_bytes(job.root)) < needed:
-        problem = f"{-(-needed // MIB)} MiB are needed and {free // MIB} MiB are free"  # the one up, the other down
-        raise Refusal("no-space", problem, job.root, "free some space")
 
 
 @contextlib.contextmanager

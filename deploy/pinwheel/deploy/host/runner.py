@@ -54,7 +54,6 @@ PROTOCOL = 1
 FORMAT = 2  # of the journal; records of the first have no number, and know no colours
 HEARTBEAT_S = 2.0
 LOCK_S = 2.0
-MIB = 1 << 20
 SAME_VERSION = "use the same version of pinwheel on both sides"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+!-]{0,199}")
 

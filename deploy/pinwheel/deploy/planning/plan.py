@@ -5,15 +5,15 @@ from __future__ import annotations
 import difflib
 import functools
 import hashlib
-import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pinwheel.config import Rollout
+from pinwheel.deploy.host.space import shortage
 from pinwheel.deploy.planning.facts import HostFacts, Installed
 from pinwheel.deploy.planning.fit import Machine, Misfit, chosen, machine
 from pinwheel.deploy.planning.lock import Wheel
-from pinwheel.deploy.planning.making import MIB, THERE, How, Making, making
+from pinwheel.deploy.planning.making import THERE, How, Making, making
 from pinwheel.deploy.planning.outcome import Ending, Outcome
 from pinwheel.deploy.planning.steps import Activate, Prepare
 from pinwheel.deploy.planning.surplus import superseded
@@ -150,10 +150,7 @@ def _host(wish: Wish, facts: HostFacts, choose: Callable[[Machine], tuple[Wheel,
             )
             return Outcome(facts.host, Ending.FAILED, wheels.why, remedy)
         made = making(facts, here, wheels)
-        if facts.free_bytes < made.needed_bytes:
-            # one is rounded up and the other down, so that they always differ
-            needed, free = math.ceil(made.needed_bytes / MIB), facts.free_bytes // MIB
-            problem = f"{needed} MiB are needed for {wish.release} and {free} MiB are free"
+        if problem := shortage(made.bytes, facts.free_bytes):
             return Outcome(facts.host, Ending.FAILED, problem, "free some space where layout.root is")
     setup = wish.delivery.setups[facts.host] if wish.delivery else None
     conf = setup.text(here.colour) if setup else None

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from pinwheel.deploy.host.space import MIB
 from pinwheel.deploy.planning import facts, steps
-from pinwheel.deploy.planning.making import MIB, How
+from pinwheel.deploy.planning.making import How
 from pinwheel.deploy.planning.outcome import Ending, Outcome
 from pinwheel.deploy.planning.plan import HostPlan
 from pinwheel.deploy.planning.wish import Wish

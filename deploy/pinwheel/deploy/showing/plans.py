@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from pinwheel.deploy.host.space import MIB
 from pinwheel.deploy.planning import plan_file
-from pinwheel.deploy.planning.making import MIB, How
+from pinwheel.deploy.planning.making import How
 from pinwheel.deploy.planning.outcome import named
 from pinwheel.deploy.planning.plan import HostPlan, Plan, PlannedTask
 from pinwheel.deploy.showing import outcomes
