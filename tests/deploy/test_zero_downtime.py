@@ -251,17 +251,17 @@ def test_an_application_comes_from_ordinary_mode_and_goes_back_to_it(host: Besid
 MOMENTS = {
     "begun": "app.sockets.make_room(",
     "room made": "replace_file(app.file(colour), conf)",
-    "conf written": "supervisor.apply(app.group(colour), True, True",
-    "started": "return gate(programs, lambda: supervisor",
+    "conf written": "app.supervisor.apply(group, True, True",
+    "started": "return gate(programs, lambda: app.supervisor",
     "web healthy": "before = read_text(app.conf_file)\n    replace_file(app.conf_file, setup.conf)",
-    "workers' conf written": "supervisor.apply(app.name, True, restart",
-    "all started": "return watch(job, app, colour, setup.all_programs(colour), supervisor, job.aborted)\n\n\ndef watch",
+    "workers' conf written": "app.supervisor.apply(app.name, True, restart",
+    "all started": "return watch(app, colour, setup.all_programs(colour), app.job.aborted)\n\n\ndef watch",
     "healthy": 'app.record("commit", **entry)',
     "committed": "settle(app)\n    return verdict",
     "led to": 'last, begin = app.last(), app.last("begin")\n    if last and begin and last["event"]',
     "written down": 'last, begin = app.last(), app.last("begin")\n    if not (last',
     "before the old one is drained": "app.sockets.drain(",
-    "before the old one ends": "supervisor.apply(app.group(colour), False, False",
+    "before the old one ends": "app.supervisor.apply(app.group(colour), False, False",
     "the old one has ended": "app.file(colour).unlink()\n",
 }
 """Lines of the runner before which it dies."""

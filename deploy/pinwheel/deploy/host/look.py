@@ -22,8 +22,7 @@ DIGITS = 16
 
 def facts(job: Job, held: int = -1) -> Document:
     """What is here. Changes nothing, needs nothing to be here, and asks for no lock."""
-    supervisor = Supervisor(job.socket)
-    state = supervisor.state()
+    state = Supervisor(job.socket).state()
     uv = uv_version(job)
     there = {**{str(each): each.is_dir() for each in folders(job)}, "supervisor": bool(state)}
     musl = next((each.name for each in Path("/lib").glob("ld-musl-*")), "")
@@ -39,12 +38,12 @@ def facts(job: Job, held: int = -1) -> Document:
         "supervisor": state,
         "foreign": foreign(job),
         "fence": read_json(job.root / "state/fence.json"),
-        "applications": {app.name: application_facts(app, supervisor if state else None) for app in applications(job)},
+        "applications": {app.name: application_facts(app, bool(state)) for app in applications(job)},
     }
 
 
-def application_facts(app: Application, supervisor: Supervisor | None) -> Document:
-    """What runs of it. Of one that a newer pinwheel has touched, what can be seen without its journal."""
+def application_facts(app: Application, answers: bool) -> Document:
+    """What is here of it, and runs, if supervisor `answers`; without the journal of a newer pinwheel."""
     known = [each.about() for each in app.releases() if each.complete]
     current, colour, in_doubt, unsupported = None, app.sockets.served, False, ""
     try:
@@ -56,7 +55,7 @@ def application_facts(app: Application, supervisor: Supervisor | None) -> Docume
     # a colour that the kept setup does not know is a drift, too
     stored = setup.text(colour) if setup and (not colour or colour in setup.colours) else None
     programs = setup.all_programs(colour) if stored is not None and setup else []
-    running = app.processes(supervisor, colour) if supervisor else []
+    running = app.processes(colour) if answers else []
     memory = memory_bytes([each["pid"] for each in running])
     records = [] if unsupported else list(app.records())
     # a restart, or another conf, is no new release

@@ -20,16 +20,15 @@ from pinwheel.deploy.host.prune import found, named, remove
 from pinwheel.deploy.host.receive import pushed
 from pinwheel.deploy.host.runner import Application, Given, Job, Virtualenv, check_others, time_text
 from pinwheel.deploy.host.space import shortage
-from pinwheel.deploy.host.supervisord import Refusal, Supervisor
+from pinwheel.deploy.host.supervisord import Refusal
 
 
 def prepare(job: Job, held: int) -> Document:
     """Build a release beside what runs. Either it is COMPLETE at the end, or nothing is left of it."""
     began, app = time.monotonic(), Application(job, job.body["application"])
     release, how = app.release(job.body["release"]), {"created": False, "how": "there", "base": None, "shared": 0}
-    supervisor = Supervisor(job.socket)
-    if release.name != app.current and supervisor.state():
-        check_others(app, supervisor)  # it will be activated, which would be refused on this host when others are done
+    if release.name != app.current and app.supervisor.state():
+        check_others(app)  # it will be activated, which would be refused on this host when others are done
     removed = make_room(job, app)
     keep(job, app)
     if not release.complete:

@@ -15,7 +15,7 @@ from pinwheel.deploy.host.gate import Document
 from pinwheel.deploy.host.generation import COLOURS
 from pinwheel.deploy.host.kept_secrets import sweep
 from pinwheel.deploy.host.runner import Application, Job, Virtualenv, applications, run
-from pinwheel.deploy.host.supervisord import Misconfigured, Refusal, Supervisor
+from pinwheel.deploy.host.supervisord import Misconfigured, Refusal
 
 CACHE_S = 120.0
 OLD_S = 30 * 86_400.0
@@ -73,7 +73,7 @@ def found(job: Job, asked: Mapping[str, Sequence[str]], whole: bool) -> tuple[li
                     kept[f"{app.name} {release.name}"] = why
                 else:
                     doomed.append(release.folder)
-        doomed += [*app.folder.glob(".*.tmp"), *app.folder.glob("releases/*/.*.tmp"), *old_logs(job, app)]
+        doomed += [*app.folder.glob(".*.tmp"), *app.folder.glob("releases/*/.*.tmp"), *old_logs(app)]
     if whole:
         doomed += [*(job.root / "tmp").iterdir(), *(job.root / "state").glob(".*.tmp")]
     return [each for each in doomed if not any(above in doomed for above in each.parents)], kept
@@ -110,10 +110,10 @@ def _uses(process: Path) -> Iterator[str]:
             yield (process / file).read_text(errors="replace").replace("\0", "\n")
 
 
-def old_logs(job: Job, app: Application) -> list[Path]:
+def old_logs(app: Application) -> list[Path]:
     """Logs of processes that are no more; none when supervisor does not say which there are."""
     try:
-        running = Supervisor(job.socket).processes(*(app.group(each) for each in ("", *COLOURS)))
+        running = app.supervisor.processes(*(app.group(each) for each in ("", *COLOURS)))
     except (Refusal, Misconfigured):
         return []
     live = tuple(each[key] for each in running for key in ("stdout_logfile", "stderr_logfile") if each[key])
