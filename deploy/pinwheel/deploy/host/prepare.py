@@ -43,9 +43,9 @@ def prepare(job: Job, held: int) -> Document:
 def make_room(job: Job, app: Application) -> list[str]:
     """Remove the releases that the new one makes superfluous, unless they are needed here. What is gone, also when not
     all of it could be removed: that is no reason to keep the new one away."""
-    asked = job.body["superfluous"]
-    doomed, _ = found(job, {app.name: asked}, whole=False) if asked else ([], {})
+    asked, doomed = job.body["superfluous"], list[Path]()
     try:
+        doomed, _ = found(job, {app.name: asked}, whole=False) if asked else ([], {})
         remove(job, doomed)
     except OSError as error:
         job.progress(f"old releases stay: {said(error)}")
