@@ -120,7 +120,8 @@ NOUNS = {
         f"deploy.planning.{name}"
         for name in ("restart", "holder", "surplus", "secret_set", "supervisor_file", "health")
     ),
-    *("deploy.inventory.fleet", "deploy.inventory.template", "deploy.inventory.settings", "deploy.planning.report"),
+    *("deploy.inventory.fleet", "deploy.inventory.template", "deploy.inventory.settings", "deploy.host.space"),
+    "deploy.planning.report",
     *(f"deploy.showing.{name}" for name in ("plans", "outcomes", "reports", "readiness", "keys", "exits")),
     *(f"deploy.showing.{name}" for name in ("status", "story", "holder", "lines", "removals")),
     *(

@@ -26,6 +26,7 @@ KINDS = (
     "task",  # a command that runs once for a release ended on a host
     "ran",  # an operator ran a command on a host
     "failed",  # a step failed and nothing runs that did not run before
+    "lost",  # a host could not be reached, or not any more while it worked; how that ended it knows itself
     "drained",  # a host is being taken out of service, so that it can be worked on
     "undrained",  # it is back
     "rollout-started",

@@ -42,6 +42,7 @@ class SimulatedHost:
     down: bool = False
     prepare_fails: bool = False
     lost_in: str = ""
+    foreign: str = ""
     releases: dict[str, dict[str, Any]] = field(default_factory=dict)
     current: str | None = None
     conf: str | None = None
@@ -90,6 +91,7 @@ class SimulatedHost:
             "uv": "0.9.1" if self.ready else None,
             "pip": True,
             "supervisor": {"version": "4.3.0", "state": "RUNNING"} if self.ready else None,
+            "foreign": self.foreign,
             "fence": {"live": self.fence} if self.fence else {},
             "applications": {"shop": application} if self.releases or self.tasks else {},
         }
@@ -118,7 +120,8 @@ class SimulatedHost:
             )
         if body["secrets"]:
             self.secrets.add(body["secrets"]["id"])
-        about = {"seconds": 0.5, "bytes": 1000}
+        removed = self.prune({"applications": {"shop": body["superfluous"]}}, gone=True)["removed"]
+        about = {"seconds": 0.5, "bytes": 1000, "removed": removed}
         if body["release"] in self.releases:
             return {"created": False, "how": "there", "base": None, "shared": 0, **about}
         wheels = {each["sha256"][:DIGITS] for each in body["wheels"]}

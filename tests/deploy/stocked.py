@@ -90,6 +90,7 @@ def body(index: Index, **changes: Any) -> dict[str, Any]:
         "lock_sha256": "a" * 64,
         "commit": "c0ffee",
         "base": "",
+        "superfluous": [],
         "deliver": "index",
         "index_url": index.url,
     }

@@ -122,7 +122,7 @@ def test_where_the_unit_is_supervisor_is_started_by_systemd(host: BareHost, tool
     (host.root / "supervisor").mkdir()
     (host.root / "supervisor/COMPLETE").touch()
     threading.Timer(0.2, host.start_supervisor).start()
-    assert runner.running_supervisor(asked)[1] is True
+    assert runner.start_supervisor(asked) is True
     assert tools.called == [f"systemctl start {asked.unit.name}"]
 
 

@@ -445,6 +445,17 @@ def test_who_holds_an_environment_is_told_and_force_takes_it(
     assert run("deploy.rollout", "shop==1.0.0", "--env", "live") == 0
 
 
+def test_somebody_elses_broken_file_is_told_by_the_plan_and_nobody_is_touched(
+    world: World, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.hosts["h3"].foreign = "somebody else's file keeps supervisor from reloading (/etc/theirs.conf)"
+    assert run("deploy.plan", "shop==1.0.0", "--env", "live") == 1
+    assert "/etc/theirs.conf" in capsys.readouterr().out
+    assert run("deploy.rollout", "shop==1.0.0", "--env", "live") == 1
+    assert "/etc/theirs.conf" in capsys.readouterr().err
+    assert world.hosts.did("activate") == []
+
+
 def test_pruning_is_planned_with_exit_4_then_done_then_nothing_is_left(
     world: World, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -477,17 +488,28 @@ def test_pruning_is_planned_with_exit_4_then_done_then_nothing_is_left(
     assert world.index.leased_for[-1] == (), "all that there is"
 
 
-def test_a_rollout_that_came_through_leaves_what_is_kept(world: World, run: Run) -> None:
+def test_a_rollout_removes_what_it_makes_superfluous_as_planned_and_in_three_execs(
+    world: World, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
     world.loaded = replace(
         world.loaded,
-        config=replace(world.loaded.config, environments={"live": replace(world.environment, keep=2)}),
+        config=replace(world.loaded.config, environments={"live": replace(world.environment, keep=3)}),
     )
-    third = world.index.publish("1.2.0")
-    for version in ("1.0.0", "1.1.0"):
+    third, fourth = world.index.publish("1.2.0"), world.index.publish("1.3.0")
+    for version in ("1.0.0", "1.1.0", "1.2.0"):
         assert run("deploy.rollout", f"shop=={version}", "--env", "live") == 0
-    assert not world.hosts.did("prune"), "nobody is asked in vain"
-    assert run("deploy.rollout", "shop==1.2.0", "--env", "live") == 0
-    assert [sorted(host.releases) for host in world.hosts.hosts.values()] == [[world.two, third]] * 3
+    assert "pruned" not in world.kinds(), "nothing is removed in vain"
+    capsys.readouterr()
+    assert run("deploy.plan", "shop==1.3.0", "--env", "live") == 4
+    assert f"remove from h1, h2, h3: {world.one}" in capsys.readouterr().out
+    assert run("deploy.plan", "shop==1.3.0", "--env", "live", "--json") == 4
+    assert [each["removes"] for each in json.loads(capsys.readouterr().out)["hosts"]] == [[world.one]] * 3
+    world.hosts.asked.clear()
+    assert run("deploy.rollout", "shop==1.3.0", "--env", "live") == 0
+    assert [action for action, host in world.hosts.asked if host == "h1"] == ["facts", "prepare", "activate"]
+    assert [sorted(host.releases) for host in world.hosts.hosts.values()] == [[world.two, third, fourth]] * 3
+    assert world.kinds().count("pruned") == 3
+    assert run("deploy.prune", "shop", "--env", "live", "--check") == 0, "nothing is left to remove"
 
 
 def test_every_flag_says_its_default() -> None:

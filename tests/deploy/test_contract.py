@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -86,11 +86,18 @@ class Bench:
         return list(told.done)
 
     def prepare(
-        self, version: str, *, base: str = "", name: str = "", deliver: Literal["index", "push"] = "index"
+        self,
+        version: str,
+        *,
+        base: str = "",
+        name: str = "",
+        deliver: Literal["index", "push"] = "index",
+        superfluous: Sequence[str] = (),
     ) -> Mapping[str, Any]:
         release, sha256 = name or self.release(version), hashlib.sha256(version.encode()).hexdigest()
         about = ("h1", "shop", "acme-tiny", release, version, sha256, "c0ffee")
-        return self.ask(steps.Prepare(*about, (self.wheels[version],), base and self.release(base), deliver))
+        made = (self.wheels[version],), base and self.release(base), deliver
+        return self.ask(steps.Prepare(*about, *made, superfluous=tuple(superfluous)))
 
     def instance(self, version: str) -> Instance:
         return Instance("shop", self.application, self.target, self.release(version), version, self.secrets.id)
@@ -311,6 +318,8 @@ def a_host_removes_what_is_named_but_not_what_runs(bench: Bench) -> None:
     answer = bench.ask(steps.Prune("h1", named, whole=False))
     assert (answer["removed"], answer["kept"]) == (gone, {f"shop {bench.release('1.0.0')}": "it runs"})
     assert bench.here().release(bench.release("1.2.0")) is None
+    again = bench.prepare("1.0.0", superfluous=["1.0.0-cccccccc", bench.release("1.0.0")])
+    assert again["removed"] == ["apps/shop/releases/1.0.0-cccccccc"]
 
 
 def a_host_that_has_moved_refuses(bench: Bench) -> None:

@@ -231,12 +231,14 @@ def test_a_host_lost_in_activation_is_unknown_and_not_failed() -> None:
     world.hosts["h2"].lost_in = "activate"
     report = world.roll_out(TWO)
     assert endings(report) == ["activated", "unknown", "skipped", "skipped"]
+    assert ("lost", "h2") in world.diary.kinds(), "in the history it is not failed either"
 
 
 def test_a_host_lost_in_prepare_is_unreachable_because_nothing_that_runs_was_touched() -> None:
     world = fleet(2)
     world.hosts["h2"].lost_in = "prepare"
     assert endings(world.roll_out(TWO)) == ["skipped", "unreachable"]
+    assert ("lost", "h2") in world.diary.kinds()
 
 
 def test_a_host_that_is_worse_than_before_stops_everything_whatever_the_budget() -> None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
 from pinwheel.config import Rollout
-from pinwheel.deploy.host import prepare
+from pinwheel.deploy.host.space import RESERVE_BYTES, UNPACKED
 from pinwheel.deploy.planning import lock
 from pinwheel.deploy.planning.facts import DIGITS, HostFacts, Installed, Process, Release
 from pinwheel.deploy.planning.lock import Package
-from pinwheel.deploy.planning.making import RESERVE_BYTES, UNPACKED, Making
+from pinwheel.deploy.planning.making import Making
 from pinwheel.deploy.planning.outcome import Ending, Outcome
 from pinwheel.deploy.planning.plan import Plan, plan
 from pinwheel.deploy.planning.releases import NothingToGoBackTo, earlier
@@ -153,9 +154,7 @@ def test_the_plan_says_what_it_does_and_why(facts: HostFacts, does: str, because
 
 
 def test_a_host_without_space_for_the_release_is_blocked_with_both_numbers() -> None:
-    """Promise D2: before anything is fetched. The host itself refuses by the same numbers."""
-    assert RESERVE_BYTES == prepare.RESERVE_BYTES
-    assert UNPACKED == prepare.UNPACKED
+    """Promise D2: before anything is fetched. The host itself refuses by the same words."""
     needed = 1000 * UNPACKED + RESERVE_BYTES
     has = (release(OLD), release(NEW, "prepared"))
     fleet: dict[str, HostFacts | Outcome] = {
@@ -166,8 +165,17 @@ def test_a_host_without_space_for_the_release_is_blocked_with_both_numbers() -> 
     made = plan(wish(fleet), fleet, Rollout())
     assert [each.host for each in made.hosts] == ["h2", "h3"], "what is there already needs no space"
     (blocked,) = made.blocked
-    assert blocked.reason == f"17 MiB are needed for {NEW} and 16 MiB are free"
+    assert blocked.reason == "17 MiB are needed and 16 MiB are free"
     assert blocked.remedy
+
+
+def test_a_host_with_somebody_elses_broken_file_is_blocked_where_something_would_stop() -> None:
+    """Promise D7."""
+    broken = "somebody else's file keeps supervisor from reloading (theirs.conf)"
+    fleet = {name: replace(host(name, runs), foreign=broken) for name, runs in (("h1", OLD), ("h2", NEW))}
+    made = plan(wish(fleet), fleet, Rollout())
+    assert [(each.host, each.reason, each.code) for each in made.blocked] == [("h1", broken, "foreign-conf")]
+    assert [each.host for each in made.hosts] == ["h2"], "it goes on as it is"
 
 
 def making(facts: HostFacts, *packages: Package) -> Making:

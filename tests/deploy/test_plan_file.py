@@ -101,6 +101,17 @@ def test_that_the_release_stands_there_already_is_no_reason_to_refuse() -> None:
     plan_file.hold(written(planned({"h1": host("h1", OLD)})), planned(ready))
 
 
+def test_more_is_not_removed_than_was_planned() -> None:
+    old = ("0.8.0-dddddddd", "0.9.0-eeeeeeee", "0.9.5-ffffffff")
+    facts: Fleet = {"h1": host("h1", OLD, has=tuple(map(release, (*old, OLD))))}
+    some, more = (plan_file.document(plan(wish(facts), facts, Rollout(), keep), "live") for keep in (4, 3))
+    assert (some["hosts"][0]["removes"], more["hosts"][0]["removes"]) == ([old[0]], [old[1], old[0]])
+    plan_file.hold(written(more), some)
+    with pytest.raises(Moved) as caught:
+        plan_file.hold(written(some), more)
+    assert caught.value.where == f"h1: {old[1]} would be removed"
+
+
 def test_no_value_of_a_conf_gets_into_the_file() -> None:
     setups = {"h1": Setup('environment=PASSWORD="hunter2"', ())}
     facts: Fleet = {"h1": host("h1", OLD, conf='environment=PASSWORD="hunter1"')}

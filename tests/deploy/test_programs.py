@@ -100,7 +100,7 @@ def add_release(host: BareHost, release: str) -> None:
 
 def prepare(host: BareHost, release: str, secrets: SecretSet | None = None) -> dict[str, Any]:
     add_release(host, release)
-    body = {"application": "shop", "release": release, "space_bytes": 0}
+    body = {"application": "shop", "release": release, "superfluous": []}
     return host.ask("prepare", {**body, "secrets": secrets.document() if secrets else None})
 
 

@@ -318,7 +318,7 @@ def test_at_whatever_moment_it_is_cut_off_the_host_ends_up_old_or_new(running: B
             work.hang_up()
             work.wait()
         told = running.facts()["current"]
-        assert running.ask("prepare", {"application": "shop", "release": told, "space_bytes": 0})["created"] is False
+        assert running.ask("prepare", {"application": "shop", "release": told, "superfluous": []})["created"] is False
         facts = running.facts()
         assert (facts["current"], facts["in_doubt"], facts["drift"]) == (told, False, False)
         assert [each["state"] for each in facts["processes"]] == ["RUNNING"]
@@ -493,12 +493,14 @@ def test_somebody_elses_broken_file_refuses_before_anything_stops(running: BareH
     file = running.conf_dir / "other.conf"
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
     before = running.pid()
-    error = running.activate(NEW, OLD)
-    assert error["code"] == "foreign-conf"
-    assert str(file) in error["where"] + error["problem"]
-    assert "\n" not in error["problem"]
-    assert error["remedy"]
+    about: dict[str, Any] = {"application": "shop", "release": NEW, "superfluous": [], "secrets": None}
+    for error in (running.ask("prepare", about), running.activate(NEW, OLD)):
+        assert error["code"] == "foreign-conf"
+        assert str(file) in error["where"] + error["problem"]
+        assert "\n" not in error["problem"]
+        assert error["remedy"]
     assert running.pid() == before
+    assert running.ask("prepare", {**about, "release": OLD})["type"] == "result", "nothing is to stop there"
     file.unlink()
     assert_old_runs(running)
 

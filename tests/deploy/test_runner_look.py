@@ -8,6 +8,7 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
 from tests.deploy.bare import BareHost
 
 from pinwheel.deploy.host.look import memory_bytes
@@ -28,7 +29,7 @@ def test_a_restart_changes_neither_since_when_nor_by_whom_it_is_deployed(host: B
         {"event": "commit", "release": ONE, "previous": ONE, "by": "ben@desk"},
     )
     facts = host.facts()
-    assert facts["deployed"] == {"at": "2025", "by": "ann@desk", "rollout": "r1"}
+    assert facts["deployed"] == {"at": "2025", "by": "ann@desk", "rollout": "r1", "previous": None}
     assert (facts["last"]["event"], facts["last"]["by"]) == ("commit", "ben@desk")
 
 
@@ -48,6 +49,16 @@ def test_the_journal_of_an_older_runner_knows_nobody(host: BareHost) -> None:
     facts = host.facts()
     assert facts["deployed"]["by"] is None
     assert (facts["last"]["event"], facts["last"]["by"], facts["last"]["reason"]) == ("reverted", None, "no")
+
+
+@pytest.mark.parametrize("text", [b"[program:theirs\n", b"\xff\xfe\x00[program"], ids=["no section", "not text"])
+def test_somebody_elses_broken_file_is_named(host: BareHost, text: bytes) -> None:
+    assert host.do("facts", {})["foreign"] == ""
+    theirs = host.conf_dir / "theirs.conf"
+    theirs.write_bytes(text)
+    assert str(theirs) in host.do("facts", {})["foreign"]
+    theirs.rename(host.conf_file)
+    assert host.do("facts", {})["foreign"] == "", "that is ours, and will be replaced"
 
 
 def test_a_process_takes_what_its_children_take_too() -> None:

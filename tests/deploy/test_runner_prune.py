@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.deploy.bare import BareHost, bare_host, wait_until
+from tests.deploy.bare import BareHost, Running, bare_host, wait_until
 
 ZERO, ONE, TWO, THREE = (f"1.{number}.0-{letter * 8}" for number, letter in enumerate("0abc"))
 
@@ -94,6 +94,29 @@ def test_the_cache_lets_go_of_what_only_removed_releases_held(host: BareHost) ->
     (host.root / "bin/uv").chmod(0o755)
     host.do("prune", body(ZERO))
     assert (host.root / "said").read_text() == "cache clean flask shop\ncache prune\n"
+
+
+def preparing(host: BareHost, *superfluous: str) -> Running:
+    """A prepare of a release that is there already."""
+    host.add_release(THREE)
+    record(host, TWO, ONE)
+    about = {"application": "shop", "release": THREE, "secrets": None, "superfluous": list(superfluous)}
+    return host.start("prepare", about)
+
+
+def test_a_prepare_begins_by_removing_what_the_new_release_makes_superfluous(host: BareHost) -> None:
+    for name in (ZERO, ONE, TWO):
+        host.add_release(name)
+    assert preparing(host, ZERO, ONE, TWO).end()["removed"] == [f"apps/shop/releases/{ZERO}"]
+    assert releases(host) == [ONE, TWO, THREE], "what runs, what ran before, and what comes"
+
+
+def test_what_cannot_be_removed_does_not_keep_a_release_away(host: BareHost) -> None:
+    host.add_release(ZERO)
+    host.sources["prune"] = host.sources["prune"].replace("shutil.rmtree(each)", "raise OSError(1, 'not this')")
+    running = preparing(host, ZERO)
+    assert running.end()["removed"] == []
+    assert any("old releases stay: " in each.get("text", "") for each in running.said)
 
 
 @pytest.mark.slow

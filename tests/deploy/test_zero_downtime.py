@@ -251,17 +251,17 @@ def test_an_application_comes_from_ordinary_mode_and_goes_back_to_it(host: Besid
 MOMENTS = {
     "begun": "app.sockets.make_room(",
     "room made": "replace_file(app.file(colour), conf)",
-    "conf written": "supervisor.apply(app.group(colour), True, True",
-    "started": "return gate(programs, lambda: supervisor",
+    "conf written": "app.supervisor.apply(group, True, True",
+    "started": "return gate(programs, lambda: app.supervisor",
     "web healthy": "before = read_text(app.conf_file)\n    replace_file(app.conf_file, setup.conf)",
-    "workers' conf written": "supervisor.apply(app.name, True, restart",
-    "all started": "return watch(job, app, colour, setup.all_programs(colour), supervisor, job.aborted)\n\n\ndef watch",
+    "workers' conf written": "app.supervisor.apply(app.name, True, restart",
+    "all started": "return watch(app, colour, setup.all_programs(colour), app.job.aborted)\n\n\ndef watch",
     "healthy": 'app.record("commit", **entry)',
     "committed": "settle(app)\n    return verdict",
     "led to": 'last, begin = app.last(), app.last("begin")\n    if last and begin and last["event"]',
     "written down": 'last, begin = app.last(), app.last("begin")\n    if not (last',
     "before the old one is drained": "app.sockets.drain(",
-    "before the old one ends": "supervisor.apply(app.group(colour), False, False",
+    "before the old one ends": "app.supervisor.apply(app.group(colour), False, False",
     "the old one has ended": "app.file(colour).unlink()\n",
 }
 """Lines of the runner before which it dies."""
@@ -291,7 +291,7 @@ def test_at_whatever_moment_the_runner_dies_nobody_notices_and_one_generation_is
     with Visitors(running.ask_front_door) as visitors:
         cut(running, moment, NEWER, NEW)
         told = running.facts()["current"]
-        assert running.do("prepare", {"application": "shop", "release": told, "space_bytes": 0})["created"] is False
+        assert running.do("prepare", {"application": "shop", "release": told, "superfluous": []})["created"] is False
     assert visitors.failures == []
     assert told == (NEWER if list(MOMENTS).index(moment) > list(MOMENTS).index("healthy") else NEW)
     if told == NEW:
@@ -322,7 +322,7 @@ def test_after_a_power_loss_visitors_are_answered_before_anybody_has_come_and_on
     wait_until(answered, "an answer, with nobody to replay the journal")
     told = running.facts()["current"]
     with Visitors(running.ask_front_door) as visitors:
-        assert running.do("prepare", {"application": "shop", "release": told, "space_bytes": 0})["created"] is False
+        assert running.do("prepare", {"application": "shop", "release": told, "superfluous": []})["created"] is False
     assert visitors.failures == []
     assert_it_alone_runs(running, told)
 

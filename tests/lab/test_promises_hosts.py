@@ -145,9 +145,9 @@ def test_a_disk_that_fills_up_while_it_is_committed_makes_no_failure_of_it(small
 @pytest.mark.parametrize(
     "broken", ["[program:theirs\n", "[program:theirs]\ncommand=%(nobody)s\n"], ids=["no section", "no value"]
 )
-def test_somebody_elses_broken_file_is_named_before_anything_stops(desk: World, broken: str) -> None:
-    """D7."""
-    host = desk.lab.hosts["web-1"]
+def test_somebody_elses_broken_file_is_named_before_anything_stops_on_any_host(desk: World, broken: str) -> None:
+    """D7: also on the last host to have its turn, and also what supervisor alone can see."""
+    host = desk.lab.hosts["web-6"]
     desk.rollout("1.0.0")
     before, confs = desk.status(), desk.confs()
     theirs = "/etc/supervisor/conf.d/theirs.conf"
@@ -159,6 +159,8 @@ def test_somebody_elses_broken_file_is_named_before_anything_stops(desk: World, 
         assert watch.failed() == {}
         assert desk.status() == before
         assert desk.confs() == confs
+        if "nobody" not in broken:
+            assert theirs in desk.plan("1.1.0", exit_code=1)
     finally:
         host.exec("rm", theirs)
 

@@ -28,7 +28,7 @@ from pinwheel.deploy.host.install import Installer
 from pinwheel.deploy.host.look import folders
 from pinwheel.deploy.host.means import uv_version
 from pinwheel.deploy.host.receive import pushed
-from pinwheel.deploy.host.runner import SAME_VERSION, Given, Job, run, running_supervisor
+from pinwheel.deploy.host.runner import SAME_VERSION, Given, Job, run, start_supervisor
 from pinwheel.deploy.host.supervisord import CALL_S, Refusal, Supervisor
 
 SYSTEMD = Path("/run/systemd/system")
@@ -97,7 +97,7 @@ def changes(job: Job, held: int) -> Iterator[Change]:
         yield from own_supervisor(job, held)
     elif not (job.conf_dir.is_dir() and Supervisor(job.socket).state()):
         yield Change(
-            "reach the host's supervisor", f"no answer on {job.socket}", functools.partial(running_supervisor, job)
+            "reach the host's supervisor", f"no answer on {job.socket}", functools.partial(start_supervisor, job)
         )
 
 
@@ -114,7 +114,7 @@ def own_supervisor(job: Job, held: int) -> Iterator[Change]:
         why = "systemd starts supervisor after a reboot"
         yield Change(f"write {job.unit} and enable it", why, functools.partial(register, job, text))
     if not Supervisor(job.socket).state():
-        yield Change("start supervisor", f"no answer on {job.socket}", functools.partial(running_supervisor, job))
+        yield Change("start supervisor", f"no answer on {job.socket}", functools.partial(start_supervisor, job))
 
 
 def fetch(job: Job, file: Given) -> io.BytesIO:

@@ -18,9 +18,9 @@ TRANSACTION = ("gate", "files", "wire", "supervisord", "generation", "runner")
 
 ERRANDS = {
     "facts": ("means", "look"),
-    "survey": ("means", "look", "install", "receive", "bootstrap"),
-    "bootstrap": ("means", "look", "install", "receive", "bootstrap"),
-    "prepare": ("means", "clone", "install", "receive", "kept_secrets", "prepare"),
+    "survey": ("means", "look", "install", "space", "receive", "bootstrap"),
+    "bootstrap": ("means", "look", "install", "space", "receive", "bootstrap"),
+    "prepare": ("means", "clone", "install", "space", "receive", "kept_secrets", "prune", "prepare"),
     "activate": (),
     "logs": ("logs",),
     "weigh": ("kept_secrets", "prune"),

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from pinwheel.deploy.host.files import free_bytes, read_json
 from pinwheel.deploy.host.gate import Document
+from pinwheel.deploy.host.generation import COLOURS
 from pinwheel.deploy.host.means import has_pip, uv_version, wheels_of
 from pinwheel.deploy.host.runner import Application, Job, applications, kept_setup, process_document
-from pinwheel.deploy.host.supervisord import Refusal, Supervisor
+from pinwheel.deploy.host.supervisord import Refusal, Supervisor, check_files
 
 DIGITS = 16
 """So many digits of a sha256 tell the wheels of a fleet apart; whether they are the same is decided by all of them."""
@@ -21,8 +22,7 @@ DIGITS = 16
 
 def facts(job: Job, held: int = -1) -> Document:
     """What is here. Changes nothing, needs nothing to be here, and asks for no lock."""
-    supervisor = Supervisor(job.socket)
-    state = supervisor.state()
+    state = Supervisor(job.socket).state()
     uv = uv_version(job)
     there = {**{str(each): each.is_dir() for each in folders(job)}, "supervisor": bool(state)}
     musl = next((each.name for each in Path("/lib").glob("ld-musl-*")), "")
@@ -36,13 +36,14 @@ def facts(job: Job, held: int = -1) -> Document:
         "uv": uv,
         "pip": has_pip(),
         "supervisor": state,
+        "foreign": foreign(job),
         "fence": read_json(job.root / "state/fence.json"),
-        "applications": {app.name: application_facts(app, supervisor if state else None) for app in applications(job)},
+        "applications": {app.name: application_facts(app, bool(state)) for app in applications(job)},
     }
 
 
-def application_facts(app: Application, supervisor: Supervisor | None) -> Document:
-    """What runs of it. Of one that a newer pinwheel has touched, what can be seen without its journal."""
+def application_facts(app: Application, answers: bool) -> Document:
+    """What is here of it, and runs, if supervisor `answers`; without the journal of a newer pinwheel."""
     known = [each.about() for each in app.releases() if each.complete]
     current, colour, in_doubt, unsupported = None, app.sockets.served, False, ""
     try:
@@ -54,7 +55,7 @@ def application_facts(app: Application, supervisor: Supervisor | None) -> Docume
     # a colour that the kept setup does not know is a drift, too
     stored = setup.text(colour) if setup and (not colour or colour in setup.colours) else None
     programs = setup.all_programs(colour) if stored is not None and setup else []
-    running = app.processes(supervisor, colour) if supervisor else []
+    running = app.processes(colour) if answers else []
     memory = memory_bytes([each["pid"] for each in running])
     records = [] if unsupported else list(app.records())
     # a restart, or another conf, is no new release
@@ -72,7 +73,9 @@ def application_facts(app: Application, supervisor: Supervisor | None) -> Docume
         "secrets": next((each["secrets"] for each in programs if each.get("secrets")), ""),
         "tasks": read_json(app.folder / "tasks.json"),
         "drift": not in_doubt and not unsupported and (conf != stored or app.sockets.served != colour),
-        "deployed": {key: each.get(key) for each in [next(deployed, {})] for key in ("at", "by", "rollout")},
+        "deployed": {
+            key: each.get(key) for each in [next(deployed, {})] for key in ("at", "by", "rollout", "previous")
+        },
         "last": {key: records[0].get(key) for key in told} if records else None,
         "processes": [
             {
@@ -83,6 +86,18 @@ def application_facts(app: Application, supervisor: Supervisor | None) -> Docume
             for each in running
         ],
     }
+
+
+def foreign(job: Job) -> str:
+    """Which file of somebody else's keeps supervisor from reloading, as far as the files show it; empty when none does.
+    supervisor knows more, and is not asked: it would take in what it reads."""
+    ours = {app.file(colour) for app in applications(job) for colour in ("", *COLOURS)}
+    with contextlib.suppress(OSError):  # not for us to read
+        try:
+            check_files({*job.conf_dir.glob("*.conf")} - ours, ())
+        except Refusal as broken:
+            return f"{broken.problem} ({broken.where})"
+    return ""
 
 
 def memory_bytes(pids: Sequence[int]) -> dict[int, int]:

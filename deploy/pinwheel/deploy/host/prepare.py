@@ -12,29 +12,44 @@ from pathlib import Path
 
 from pinwheel.deploy.host.clone import sealed, share, shareable
 from pinwheel.deploy.host.files import free_bytes, replace_file, sync_folder
-from pinwheel.deploy.host.gate import Document
+from pinwheel.deploy.host.gate import Document, said
 from pinwheel.deploy.host.install import Installer, pinned
 from pinwheel.deploy.host.kept_secrets import keep
 from pinwheel.deploy.host.means import abi
+from pinwheel.deploy.host.prune import found, named, remove
 from pinwheel.deploy.host.receive import pushed
-from pinwheel.deploy.host.runner import MIB, Application, Given, Job, Virtualenv, time_text
+from pinwheel.deploy.host.runner import Application, Given, Job, Virtualenv, check_others, time_text
+from pinwheel.deploy.host.space import shortage
 from pinwheel.deploy.host.supervisord import Refusal
-
-RESERVE_BYTES = 16 * MIB  # stays free beside a release, so that journals and logs can be written
-UNPACKED = 4  # bytes on disk for each byte of a wheel: three times as large, and its bytecode
 
 
 def prepare(job: Job, held: int) -> Document:
     """Build a release beside what runs. Either it is COMPLETE at the end, or nothing is left of it."""
     began, app = time.monotonic(), Application(job, job.body["application"])
     release, how = app.release(job.body["release"]), {"created": False, "how": "there", "base": None, "shared": 0}
+    if release.name != app.current and app.supervisor.state():
+        check_others(app)  # it will be activated, which would be refused on this host when others are done
+    removed = make_room(job, app)
     keep(job, app)
     if not release.complete:
         for each in app.releases():
             if not each.complete:
                 shutil.rmtree(each.folder)
         how = {"created": True, **build(job, held, app, release)}
-    return {**how, "seconds": round(time.monotonic() - began, 3), "bytes": size_bytes(release.folder)}
+    seconds = round(time.monotonic() - began, 3)
+    return {**how, "removed": removed, "seconds": seconds, "bytes": size_bytes(release.folder)}
+
+
+def make_room(job: Job, app: Application) -> list[str]:
+    """Remove the releases that the new one makes superfluous, unless they are needed here. What is gone, also when not
+    all of it could be removed: that is no reason to keep the new one away."""
+    asked, doomed = job.body["superfluous"], list[Path]()
+    try:
+        doomed, _ = found(job, {app.name: asked}, whole=False) if asked else ([], {})
+        remove(job, doomed)
+    except OSError as error:
+        job.progress(f"old releases stay: {said(error)}")
+    return [named(job, each) for each in doomed if not each.exists()]
 
 
 def build(job: Job, held: int, app: Application, release: Virtualenv) -> Document:
@@ -43,7 +58,8 @@ def build(job: Job, held: int, app: Application, release: Virtualenv) -> Documen
     base = app.release(job.body["base"]) if job.body["base"] else None
     shared = shareable(base, release.folder, wheels) if base and base.complete else {}
     missing = [each for each in wheels if each["name"] not in shared]
-    check_space(job, missing)
+    if problem := shortage(sum(each["size"] for each in missing), free_bytes(job.root)):
+        raise Refusal("no-space", problem, job.root, "free some space")
     (app.folder / "log").mkdir(parents=True, exist_ok=True)
     release.folder.parent.mkdir(exist_ok=True)
     with pushed(job, missing) as links, removed_unless_complete(release):
@@ -66,13 +82,6 @@ def build(job: Job, held: int, app: Application, release: Virtualenv) -> Documen
         sync_folder(release.folder.parent)
     how = "clone" if shared else installer.name
     return {"how": how, "base": base.name if shared and base else None, "shared": len(shared)}
-
-
-def check_space(job: Job, missing: list[Given]) -> None:
-    needed = UNPACKED * sum(each["size"] for each in missing) + RESERVE_BYTES
-    if (free := free_bytes(job.root)) < needed:
-        problem = f"{-(-needed // MIB)} MiB are needed and {free // MIB} MiB are free"  # the one up, the other down
-        raise Refusal("no-space", problem, job.root, "free some space")
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from pinwheel.deploy.host.gate import Document
 from pinwheel.deploy.host.generation import COLOURS
 from pinwheel.deploy.host.kept_secrets import sweep
 from pinwheel.deploy.host.runner import Application, Job, Virtualenv, applications, run
-from pinwheel.deploy.host.supervisord import Misconfigured, Refusal, Supervisor
+from pinwheel.deploy.host.supervisord import Misconfigured, Refusal
 
 CACHE_S = 120.0
 OLD_S = 30 * 86_400.0
@@ -24,25 +24,17 @@ OLD_S = 30 * 86_400.0
 
 def weigh(job: Job, held: int = -1) -> Document:
     """What `prune` would remove. Changes nothing."""
-    doomed, kept = found(job)
-    return {"removed": [_named(job, each) for each in doomed], "kept": kept, "bytes": freed_bytes(job, doomed)}
+    doomed, kept = found(job, job.body["applications"], job.body["whole"])
+    return {"removed": [named(job, each) for each in doomed], "kept": kept, "bytes": freed_bytes(job, doomed)}
 
 
 def prune(job: Job, held: int) -> Document:
     """Remove the releases that `applications` of the body names and nothing uses, their secrets, and debris; with
-    `whole` also what the cache holds for the removed releases alone. One that is cut off leaves debris."""
+    `whole` also what the cache holds for the removed releases alone."""
     told = weigh(job)
-    doomed, _ = found(job)
+    doomed, _ = found(job, job.body["applications"], job.body["whole"])
     names = only_of(doomed, [each for app in applications(job) for each in app.releases()]) if job.body["whole"] else []
-    for each in doomed:
-        job.check()
-        job.progress(f"remove {_named(job, each)}")
-        if each.is_dir() and not each.is_symlink():
-            (each / "COMPLETE").unlink(missing_ok=True)  # first: what is half removed must not count as a release
-            sync_folder(each)
-            shutil.rmtree(each)
-        else:
-            each.unlink(missing_ok=True)
+    remove(job, doomed)
     for app in applications(job):
         if app.name in job.body["applications"]:
             sweep(app)
@@ -54,9 +46,21 @@ def prune(job: Job, held: int) -> Document:
     return told
 
 
-def found(job: Job) -> tuple[list[Path], dict[str, str]]:
-    """What can go, and by name the releases that were asked for and stay, with the reason."""
-    asked: Mapping[str, Sequence[str]] = job.body["applications"]
+def remove(job: Job, doomed: Sequence[Path]) -> None:
+    """One that is cut off leaves debris, and no half release."""
+    for each in doomed:
+        job.check()
+        job.progress(f"remove {named(job, each)}")
+        if each.is_dir() and not each.is_symlink():
+            (each / "COMPLETE").unlink(missing_ok=True)  # first: what is half removed must not count as a release
+            sync_folder(each)
+            shutil.rmtree(each)
+        else:
+            each.unlink(missing_ok=True)
+
+
+def found(job: Job, asked: Mapping[str, Sequence[str]], whole: bool) -> tuple[list[Path], dict[str, str]]:
+    """What can go, and by name the releases that were `asked` for, by application, and stay, with the reason."""
     doomed, kept = [], {}
     apps = [each for each in applications(job) if each.name in asked]
     used = users([each.folder for app in apps for each in app.releases()])
@@ -69,8 +73,8 @@ def found(job: Job) -> tuple[list[Path], dict[str, str]]:
                     kept[f"{app.name} {release.name}"] = why
                 else:
                     doomed.append(release.folder)
-        doomed += [*app.folder.glob(".*.tmp"), *app.folder.glob("releases/*/.*.tmp"), *old_logs(job, app)]
-    if job.body["whole"]:
+        doomed += [*app.folder.glob(".*.tmp"), *app.folder.glob("releases/*/.*.tmp"), *old_logs(app)]
+    if whole:
         doomed += [*(job.root / "tmp").iterdir(), *(job.root / "state").glob(".*.tmp")]
     return [each for each in doomed if not any(above in doomed for above in each.parents)], kept
 
@@ -106,10 +110,10 @@ def _uses(process: Path) -> Iterator[str]:
             yield (process / file).read_text(errors="replace").replace("\0", "\n")
 
 
-def old_logs(job: Job, app: Application) -> list[Path]:
+def old_logs(app: Application) -> list[Path]:
     """Logs of processes that are no more; none when supervisor does not say which there are."""
     try:
-        running = Supervisor(job.socket).processes(*(app.group(each) for each in ("", *COLOURS)))
+        running = app.supervisor.processes(*(app.group(each) for each in ("", *COLOURS)))
     except (Refusal, Misconfigured):
         return []
     live = tuple(each[key] for each in running for key in ("stdout_logfile", "stderr_logfile") if each[key])
@@ -147,7 +151,7 @@ def _files(top: Path) -> Iterator[tuple[tuple[int, int], int, int]]:
             yield (about.st_dev, about.st_ino), about.st_nlink, about.st_blocks * 512
 
 
-def _named(job: Job, path: Path) -> str:
+def named(job: Job, path: Path) -> str:
     return str(path.relative_to(job.root))
 
 

@@ -11,7 +11,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pinwheel.deploy.host.runner import MIB, SAME_VERSION, Given, Job
+from pinwheel.deploy.host.runner import SAME_VERSION, Given, Job
+from pinwheel.deploy.host.space import MIB
 from pinwheel.deploy.host.supervisord import Refusal
 
 STDIN = 0

@@ -28,7 +28,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,6 @@ PROTOCOL = 1
 FORMAT = 2  # of the journal; records of the first have no number, and know no colours
 HEARTBEAT_S = 2.0
 LOCK_S = 2.0
-MIB = 1 << 20
 SAME_VERSION = "use the same version of pinwheel on both sides"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+!-]{0,199}")
 
@@ -132,7 +131,8 @@ class Virtualenv:
 
 
 class Application:
-    """The files of one application, and its journal: one record per line, durable before anybody is told.
+    """One application on this host: its files, its processes, and its journal, which has one record per line, durable
+    before anybody is told.
 
     A record has `format`, `event`, `at`, `rollout`, `release` (the new one) and `previous` (what ran before, or None).
     `begin` stands before any change and carries what is needed to undo and to complete it. A torn last line was not
@@ -140,7 +140,8 @@ class Application:
     """
 
     def __init__(self, job: Job, name: str) -> None:
-        self.name, self.folder = name, job.root / "apps" / name
+        self.job, self.name, self.folder = job, name, job.root / "apps" / name
+        self.supervisor = Supervisor(job.socket)
         self.conf_file = job.conf_dir / f"pinwheel-{name}.conf"
         self.sockets = Sockets(self.folder / "run")
         # beside it, so that going back is a rename, which needs no space on the disk
@@ -218,9 +219,9 @@ class Application:
         texts = [read_text(self.file(each)) for each in dict.fromkeys(("", colour))]
         return None if texts == [None] * len(texts) else "".join(text or "" for text in texts)
 
-    def processes(self, supervisor: Supervisor, colour: str) -> list[Document]:
+    def processes(self, colour: str) -> list[Document]:
         """Supervisor's information about the generation in `colour`."""
-        return supervisor.processes(self.group(""), self.group(colour))
+        return self.supervisor.processes(self.group(""), self.group(colour))
 
     def release(self, name: str) -> Virtualenv:
         return Virtualenv(self.folder / "releases" / name)
@@ -307,14 +308,14 @@ def process_document(info: Document) -> Document:
     return {"program": info["name"], "pid": info["pid"], "state": info["statename"], "since": since}
 
 
-def running_supervisor(job: Job) -> tuple[Supervisor, bool]:
-    """Supervisor, and whether it had to be started. Raises `Refusal`."""
+def start_supervisor(job: Job) -> bool:
+    """See to it that supervisor answers. Whether it had to be started. Raises `Refusal`."""
     supervisor = Supervisor(job.socket)
     if not job.conf_dir.is_dir():
         remedy = "install supervisor on the host, or correct layout.supervisor_conf_dir"
         raise Refusal("not-ready", "supervisor's folder for configuration is not there", job.conf_dir, remedy)
     if supervisor.state():
-        return supervisor, False
+        return False
     if not job.own_supervisor:
         remedy = "start supervisor on the host, or correct layout.supervisor_socket"
         raise Refusal("supervisor-unreachable", "supervisor does not answer", job.socket, remedy)
@@ -331,20 +332,24 @@ def running_supervisor(job: Job) -> tuple[Supervisor, bool]:
             problem = f"supervisor does not start:\n{tail(read_text(log) or '')}"
             raise Refusal("supervisor-unreachable", problem, log, "read its log")
         time.sleep(0.05)
-    return supervisor, True
+    return True
 
 
-def check_foreign(app: Application, setup: Setup, supervisor: Supervisor) -> None:
+def check_foreign(app: Application, setup: Setup) -> None:
     """Refuse, before anything stops, when supervisor could not reload or we would touch what is not ours."""
     confs = [setup.conf, *(each["conf"] for each in setup.colours.values())]
-    ours = {f"program:{app.name}"}.union(*(parse_conf(conf).sections() for conf in confs))
-    files = [app.file(each) for each in ("", *COLOURS)]
-    check_files({*app.conf_file.parent.glob("*.conf")} - {*files}, ours)
-    groups = [app.group(each) for each in ("", *COLOURS)]
-    if not any(each.exists() for each in files) and app.current is None and supervisor.processes(*groups):
+    check_others(app, {f"program:{app.name}"}.union(*(parse_conf(conf).sections() for conf in confs)))
+    files, groups = zip(*((app.file(each), app.group(each)) for each in ("", *COLOURS)), strict=True)
+    if not any(each.exists() for each in files) and app.current is None and app.supervisor.processes(*groups):
         problem = f"supervisor already runs a group {app.name} that is not pinwheel's"
         raise Refusal("foreign-conf", problem, app.name, "rename the application or that group")
-    check_reload(supervisor, files)
+
+
+def check_others(app: Application, sections: Collection[str] = ()) -> None:
+    """Refuse when somebody else's file keeps supervisor from reloading, or has one of our `sections`."""
+    files = {app.file(each) for each in ("", *COLOURS)}
+    check_files({*app.conf_file.parent.glob("*.conf")} - files, sections)
+    check_reload(app.supervisor, files)
 
 
 # --- activation
@@ -354,16 +359,16 @@ def activate(job: Job, held: int) -> Document:
     """Let a release run in the place of another, or everything be as before. The commit in the journal decides."""
     began, app = time.monotonic(), Application(job, job.body["application"])
     release, previous, colour = app.release(job.body["release"]), app.current, app.colour
-    setup = admitted(job, app, release)
-    again, only = asked_again(job, app, setup)
-    supervisor, _ = running_supervisor(job)
-    check_foreign(app, setup, supervisor)
+    setup = admitted(app, release)
+    again, only = asked_again(app, setup)
+    start_supervisor(job)
+    check_foreign(app, setup)
     fits = bool(colour) == bool(setup.colours)
     same, outcome = previous == release.name and fits and app.conf(colour) == setup.text(colour), "unchanged"
-    running = all(each["statename"] == "RUNNING" for each in app.processes(supervisor, colour))
+    running = all(each["statename"] == "RUNNING" for each in app.processes(colour))
     verdict = Verdict(False)
     if same and running and again is None:
-        verdict = watch(job, app, colour, setup.all_programs(colour), supervisor, job.aborted)
+        verdict = watch(app, colour, setup.all_programs(colour), job.aborted)
     reason, log_tail = verdict.reason, ""
     if not verdict.healthy:
         job.check()
@@ -371,19 +376,20 @@ def activate(job: Job, held: int) -> Document:
         stored = kept_setup(app, release.name)
         if stored and release.name == previous and job.body["conf"] is not None:
             release.note(former=stored._asdict())  # there is no older release of it to go back to
-        verdict, outcome, log_tail = switch(job, app, release, setup, supervisor, restart, only)
-        reason = verdict.reason or retire(job, app)
+        verdict, outcome, log_tail = switch(app, release, setup, restart, only)
+        reason = verdict.reason or retire(app)
     else:
         release.note(**setup._asdict())
-    processes = [process_document(each) for each in app.processes(supervisor, app.colour)]
+    processes = [process_document(each) for each in app.processes(app.colour)]
     seconds = round(time.monotonic() - began, 3)
     words = {"reason": reason, "program": verdict.program, "probe": verdict.saw, "log_tail": log_tail}
     return {"outcome": outcome, **words, "processes": processes, "seconds": seconds}
 
 
-def admitted(job: Job, app: Application, release: Virtualenv) -> Setup:
+def admitted(app: Application, release: Virtualenv) -> Setup:
     """How `release` is to run. Raises `Refusal`, before anything stops, when it cannot, or another one runs than the
     controller thinks."""
+    job = app.job
     asked, former = job.body["conf"] is not None, job.body.get("former", False)
     setup = setup_of(job.body) if asked else former_setup(release) if former else kept_setup(app, release.name)
     if not release.complete or setup is None:
@@ -403,25 +409,19 @@ def admitted(job: Job, app: Application, release: Virtualenv) -> Setup:
     return setup
 
 
-def asked_again(job: Job, app: Application, setup: Setup) -> tuple[str | None, list[str]]:
+def asked_again(app: Application, setup: Setup) -> tuple[str | None, list[str]]:
     """What is to start again though it runs: a program, "" for all of them, None for nothing; and of a program that has
     no colour the processes. Raises `Refusal`."""
-    again = job.body.get("restart")
+    again = app.job.body.get("restart")
     known = [each["name"] for each in setup.all_programs(other("") if setup.colours else "")]
     if again and again not in known:
         problem = f"{app.name} has no program {again} here"
-        raise Refusal("no-program", problem, job.host, f"name one of {', '.join(known)}")
+        raise Refusal("no-program", problem, app.job.host, f"name one of {', '.join(known)}")
     return again, setup.processes_of(again or "", "")
 
 
 def switch(
-    job: Job,
-    app: Application,
-    release: Virtualenv,
-    setup: Setup,
-    supervisor: Supervisor,
-    restart: bool,
-    only: Sequence[str],
+    app: Application, release: Virtualenv, setup: Setup, restart: bool, only: Sequence[str]
 ) -> tuple[Verdict, str, str]:
     """Run `setup`; on any failure, also of our own making, go back. The verdict, the outcome, and the log's tail."""
     before, former_colour = read_text(app.conf_file), app.colour
@@ -431,7 +431,7 @@ def switch(
     sizes = log_sizes(app.folder / "log")
     if before is not None:
         replace_file(app.saved_conf, before)
-    entry = {"rollout": job.rollout, "by": job.by, "release": release.name, "previous": app.current}
+    entry = {"rollout": app.job.rollout, "by": app.job.by, "release": release.name, "previous": app.current}
     colours = {"colour": colour, "former_colour": former_colour}
     try:
         begin = app.record("begin", **entry, **setup._asdict(), **colours, saved=before is not None)
@@ -440,13 +440,13 @@ def switch(
         raise
     verdict, outcome, log_tail = Verdict(False, "the runner failed", fault=False), "", ""
     try:
-        job.progress(f"start {release.name}")
+        app.job.progress(f"start {release.name}")
         try:
             found = Verdict(True)
             if colour != former_colour and colour:
-                found = start_beside(job, app, colour, setup, supervisor)
+                found = start_beside(app, colour, setup)
             if found.healthy and setup.conf:
-                found = start_instead(job, app, colour, setup, supervisor, restart, only)
+                found = start_instead(app, colour, setup, restart, only)
         except Misconfigured as error:
             found = Verdict(False, str(error))
         if found.healthy:
@@ -457,53 +457,40 @@ def switch(
         if not outcome:
             with contextlib.suppress(Refusal, Misconfigured):
                 blamed = setup.processes_of(verdict.program, colour)  # what others write all the while hides the cause
-                seen = [each for each in app.processes(supervisor, colour) if not blamed or each["name"] in blamed]
+                seen = [each for each in app.processes(colour) if not blamed or each["name"] in blamed]
                 log_tail = tail("".join(read_logs(seen, sizes)))
-            outcome = revert(job, app, begin, verdict)
+            outcome = revert(app, begin, verdict)
     with contextlib.suppress(OSError):  # it is decided; the next action writes down what is missing
         settle(app)
     return verdict, outcome, log_tail
 
 
-def start_beside(job: Job, app: Application, colour: str, setup: Setup, supervisor: Supervisor) -> Verdict:
+def start_beside(app: Application, colour: str, setup: Setup) -> Verdict:
     """Start the programs of a colour that nobody is led to yet, and gate them. What runs is not touched."""
-    conf, programs = setup.colours[colour]["conf"], setup.colours[colour]["programs"]
+    group, conf, programs = app.group(colour), setup.colours[colour]["conf"], setup.colours[colour]["programs"]
     try:
         app.sockets.make_room(colour, programs)
     except LookupError as error:  # as supervisor would say of a user that is not there
         raise Misconfigured(str(error)) from error
     replace_file(app.file(colour), conf)
     # again, if a generation that could not be ended still runs in this colour
-    supervisor.apply(app.group(colour), True, True, stop_patience_s(conf))
-    return gate(programs, lambda: supervisor.processes(app.group(colour)), functools.partial(run, job), job.aborted)
+    app.supervisor.apply(group, True, True, stop_patience_s(conf))
+    return gate(programs, lambda: app.supervisor.processes(group), functools.partial(run, app.job), app.job.aborted)
 
 
-def start_instead(
-    job: Job,
-    app: Application,
-    colour: str,
-    setup: Setup,
-    supervisor: Supervisor,
-    restart: bool,
-    only: Sequence[str],
-) -> Verdict:
+def start_instead(app: Application, colour: str, setup: Setup, restart: bool, only: Sequence[str]) -> Verdict:
     """Stop the old ones of the programs that have no colour, start the new ones, and gate the whole generation."""
     before = read_text(app.conf_file)
     replace_file(app.conf_file, setup.conf)
-    supervisor.apply(app.name, True, restart, stop_patience_s(before), only)
-    return watch(job, app, colour, setup.all_programs(colour), supervisor, job.aborted)
+    app.supervisor.apply(app.name, True, restart, stop_patience_s(before), only)
+    return watch(app, colour, setup.all_programs(colour), app.job.aborted)
 
 
 def watch(
-    job: Job,
-    app: Application,
-    colour: str,
-    programs: Sequence[Document],
-    supervisor: Supervisor,
-    aborted: threading.Event | None = None,
+    app: Application, colour: str, programs: Sequence[Document], aborted: threading.Event | None = None
 ) -> Verdict:
     """The gate, on this host, for the generation in `colour`."""
-    return gate(programs, lambda: app.processes(supervisor, colour), functools.partial(run, job), aborted)
+    return gate(programs, lambda: app.processes(colour), functools.partial(run, app.job), aborted)
 
 
 def kept_setup(app: Application, release: str | None) -> Setup | None:
@@ -518,9 +505,9 @@ def former_setup(release: Virtualenv) -> Setup | None:
     return setup_of(former) if former else None
 
 
-def revert(job: Job, app: Application, begin: Document, why: Verdict) -> str:
+def revert(app: Application, begin: Document, why: Verdict) -> str:
     """Bring back what ran before `begin`, and gate it; whether anybody listens makes no difference. The outcome."""
-    job.progress(f"go back to {begin['previous'] or 'nothing'}")
+    app.job.progress(f"go back to {begin['previous'] or 'nothing'}")
     colour, former_colour = begin.get("colour", ""), begin.get("former_colour", "")
     if not begin["saved"]:
         app.conf_file.unlink(missing_ok=True)
@@ -532,21 +519,22 @@ def revert(job: Job, app: Application, begin: Document, why: Verdict) -> str:
     stays = {former_colour} - {""} | ({""} if begin["saved"] else set())
     patience_s = stop_patience_s(setup_of(begin).text(colour))
     try:
-        supervisor, _ = running_supervisor(job)
+        start_supervisor(app.job)
         for each in dict.fromkeys(("", former_colour, colour)):
-            broken = any(one["statename"] not in STARTED for one in supervisor.processes(app.group(each)))
-            supervisor.apply(app.group(each), each in stays, broken, patience_s)
+            broken = any(one["statename"] not in STARTED for one in app.supervisor.processes(app.group(each)))
+            app.supervisor.apply(app.group(each), each in stays, broken, patience_s)
         outcome = "removed"
         if stays:
             former = kept_setup(app, begin["previous"])
-            names = [each["name"] for each in app.processes(supervisor, former_colour)]
+            names = [each["name"] for each in app.processes(former_colour)]
             unknown = [{"name": name, "health": {}} for name in names]
             programs = former.all_programs(former_colour) if former else unknown
-            healthy = watch(job, app, former_colour, programs, supervisor).healthy
+            healthy = watch(app, former_colour, programs).healthy
             outcome = "reverted" if healthy else "revert-unhealthy"
     except (Misconfigured, Refusal) as error:
         problem = f"{app.name} could not go back to {begin['previous'] or 'nothing'}: {error}"
-        raise Refusal("in-doubt", problem, job.host, "correct it; the next action on this host goes back") from error
+        remedy = "correct it; the next action on this host goes back"
+        raise Refusal("in-doubt", problem, app.job.host, remedy) from error
     if why.fault and begin["release"] != begin["previous"]:
         app.release(begin["release"]).note(verdict="bad", reason=why.reason)
     about = {key: begin.get(key, "") for key in ("rollout", "by", "release", "previous")}
@@ -576,7 +564,7 @@ def settle(app: Application) -> None:
     app.saved_conf.unlink(missing_ok=True)
 
 
-def retire(job: Job, app: Application) -> str:
+def retire(app: Application) -> str:
     """End what the committed generation has no place for, when nobody is connected to it any more; its files are the
     mark that this is still to be done. Why it could not be: then the next action tries again."""
     last, begin = app.last(), app.last("begin")
@@ -585,12 +573,12 @@ def retire(job: Job, app: Application) -> str:
     stays = {begin.get("colour", ""), *([""] if begin["conf"] else ())}
     try:
         for colour in [each for each in ("", *COLOURS) if each not in stays and app.file(each).exists()]:
-            job.progress(f"end what ran before, {begin['previous']}")
+            app.job.progress(f"end what ran before, {begin['previous']}")
             former = kept_setup(app, begin["previous"])
             if colour:
                 app.sockets.drain(colour, former.drain_s(colour) if former else DRAIN_S)
-            supervisor, _ = running_supervisor(job)
-            supervisor.apply(app.group(colour), False, False, stop_patience_s(read_text(app.file(colour))))
+            start_supervisor(app.job)
+            app.supervisor.apply(app.group(colour), False, False, stop_patience_s(read_text(app.file(colour))))
             app.file(colour).unlink()
             sync_folder(app.conf_file.parent)
     except (Misconfigured, Refusal) as error:
@@ -603,14 +591,14 @@ def replay(job: Job) -> None:
     for app in applications(job):
         last, begin = app.last(), app.last("begin")
         if app.in_doubt and begin:
-            revert(job, app, begin, Verdict(False, "it was cut off", fault=False))
+            revert(app, begin, Verdict(False, "it was cut off", fault=False))
         elif last and begin and last["event"] == "commit" and app.sockets.served not in ("", app.colour):
             # after a power loss it has only just started; until it answers, visitors are better off where they are
             with contextlib.suppress(Misconfigured, Refusal):
-                supervisor, _ = running_supervisor(job)
-                watch(job, app, app.colour, setup_of(begin).all_programs(app.colour), supervisor)
+                start_supervisor(job)
+                watch(app, app.colour, setup_of(begin).all_programs(app.colour))
         settle(app)
-        retire(job, app)
+        retire(app)
 
 
 # --- the process

@@ -65,10 +65,10 @@ class Installed:
     """One application on one host. `deployed_at` is when its release came to run there, RFC 3339, in the rollout
     `deployed_in`; a restart changes neither. `drift`: its conf on disk is not the one that its release was activated
     with; `in_doubt`: an activation was cut off and has not been replayed yet; `conf` None when the host does not
-    tell. `secrets` names the set that its programs have; `tasks` says by RELEASE/TASK how each ended: done, failed, or
-    running, which may also mean that nobody was there to see its end. `colour` is that in which it
-    runs, empty without zero downtime; `unsupported` says why this pinwheel cannot read what is there, and then nothing
-    else is known but releases and processes."""
+    tell. `previous` is what ran before `current`. `secrets` names the set that its programs have; `tasks` says by
+    RELEASE/TASK how each ended: done, failed, or running, which may also mean that nobody was there to see its end.
+    `colour` is that in which it runs, empty without zero downtime; `unsupported` says why this pinwheel cannot read
+    what is there, and then nothing else is known but releases and processes."""
 
     current: str | None = None
     in_doubt: bool = False
@@ -80,6 +80,7 @@ class Installed:
     deployed_at: str = ""
     deployed_by: str = ""
     deployed_in: str = ""
+    previous: str = ""
     last: Record | None = None
     secrets: str = ""
     tasks: Mapping[str, str] = field(default_factory=dict)
@@ -107,8 +108,9 @@ class Installed:
 @dataclass(frozen=True, slots=True)
 class HostFacts:
     """One host. `libc` is ("glibc", "2.36") or ("musl", …); `missing` says what `deploy.bootstrap` would add; `uv` and
-    `supervisor` are versions, None when there is none or nobody answers; without uv `pip` must do; `fence` is the
-    highest fencing token seen, by environment."""
+    `supervisor` are versions, None when there is none or nobody answers; without uv `pip` must do; `foreign` says
+    which file of somebody else's keeps supervisor from reloading, empty when none is seen to; `fence` is the highest
+    fencing token seen, by environment."""
 
     host: str
     python: str
@@ -120,6 +122,7 @@ class HostFacts:
     uv: str | None = None
     pip: bool = False
     supervisor: str | None = None
+    foreign: str = ""
     fence: Mapping[str, int] = field(default_factory=dict)
     applications: Mapping[str, Installed] = field(default_factory=dict)
 
@@ -146,6 +149,7 @@ def parse(host: str, result: Mapping[str, Any]) -> HostFacts:
         uv=result["uv"],
         pip=result.get("pip", False),
         supervisor=result["supervisor"] and result["supervisor"]["version"],
+        foreign=result.get("foreign", ""),
         fence=dict(result["fence"]),
         applications={name: _installed(each) for name, each in result["applications"].items()},
     )
@@ -188,6 +192,7 @@ def _installed(document: Mapping[str, Any]) -> Installed:
         deployed_at=deployed.get("at") or "",
         deployed_by=deployed.get("by") or "",
         deployed_in=deployed.get("rollout") or "",
+        previous=deployed.get("previous") or "",
         last=Record(**{f.name: last.get(f.name) or "" for f in dataclasses.fields(Record)}) if last else None,
         secrets=document.get("secrets", ""),
         tasks={key: each["state"] for key, each in document.get("tasks", {}).items()},

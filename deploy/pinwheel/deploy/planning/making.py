@@ -9,14 +9,6 @@ from pinwheel.deploy.planning.facts import HostFacts, Installed, Release
 from pinwheel.deploy.planning.lock import Wheel
 from pinwheel.deploy.planning.releases import age
 
-MIB = 1 << 20
-UNPACKED = 4
-"""Bytes on disk for each byte of a wheel: unpacked three times as large, and its bytecode. The
-runner counts with it too."""
-
-RESERVE_BYTES = 16 * MIB
-"""What must stay free beside a new release. The runner insists on it."""
-
 
 class How(StrEnum):
     """How a release comes to be on a host."""
@@ -45,11 +37,6 @@ class Making:
     @property
     def bytes(self) -> int:
         return sum(each.size for each in self.moving)
-
-    @property
-    def needed_bytes(self) -> int:
-        """What must be free for it."""
-        return UNPACKED * self.bytes + RESERVE_BYTES
 
 
 THERE = Making(How.THERE, "")

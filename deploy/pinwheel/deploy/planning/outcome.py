@@ -24,7 +24,7 @@ class Ending(StrEnum):
     STAYED = "stayed"  # it had come through, was to go back with the others, and could not: the new release runs on
     FAILED = "failed"  # nothing runs that did not run before
     UNREACHABLE = "unreachable"  # not asked, or not heard before anything could be touched
-    UNKNOWN = "unknown"  # the connection died while it worked; the host finishes or reverts by itself
+    UNKNOWN = "unknown"  # lost or silent while it activated; the host finishes or reverts by itself
     SKIPPED = "skipped"  # the rollout stopped before its turn
 
 
@@ -35,7 +35,7 @@ GOOD = frozenset({Ending.READY, Ending.PREPARED, Ending.ACTIVATED, Ending.RESTAR
 class Outcome:
     """One host's ending. `reason` is one line; `remedy` what to do next; `shown` what a person should see of logs;
     `code` the runner's word for an error; `release` the one that runs now, as far as is known; `drained` why it was not
-    put back into service, empty when it was, or nobody had taken it out."""
+    put back into service, empty when it was, or nobody had taken it out; `removed` are paths below the root."""
 
     host: str
     ending: Ending
@@ -47,6 +47,7 @@ class Outcome:
     processes: tuple[Process, ...] = ()
     code: str = ""
     drained: str = ""
+    removed: tuple[str, ...] = ()
 
     @property
     def good(self) -> bool:

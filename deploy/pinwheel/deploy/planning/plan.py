@@ -5,17 +5,18 @@ from __future__ import annotations
 import difflib
 import functools
 import hashlib
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from pinwheel.config import Rollout
+from pinwheel.deploy.host.space import shortage
 from pinwheel.deploy.planning.facts import HostFacts, Installed
 from pinwheel.deploy.planning.fit import Machine, Misfit, chosen, machine
 from pinwheel.deploy.planning.lock import Wheel
-from pinwheel.deploy.planning.making import MIB, THERE, How, Making, making
+from pinwheel.deploy.planning.making import THERE, How, Making, making
 from pinwheel.deploy.planning.outcome import Ending, Outcome
 from pinwheel.deploy.planning.steps import Activate, Prepare
+from pinwheel.deploy.planning.surplus import superseded
 from pinwheel.deploy.planning.waves import Service, batch_size, waves
 from pinwheel.deploy.planning.wish import Setup, Wish
 
@@ -80,15 +81,26 @@ class Plan:
         return waves([each.host for each in self.hosts if each.activate], self.policy, self.service)
 
 
-def plan(wish: Wish, facts: Mapping[str, HostFacts | Outcome], policy: Rollout) -> Plan:
-    """Decide what takes each host of `facts` to `wish`. Raises `UsageError` for a policy that cannot be."""
+def plan(wish: Wish, facts: Mapping[str, HostFacts | Outcome], policy: Rollout, keep: int = 0) -> Plan:
+    """Decide what takes each host of `facts` to `wish`. When it can be taken to all of them, no more than `keep`
+    releases stay there; 0 is all. Raises `UsageError` for a policy that cannot be."""
     batch_size(len(facts), policy)  # a wrong policy is an error also when nothing is to be done
     choose = functools.cache(functools.partial(_chosen, wish))  # most hosts are alike
     made = [_host(wish, known, choose) if isinstance(known, HostFacts) else known for known in facts.values()]
     hosts = tuple(each for each in made if isinstance(each, HostPlan))
     blocked = tuple(each for each in made if isinstance(each, Outcome))
     tasks = tuple(_tasks(wish, hosts, facts))
-    return Plan(wish, hosts, blocked, policy, service(wish.application, facts), tasks)
+    whole = Plan(wish, hosts, blocked, policy, service(wish.application, facts), tasks)
+    if not keep or blocked or not whole.changes:
+        return whole
+    gone = superseded(wish, [each for each in facts.values() if isinstance(each, HostFacts)], keep)
+    return replace(whole, hosts=tuple(_lightened(each, gone[each.host]) for each in hosts))
+
+
+def _lightened(host: HostPlan, gone: Collection[str]) -> HostPlan:
+    """The same, without the releases that are `gone` then; but that as which the new one begins is still needed."""
+    superfluous = tuple(each for each in gone if each != host.making.base)
+    return replace(host, prepare=replace(host.prepare, superfluous=superfluous))
 
 
 def _tasks(wish: Wish, hosts: Sequence[HostPlan], facts: Mapping[str, HostFacts | Outcome]) -> Iterator[PlannedTask]:
@@ -138,15 +150,14 @@ def _host(wish: Wish, facts: HostFacts, choose: Callable[[Machine], tuple[Wheel,
             )
             return Outcome(facts.host, Ending.FAILED, wheels.why, remedy)
         made = making(facts, here, wheels)
-        if facts.free_bytes < made.needed_bytes:
-            # one is rounded up and the other down, so that they always differ
-            needed, free = math.ceil(made.needed_bytes / MIB), facts.free_bytes // MIB
-            problem = f"{needed} MiB are needed for {wish.release} and {free} MiB are free"
+        if problem := shortage(made.bytes, facts.free_bytes):
             return Outcome(facts.host, Ending.FAILED, problem, "free some space where layout.root is")
     setup = wish.delivery.setups[facts.host] if wish.delivery else None
     conf = setup.text(here.colour) if setup else None
     reasons = _reasons(wish, here, conf)
     activate = _activate(wish, facts.host, here, setup) if reasons else None
+    if activate and facts.foreign:
+        return Outcome(facts.host, Ending.FAILED, facts.foreign, "ask its owner to correct it", code="foreign-conf")
     diff = _diff(here.conf, conf) if conf is not None and here.conf is not None else ""
     if there is not None and there.verdict == "bad":
         reasons.append("it failed its gate here before")

@@ -122,6 +122,8 @@ def _moved(then: Document, here: Document) -> list[str]:
         moved.append("pinwheel.toml, or what its secrets are, sets it up otherwise")
     if not moved and here["activate"] != then["activate"]:
         moved.append("it would be activated" if here["activate"] else "it would not be activated")
+    if more := {*here["removes"]} - {*then.get("removes", ())}:
+        moved.append(f"{named(sorted(more))} would be removed")
     return moved
 
 
@@ -150,6 +152,7 @@ def _host(plan: Plan, each: HostPlan) -> dict[str, Any]:
         "base": each.making.base,
         "shared": each.making.shared,
         "bytes": each.making.bytes,
+        "removes": list(each.prepare.superfluous),
         "activate": each.activate is not None,
         "conf_sha256": each.conf_sha256,
         "setup_sha256": setup,

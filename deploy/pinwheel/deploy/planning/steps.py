@@ -50,7 +50,8 @@ class Prepare:
     """Build `release` beside what is there; nothing that runs is touched.
 
     `wheels` are exactly those that it is made of (`lock.Wheel.document`), () when it is there already; `base` is the
-    release to share files with, empty for none.
+    release to share files with, empty for none. The releases that are `superfluous` then are removed first, unless
+    something there needs them.
     """
 
     host: str
@@ -64,6 +65,7 @@ class Prepare:
     base: str = ""
     deliver: Literal["index", "push"] = "index"
     signer: str = ""
+    superfluous: tuple[str, ...] = ()
 
     action = "prepare"
 

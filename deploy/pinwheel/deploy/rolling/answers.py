@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from pinwheel.deploy.host.space import MIB
 from pinwheel.deploy.planning import facts, steps
-from pinwheel.deploy.planning.making import MIB, How
+from pinwheel.deploy.planning.making import How
 from pinwheel.deploy.planning.outcome import Ending, Outcome
 from pinwheel.deploy.planning.plan import HostPlan
 from pinwheel.deploy.planning.wish import Wish
@@ -39,7 +40,8 @@ def prepared(wish: Wish, host: str, result: Result) -> Outcome:
     ending = Ending.PREPARED if result["created"] else Ending.UNCHANGED
     how = f"clone of {result['base']}" if result["how"] == How.CLONE else f"by {result['how']}"
     how += f", {result['bytes'] / MIB:.1f} MiB on disk"
-    return Outcome(host, ending, how, release=wish.release, seconds=float(result["seconds"]))
+    seconds, removed = float(result["seconds"]), tuple(result["removed"])
+    return Outcome(host, ending, how, release=wish.release, seconds=seconds, removed=removed)
 
 
 def activated(wish: Wish, before: HostPlan, result: Result, *, stopped: bool) -> Outcome:

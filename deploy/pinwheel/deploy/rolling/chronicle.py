@@ -21,8 +21,8 @@ KINDS = {
     Ending.REMOVED: "reverted",
     Ending.UNHEALTHY: "reverted",
     Ending.FAILED: "failed",
-    Ending.UNREACHABLE: "failed",
-    Ending.UNKNOWN: "failed",
+    Ending.UNREACHABLE: "lost",
+    Ending.UNKNOWN: "lost",
     Ending.STAYED: "failed",
 }
 """The event of each ending. The others left a host as it was."""
@@ -72,6 +72,12 @@ class Chronicle:
         if planned and kind == "reverted":
             detail["previous"] = planned.current or ""
         self._append(kind, version, host=outcome.host, outcome="ok" if outcome.good else outcome.ending, detail=detail)
+
+    def pruned(self, outcome: Outcome) -> None:
+        """What a host removed to make room; nothing is written when it was nothing."""
+        if outcome.removed:
+            detail = {"removed": list(outcome.removed)}
+            self._append("pruned", self._plan.wish.version, host=outcome.host, detail=detail)
 
     def finished(
         self, conclusion: Conclusion, reason: str, outcomes: Collection[Outcome], drained: Collection[str]

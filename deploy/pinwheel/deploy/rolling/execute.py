@@ -159,6 +159,7 @@ class _Run:
             return answers.prepared(self._plan.wish, host, result)
 
         for outcome in self._pool.each([each.prepare for each in hosts], self._fence.token, read):
+            self._chronicle.pruned(outcome)
             if not outcome.good:
                 self._end(outcome)
             elif outcome.ending is Ending.PREPARED:

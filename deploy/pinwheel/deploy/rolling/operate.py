@@ -15,7 +15,7 @@ from pinwheel.deploy.planning.report import Conclusion, Report
 from pinwheel.deploy.planning.restart import restart
 from pinwheel.deploy.planning.wish import Wish
 from pinwheel.deploy.reaching.hosts import Files
-from pinwheel.deploy.rolling import compose, execute, programs, prune
+from pinwheel.deploy.rolling import compose, execute, programs
 from pinwheel.deploy.rolling.chronicle import Chronicle
 from pinwheel.deploy.rolling.pool import Fence
 from pinwheel.deploy.rolling.session import Session
@@ -27,7 +27,7 @@ from pinwheel.errors import PinwheelError
 def planned(session: Session, text: str) -> Plan:
     """The plan for `APP==VER`. Changes nothing, and is what `rolled_out` carries out."""
     wanted, hosts = compose.wish(session, text)
-    return plan(wanted, session.facts(hosts), session.environment.rollout)
+    return _plan(session, wanted, session.facts(hosts))
 
 
 def rolled_out(
@@ -44,16 +44,16 @@ def rolled_out(
     session.task_modes = task_modes or {}
     compose.check_tasks(session.task_modes, wanted)
     with session.lease(wanted.application) as held:
-        told = session.facts(hosts)
-        made = plan(wanted, told, session.environment.rollout)
+        made = _plan(session, wanted, session.facts(hosts))
         if planned_before is not None:
             plan_file.hold(planned_before, plan_file.document(made, session.name))
         for name in sorted(session.task_modes.keys() - {each.name for each in made.tasks}):
             session.watcher.said(f"the task {name} is not due: it is done, or nothing is to be activated")
-        made, report = carried_out(session, made, held)
-        if made.changes and report.conclusion is Conclusion.DONE:
-            prune.tidied(session, made, told, held)
-        return made, report
+        return carried_out(session, made, held)
+
+
+def _plan(session: Session, wanted: Wish, told: Mapping[str, HostFacts | Outcome]) -> Plan:
+    return plan(wanted, told, session.environment.rollout, session.environment.keep)
 
 
 def rolled_back(session: Session, application: str, to: str) -> tuple[Plan, Report]:

@@ -10,8 +10,7 @@ from pinwheel.deploy.inventory import fleet
 from pinwheel.deploy.planning import steps
 from pinwheel.deploy.planning.facts import HostFacts
 from pinwheel.deploy.planning.outcome import Outcome
-from pinwheel.deploy.planning.plan import Plan
-from pinwheel.deploy.planning.surplus import after, surplus
+from pinwheel.deploy.planning.surplus import surplus
 from pinwheel.deploy.rolling.pool import Fence
 from pinwheel.deploy.rolling.session import Session
 
@@ -47,20 +46,6 @@ def pruned(session: Session, application: str, *, keep: int, check: bool) -> End
         told = session.facts()
         session.watcher.phase(f"prune {len(told)} hosts")
         return _asked(session, _wanted(told, application, keep, check=False), held, told, application)
-
-
-def tidied(session: Session, made: Plan, told: Mapping[str, HostFacts | Outcome], held: Fence) -> None:
-    """Remove what a rollout that came through has made superfluous, from the hosts that have any of it. What does not
-    work out is said, and is no failure of the rollout."""
-    application, keep = made.wish.application, session.environment.keep
-    superfluous = surplus(application, after(told, made), keep)
-    wanted = [steps.Prune(host, {application: names}, whole=True) for host, names in superfluous.items() if names]
-    if not wanted or session.stop.is_set() or not held.valid():
-        return
-    session.watcher.phase(f"remove old releases from {'1 host' if len(wanted) == 1 else f'{len(wanted)} hosts'}")
-    for end in _asked(session, wanted, held, {}, application).values():
-        if isinstance(end, Outcome):
-            session.watcher.said(f"{end.host}: old releases stay: {end.reason}")
 
 
 def _wanted(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from pinwheel.deploy.host.space import MIB
 from pinwheel.deploy.planning import plan_file
-from pinwheel.deploy.planning.making import MIB, How
+from pinwheel.deploy.planning.making import How
 from pinwheel.deploy.planning.outcome import named
 from pinwheel.deploy.planning.plan import HostPlan, Plan, PlannedTask
 from pinwheel.deploy.showing import outcomes
@@ -44,6 +45,11 @@ def notes(plan: Plan) -> list[str]:
         if each.builds:
             makings.setdefault(f"{each.making.how}: {each.making.why}", []).append(each.host)
     notes += [f"prepare {', '.join(hosts)} by {why}" for why, hosts in makings.items()]
+    removals: dict[str, list[str]] = {}
+    for each in plan.hosts:
+        if each.prepare.superfluous:
+            removals.setdefault(", ".join(each.prepare.superfluous), []).append(each.host)
+    notes += [f"remove from {', '.join(hosts)}: {gone}" for gone, hosts in removals.items()]
     notes += [_task_note(each) for each in plan.tasks]
     diffs: dict[str, list[str]] = {}
     for each in plan.hosts:

@@ -29,7 +29,7 @@ METRICS_TYPE = ("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 SCOPE_OF_EVENTS = {
     **dict.fromkeys(("released", "locked", "vendored"), "upload"),
     **dict.fromkeys(("bootstrapped", "prepared", "activated", "restarted", "reverted", "failed"), "deploy"),
-    **dict.fromkeys(("task", "ran"), "deploy"),
+    **dict.fromkeys(("lost", "task", "ran"), "deploy"),
     **dict.fromkeys(("drained", "undrained", "rollout-started", "rollout-finished"), "deploy"),
     **dict.fromkeys(("pruned", "unlocked"), "deploy"),
 }
