@@ -84,7 +84,7 @@ HOMES = {
             for name in ("options", "building", "releasing", "locking", "vendoring", "proving")
         ),
     },
-    "pydantic": {"config"},
+    "msgspec": {"config"},
     "rich": {"console", "demo"},
 }
 """Each big library, and the modules of pinwheel that may import it."""

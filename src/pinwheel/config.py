@@ -5,19 +5,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import json
 import os
 import sys
 import tomllib
-from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Set
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, dataclass_transform, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, MinLen
+import msgspec
+from msgspec import Meta, field
 
 from pinwheel.errors import UsageError
 
@@ -25,25 +25,31 @@ FILENAME = "pinwheel.toml"
 
 T = TypeVar("T")
 
+Keys = tuple[str, ...]
+"""The keys that lead to a value; an entry of a list by its number, from 0."""
+
 DAY_S = 86_400
-Count = Annotated[int, Ge(1)]
-Amount = Annotated[int, Ge(0)]
-Text = Annotated[str, MinLen(1)]
-Port = Annotated[int, Ge(0), Le(65535)]
-Seconds = Annotated[float, Gt(0), Le(DAY_S)]
+Count = Annotated[int, Meta(ge=1)]
+Amount = Annotated[int, Meta(ge=0)]
+Text = Annotated[str, Meta(min_length=1)]
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Seconds = Annotated[float, Meta(gt=0, le=DAY_S)]
 Signal = Literal["TERM", "HUP", "INT", "QUIT", "KILL", "USR1", "USR2"]
 
 
-@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
-def section(cls: type[T]) -> type[T]:
-    """A table of the file: a frozen dataclass in which an unknown key is an error."""
-    made = dataclass(frozen=True, slots=True, kw_only=True)(cls)
-    made.__pydantic_config__ = {"extra": "forbid", "strict": True}  # type: ignore[attr-defined]
-    return made
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A table of the file; an unknown key in it is an error."""
+
+    def but(self, **changes: Any) -> Self:
+        """The same with other values."""
+        return msgspec.structs.replace(self, **changes)
+
+    def values(self) -> dict[str, Any]:
+        """By key; tables below stay what they are."""
+        return msgspec.structs.asdict(self)
 
 
-@section
-class CooldownException:
+class CooldownException(Section, frozen=True, kw_only=True):
     """A public release that is offered however young it is, until the end of a day (UTC)."""
 
     release: str
@@ -51,8 +57,7 @@ class CooldownException:
     until: date
 
 
-@section
-class Retention:
+class Retention(Section, frozen=True, kw_only=True):
     """What `index.prune` leaves: 0 sets no limit."""
 
     keep_releases: Amount = 0
@@ -60,15 +65,13 @@ class Retention:
     development_days: Amount = 0
 
 
-@section
-class Channel:
+class Channel(Section, frozen=True, kw_only=True):
     """A part of the index for those who want only what was promoted to it."""
 
     inherits: tuple[str, ...] = ()
 
 
-@section
-class Index:
+class Index(Section, frozen=True, kw_only=True):
     """Where the private index is and what belongs to it alone."""
 
     url: str = ""
@@ -84,8 +87,7 @@ class Index:
     channels: Mapping[str, Channel] = field(default_factory=dict)
 
 
-@section
-class Packaging:
+class Packaging(Section, frozen=True, kw_only=True):
     """How wheels and locks are made."""
 
     cache: str = ""
@@ -102,8 +104,7 @@ class Packaging:
         return {*self.pythons, *filter(None, [self.python])} or {"{}.{}".format(*sys.version_info)}
 
 
-@section
-class Allowance:
+class Allowance(Section, frozen=True, kw_only=True):
     """Findings of one rule of the inspection that a project allows itself, and why; `file` is a glob."""
 
     rule: Text
@@ -111,8 +112,7 @@ class Allowance:
     file: Text = "*"
 
 
-@section
-class Project:
+class Project(Section, frozen=True, kw_only=True):
     """One private git repository (or a folder of it) that becomes a distribution."""
 
     repository: str
@@ -126,8 +126,7 @@ class Project:
     lfs: bool = False
 
 
-@section
-class Repository:
+class Repository(Section, frozen=True, kw_only=True):
     """How git gets into a repository: with a deploy key over SSH, or with a token over HTTPS. An empty table declares
     a repository (one that is a submodule, say) into which git finds its way alone."""
 
@@ -139,8 +138,7 @@ class Repository:
     ca_file: str = ""
 
 
-@section
-class Health:
+class Health(Section, frozen=True, kw_only=True):
     """When a program counts as healthy: `passes` good probes in a row by the same process, alive `min_healthy_s`."""
 
     http: str = ""
@@ -149,12 +147,11 @@ class Health:
     passes: Count = 2
     interval_s: Seconds = 0.25
     timeout_s: Seconds = 2.0
-    min_healthy_s: Annotated[float, Ge(0), Le(DAY_S)] = 1.0
+    min_healthy_s: Annotated[float, Meta(ge=0, le=DAY_S)] = 1.0
     deadline_s: Seconds = 30.0
 
 
-@section
-class Secret:
+class Secret(Section, frozen=True, kw_only=True):
     """Where the value of a secret comes from on the operator's side: a file, a variable, or what a command prints."""
 
     file: str = ""
@@ -163,8 +160,7 @@ class Secret:
     as_file: bool = False
 
 
-@section
-class Limits:
+class Limits(Section, frozen=True, kw_only=True):
     """The most that each process of a program may take: numbers, sizes as in 512MiB, or `unlimited`."""
 
     nofile: int | str | None = None
@@ -176,8 +172,7 @@ class Limits:
     memlock: int | str | None = None
 
 
-@section
-class Program:
+class Program(Section, frozen=True, kw_only=True):
     """One supervised program of an application."""
 
     command: tuple[str, ...]
@@ -190,14 +185,13 @@ class Program:
     limits: Limits = field(default_factory=Limits)
     processes: Count = 1
     stop_signal: Signal = "TERM"
-    stop_wait_s: Annotated[int, Ge(0), Le(DAY_S)] = 10
+    stop_wait_s: Annotated[int, Meta(ge=0, le=DAY_S)] = 10
     zero_downtime: bool = False
-    drain_s: Annotated[float, Ge(0), Le(DAY_S)] = 10.0
+    drain_s: Annotated[float, Meta(ge=0, le=DAY_S)] = 10.0
     health: Health = field(default_factory=Health)
 
 
-@section
-class Task:
+class Task(Section, frozen=True, kw_only=True):
     """A command that runs once for each release, on one host, as one of the programs would."""
 
     command: tuple[str, ...]
@@ -207,8 +201,7 @@ class Task:
     timeout_s: Seconds = 600.0
 
 
-@section
-class Application:
+class Application(Section, frozen=True, kw_only=True):
     """What runs on the hosts: a project's release and the programs started from it."""
 
     project: str = ""
@@ -219,15 +212,13 @@ class Application:
     tasks: Mapping[str, Task] = field(default_factory=dict)
 
 
-@section
-class ProgramHere:
+class ProgramHere(Section, frozen=True, kw_only=True):
     """What one program has in one environment only."""
 
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-@section
-class ApplicationHere:
+class ApplicationHere(Section, frozen=True, kw_only=True):
     """What an application has in one environment only; it stands above what the application says everywhere."""
 
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -235,8 +226,7 @@ class ApplicationHere:
     programs: Mapping[str, ProgramHere] = field(default_factory=dict)
 
 
-@section
-class Host:
+class Host(Section, frozen=True, kw_only=True):
     """One machine: how to reach it, and the variables that commands may use."""
 
     address: str = ""
@@ -245,16 +235,14 @@ class Host:
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
-@section
-class Group:
+class Group(Section, frozen=True, kw_only=True):
     """Hosts with something in common; `hosts` are names or globs of names."""
 
     hosts: tuple[str, ...]
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
-@section
-class Inventory:
+class Inventory(Section, frozen=True, kw_only=True):
     """Which hosts there are: in an environment's table, or in the document that its `inventory` command prints."""
 
     hosts: Mapping[str, Host] = field(default_factory=dict)
@@ -262,8 +250,7 @@ class Inventory:
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
-@section
-class Layout:
+class Layout(Section, frozen=True, kw_only=True):
     """Where things are on a host. Nothing else in the code knows a host path."""
 
     root: str = "/srv/pinwheel"
@@ -273,8 +260,7 @@ class Layout:
     supervisor_from: Literal["auto", "host", "index"] = "auto"
 
 
-@section
-class Rollout:
+class Rollout(Section, frozen=True, kw_only=True):
     """How a rollout moves through the hosts."""
 
     canary: Amount = 1
@@ -284,8 +270,7 @@ class Rollout:
     policy: Literal["halt", "revert-batch", "revert-all"] = "halt"
 
 
-@section
-class Hooks:
+class Hooks(Section, frozen=True, kw_only=True):
     """Commands of this machine around the work on hosts, and an address that hears of rollouts."""
 
     drain: tuple[str, ...] = ()
@@ -296,13 +281,12 @@ class Hooks:
     webhook: str = ""
 
 
-@section
-class Environment(Inventory):
+class Environment(Inventory, frozen=True, kw_only=True):
     """A set of hosts that is deployed to as one. `inventory` is a command that knows them, instead of tables."""
 
     inventory: tuple[str, ...] = ()
     user: str = ""
-    port: Annotated[int, Ge(1), Le(65535)] = 22
+    port: Annotated[int, Meta(ge=1, le=65535)] = 22
     identity_file: str = ""
     known_hosts: str = ""
     become: tuple[str, ...] = ("sudo", "-n")
@@ -317,8 +301,7 @@ class Environment(Inventory):
     applications: Mapping[str, ApplicationHere] = field(default_factory=dict)
 
 
-@section
-class Config:
+class Config(Section, frozen=True, kw_only=True):
     """The whole file."""
 
     index: Index = field(default_factory=Index)
@@ -372,7 +355,7 @@ def load(start: Path | None = None, environ: Mapping[str, str] = os.environ) -> 
     config = parse(_text(file), str(file)) if file else Config()
     url = environ.get("PINWHEEL_INDEX_URL")
     if url:
-        config = dataclasses.replace(config, index=dataclasses.replace(config.index, url=url))
+        config = config.but(index=config.index.but(url=url))
     return Loaded(config, file)
 
 
@@ -417,14 +400,13 @@ def parse(text: str, name: str) -> Config:
             f"this is not TOML: {error}", where=name, remedy="correct the line that the message names"
         ) from error
 
-    def place(path: tuple[str, ...]) -> tuple[int, str]:
+    def place(path: Keys) -> tuple[int, str]:
         line = line_of(text, path)
         return line, f"{name}:{line}: "
 
-    # through JSON, because strict validation of JSON takes an array for a tuple
     return _validated(
         Config,
-        json.dumps(raw, default=str),
+        raw,
         place,
         "the configuration",
         "examples/pinwheel.toml documents every key; `pinwheel init` writes a commented file",
@@ -434,23 +416,22 @@ def parse(text: str, name: str) -> Config:
 def parse_inventory(text: str, name: str) -> Inventory:
     """Read what the inventory command `name` printed, by the rules of the file. Raises `UsageError` likewise."""
     remedy = 'let it print {"hosts": {NAME: {…}}, "groups": {NAME: {"hosts": […]}}, "variables": {…}}'
-    return _validated(Inventory, text, lambda path: (0, f"{name}: "), "what it printed", remedy)
-
-
-def _validated(
-    kind: type[T], document: str, place: Callable[[tuple[str, ...]], tuple[int, str]], what: str, remedy: str
-) -> T:
-    """The value of a JSON document. `place` tells the line and the place of a path, for its faults."""
-    from pydantic import TypeAdapter, ValidationError
-
     try:
-        return TypeAdapter(kind).validate_json(document)
-    except ValidationError as error:
+        raw = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"what it printed is not JSON: {error}", where=name, remedy=remedy) from error
+    return _validated(Inventory, raw, lambda path: (0, f"{name}: "), "what it printed", remedy)
+
+
+def _validated(kind: type[T], document: object, place: Callable[[Keys], tuple[int, str]], what: str, remedy: str) -> T:
+    """The value of a document. `place` tells the line and the place of a path, for its faults."""
+    try:
+        return msgspec.convert(document, kind)
+    except msgspec.ValidationError:
         faults = []
-        for one in error.errors(include_url=False, include_input=False):
-            path = tuple(str(part) for part in one["loc"])
+        for path, problem in _faults(kind, document, ()):
             line, where = place(path)
-            faults.append((line, where + _fault(kind, path, one)))
+            faults.append((line, f"{where}{'.'.join(path)}: {problem}" if path else f"{where}{problem}"))
     raise UsageError(
         f"{what} has a fault" if len(faults) == 1 else f"{what} has {len(faults)} faults",
         where="\n".join(text for _, text in sorted(faults)),
@@ -458,25 +439,51 @@ def _validated(
     )
 
 
-def _fault(kind: type, path: tuple[str, ...], error: Any) -> str:
-    """The path of a key, with what is wrong there."""
-    match error["type"]:
-        case "unexpected_keyword_argument" | "extra_forbidden":
-            near = difflib.get_close_matches(path[-1], _keys_at(kind, path[:-1]), n=1, cutoff=0.5)
-            what = "unknown key" + (f"; did you mean {'.'.join((*path[:-1], near[0]))}?" if near else "")
-        case "missing" | "missing_argument" | "missing_keyword_only_argument":
-            what = "is missing"
-        case "dataclass_type" | "dict_type" | "mapping_type":
-            what = "must be a table"
-        case "tuple_type" | "list_type":
-            what = "must be a list"
-        case _:
-            message = error["msg"]
-            what = message[:1].lower() + message[1:]
-    return f"{'.'.join(path)}: {what}" if path else what
+def _faults(kind: Any, value: object, path: Keys) -> Iterator[tuple[Keys, str]]:
+    """Every fault of a value with the path of its key, where msgspec stops at the first and leaves names out."""
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        yield from list(_below(kind, value, path)) or [(path, _problem(kind, error))]
 
 
-def line_of(text: str, path: tuple[str, ...]) -> int:
+def _problem(kind: Any, error: msgspec.ValidationError) -> str:
+    if _is_table(kind):
+        return "must be a table"
+    if get_origin(kind) is tuple:
+        return "must be a list"
+    if get_origin(kind) is Literal:
+        return f"must be one of {', '.join(map(repr, get_args(kind)))}"
+    problem = str(error).partition(" - at `")[0]
+    return problem[:1].lower() + problem[1:]
+
+
+def _below(kind: Any, value: object, path: Keys) -> Iterator[tuple[Keys, str]]:
+    """The faults of what a table or a list holds."""
+    if isinstance(value, dict) and get_origin(kind) is Mapping:
+        for key, each in value.items():
+            yield from _faults(get_args(kind)[1], each, (*path, key))
+    elif isinstance(value, dict) and _is_table(kind):
+        known = {each.name: each for each in msgspec.structs.fields(kind)}
+        for key, each in value.items():
+            if key in known:
+                yield from _faults(known[key].type, each, (*path, key))
+            else:
+                near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+                yield (*path, key), "unknown key" + (f"; did you mean {'.'.join((*path, *near))}?" if near else "")
+        yield from (
+            ((*path, name), "is missing") for name, each in known.items() if each.required and name not in value
+        )
+    elif isinstance(value, list) and get_origin(kind) is tuple:
+        for number, each in enumerate(value):
+            yield from _faults(get_args(kind)[0], each, (*path, str(number)))
+
+
+def _is_table(kind: Any) -> bool:
+    return get_origin(kind) is Mapping or (isinstance(kind, type) and issubclass(kind, Section))
+
+
+def line_of(text: str, path: Keys) -> int:
     """The line (from 1) of the statement that first sets `path`, or its nearest ancestor that is there.
 
     Found by parsing growing beginnings of the text: the statement that completes the first beginning in which
@@ -496,7 +503,7 @@ def line_of(text: str, path: tuple[str, ...]) -> int:
     return 1
 
 
-def _has(value: Any, path: tuple[str, ...]) -> bool:
+def _has(value: Any, path: Keys) -> bool:
     for part in path:
         if isinstance(value, list) and part.isdigit() and int(part) < len(value):
             value = value[int(part)]
@@ -505,16 +512,3 @@ def _has(value: Any, path: tuple[str, ...]) -> bool:
         else:
             return False
     return True
-
-
-def _keys_at(kind: type, path: tuple[str, ...]) -> list[str]:
-    """The keys that the schema knows in the table `path` of a `kind`."""
-    here: Any = kind
-    for part in path:
-        if dataclasses.is_dataclass(here):
-            here = get_type_hints(here).get(part)
-        elif get_origin(here) is not None:
-            here = get_args(here)[0 if get_origin(here) is tuple else -1]
-        if get_origin(here) is None and not dataclasses.is_dataclass(here):
-            return []
-    return [f.name for f in dataclasses.fields(here)] if dataclasses.is_dataclass(here) else []

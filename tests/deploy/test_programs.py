@@ -105,8 +105,7 @@ def prepare(host: BareHost, release: str, secrets: SecretSet | None = None) -> d
 
 
 def setup(host: BareHost, application: Application, release: str, secrets: str) -> dict[str, Any]:
-    layout = dataclasses.replace(Layout(), root=str(host.root))
-    here = dataclasses.replace(target("h1"), layout=layout)
+    here = dataclasses.replace(target("h1"), layout=Layout(root=str(host.root)))
     instance = Instance("shop", application, here, release, release.split("-")[0], secrets)
     return {"conf": supervisor_file.conf(instance), "programs": supervisor_file.programs(instance)}
 
@@ -308,8 +307,8 @@ def migration(host: BareHost, *argv: str, mode: str = "run", timeout_s: float = 
     """The body that runs `argv` as the task `migrate` of the first release."""
     application = shop(host)
     task = Task(command=argv, timeout_s=timeout_s)
-    here = dataclasses.replace(target("h1"), layout=dataclasses.replace(Layout(), root=str(host.root)))
-    application = dataclasses.replace(application, tasks={"migrate": task})
+    here = dataclasses.replace(target("h1"), layout=Layout(root=str(host.root)))
+    application = application.but(tasks={"migrate": task})
     secrets = kept(application)
     prepare(host, ONE, secrets)
     (made,) = supervisor_file.tasks(Instance("shop", application, here, ONE, "1.0.0", secrets.id))

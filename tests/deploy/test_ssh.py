@@ -403,7 +403,7 @@ def test_an_ssh_configuration_that_cannot_be_read_is_wrong_usage(
 
 
 def test_a_missing_python_is_named(way: Way) -> None:
-    layout = dataclasses.replace(way.target().layout, python="/nowhere/python3")
+    layout = way.target().layout.but(python="/nowhere/python3")
     with way.open(target=way.target(layout=layout)) as hosts, pytest.raises(RunnerFailed) as caught:
         hosts.ask("h1", LOOK, nothing)
     one_line(caught.value)
@@ -414,7 +414,7 @@ def test_a_python_that_is_too_old_is_named(way: Way, tmp_path: Path) -> None:
     old = tmp_path / "python2"
     old.write_text("#!/bin/sh\ncase $3 in *version_info*) exit 3;; *) exit 1;; esac\n")
     old.chmod(0o755)
-    layout = dataclasses.replace(way.target().layout, python=str(old))
+    layout = way.target().layout.but(python=str(old))
     with way.open(target=way.target(layout=layout)) as hosts, pytest.raises(RunnerFailed, match="older than") as caught:
         hosts.ask("h1", LOOK, nothing)
     one_line(caught.value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -95,7 +94,7 @@ def placed(
             if _in(application.groups, target) and _in(program.groups, target)
         }
         if programs:
-            found[target.name] = dataclasses.replace(application, programs=programs)
+            found[target.name] = application.but(programs=programs)
     if not found:
         raise UsageError(
             f"no host is in a group that {name} runs on",
@@ -213,7 +212,7 @@ def _target(environment_name: str, environment: Environment, name: str, groups: 
     where = f"environments.{environment_name}.layout"
     paths = ("root", "python", "supervisor_conf_dir", "supervisor_socket")
     filled: dict[str, Any] = {key: fill(getattr(environment.layout, key), values, f"{where}.{key}") for key in paths}
-    layout = dataclasses.replace(environment.layout, **filled)
+    layout = environment.layout.but(**filled)
     for key in ("root", "supervisor_conf_dir", "supervisor_socket"):
         path = getattr(layout, key)
         # supervisor expands % in a log's path twice, and cuts a value at " ;": such paths cannot be written for it

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
 from typing import Literal
 
 from pinwheel.config import Application, ApplicationHere, Config, Environment, Program, ProgramHere, Secret
@@ -50,10 +48,10 @@ def settled(name: str, application: Application, environment_name: str, environm
             (here.environment, wanted & {*here.secrets}, there),
             (own.environment, (), f"{there}.programs.{key}"),
         )
-        programs[key] = replace(program, environment=variables, secrets=tuple(sorted(hidden)))
+        programs[key] = program.but(environment=variables, secrets=tuple(sorted(hidden)))
     for key in application.tasks:
         _check_task(key, application, environment, f"{where}.tasks.{key}")
-    return replace(application, environment={}, secrets=secrets, programs=programs)
+    return application.but(environment={}, secrets=secrets, programs=programs)
 
 
 def _layered(*layers: tuple[Mapping[str, str], Collection[str], str]) -> tuple[dict[str, str], set[str]]:
@@ -112,8 +110,8 @@ def limits(program: Program, where: str) -> dict[str, int]:
     """The limits that are set: numbers, and bytes for sizes; -1 for none at all. Raises `UsageError`."""
     units = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
     found = {}
-    for key in (each.name for each in dataclasses.fields(program.limits)):
-        value = getattr(program.limits, key)
+    for key, wanted in program.limits.values().items():
+        value = wanted
         if value == "unlimited":
             value = -1
         elif isinstance(value, str):
@@ -123,7 +121,7 @@ def limits(program: Program, where: str) -> dict[str, int]:
             value = -2
         if value == -2:
             raise UsageError(
-                f"{getattr(program.limits, key)!r} is no limit",
+                f"{wanted!r} is no limit",
                 where=f"{where}.{key}",
                 remedy='write a number, a size such as 512MiB, or "unlimited"',
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shlex
 from collections.abc import Callable, Mapping
@@ -63,6 +62,5 @@ def filled(
     told = config.parse_inventory(done.output, shown)
     if not told.hosts:
         raise InventoryFailed("the inventory command printed no hosts", where=shown, remedy="run it by hand")
-    return dataclasses.replace(
-        environment, hosts=told.hosts, groups=told.groups, variables={**environment.variables, **told.variables}
-    )
+    variables = {**environment.variables, **told.variables}
+    return environment.but(hosts=told.hosts, groups=told.groups, variables=variables)

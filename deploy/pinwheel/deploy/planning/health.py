@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -33,7 +32,7 @@ def health(program: Program, values: Mapping[str, str], where: str) -> dict[str,
                 f"{address!r} cannot be asked", where=f"{where}.{key}", remedy=f"write for example {example}"
             )
     return {
-        **{f.name: getattr(wanted, f.name) for f in dataclasses.fields(wanted)},
+        **wanted.values(),
         "http": http,
         "tcp": tcp,
         "command": [fill(part, values, f"{where}.command") for part in wanted.command],

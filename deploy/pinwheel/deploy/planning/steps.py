@@ -191,6 +191,6 @@ def request(
         "rollout": rollout,
         "by": by,
         "fence": fence,
-        "layout": {f.name: getattr(target.layout, f.name) for f in dataclasses.fields(target.layout)},
+        "layout": target.layout.values(),
         "body": body,
     }
