@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pinwheel.deploy.planning.making import MIB
+from pinwheel.deploy.host.space import MIB
 from pinwheel.deploy.planning.outcome import Outcome, so_many
 from pinwheel.deploy.rolling.prune import Ends
 from pinwheel.deploy.showing import outcomes
