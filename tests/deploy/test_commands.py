@@ -406,8 +406,8 @@ def test_a_program_may_be_one_of_the_older_release_that_runs(
 ) -> None:
     run("deploy.rollout", "shop==1.0.0", "--env", "live")
     (program,) = world.loaded.config.applications["shop"].programs.values()
-    renamed = replace(world.loaded.config.applications["shop"], programs={"api": program})
-    world.loaded = replace(world.loaded, config=replace(world.loaded.config, applications={"shop": renamed}))
+    renamed = world.loaded.config.applications["shop"].but(programs={"api": program})
+    world.loaded = replace(world.loaded, config=world.loaded.config.but(applications={"shop": renamed}))
     assert run(*words, "shop", "--env", "live", "--program", "web") == 0
     world.hosts.asked.clear()
     capsys.readouterr()
@@ -493,7 +493,7 @@ def test_a_rollout_removes_what_it_makes_superfluous_as_planned_and_in_three_exe
 ) -> None:
     world.loaded = replace(
         world.loaded,
-        config=replace(world.loaded.config, environments={"live": replace(world.environment, keep=3)}),
+        config=world.loaded.config.but(environments={"live": world.environment.but(keep=3)}),
     )
     third, fourth = world.index.publish("1.2.0"), world.index.publish("1.3.0")
     for version in ("1.0.0", "1.1.0", "1.2.0"):
@@ -593,9 +593,9 @@ def test_wrong_usage_exits_2_and_touches_nothing(world: World, run: Run, words: 
 
 
 def test_a_fleet_of_one_host_says_so(world: World, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    alone = replace(world.environment, hosts={"h1": Host(variables={"port": "1"})})
+    alone = world.environment.but(hosts={"h1": Host(variables={"port": "1"})})
     environments = {"live": alone}
-    world.loaded = replace(world.loaded, config=replace(world.loaded.config, environments=environments))
+    world.loaded = replace(world.loaded, config=world.loaded.config.but(environments=environments))
     assert run("deploy.rollout", "shop==1.0.0", "--env", "live") == 0
     assert "runs on 1 host" in capsys.readouterr().err
 
@@ -641,7 +641,7 @@ def test_an_application_that_hosts_still_have_is_shown_when_the_configuration_ha
     world: World, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run("deploy.rollout", "shop==1.0.0", "--env", "live")
-    world.loaded = replace(world.loaded, config=replace(world.loaded.config, applications={}))
+    world.loaded = replace(world.loaded, config=world.loaded.config.but(applications={}))
     capsys.readouterr()
     assert run("deploy.status", "--env", "live", "--application", "shop") == 0
     assert "shop: 1.0.0 on 3 hosts" in capsys.readouterr().out

@@ -63,7 +63,7 @@ def test_an_environment_without_a_command_is_as_it_was(tmp_path: Path) -> None:
     [
         ({"hosts": {"h1": {"adress": "x"}}}, "hosts.h1.adress: unknown key; did you mean hosts.h1.address?"),
         ({"host": {}}, "host: unknown key; did you mean hosts?"),
-        ({"hosts": {"h1": {"port": "22"}}}, "hosts.h1.port: input should be a valid integer"),
+        ({"hosts": {"h1": {"port": "22"}}}, "hosts.h1.port: expected `int`, got `str`"),
         ({"hosts": {"h1": {}}, "groups": {"web": {}}}, "groups.web.hosts: is missing"),
         ([], "must be a table"),
     ],
