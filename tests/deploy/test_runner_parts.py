@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 import os
@@ -15,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from pinwheel import config
@@ -64,7 +64,7 @@ def test_the_reason_is_what_was_wanting_at_the_end(passed: list[bool], why: str)
 
 def test_what_a_health_check_leaves_open_is_the_same_on_both_sides() -> None:
     """A controller sends every value; the runner's own are for a process of which nobody has kept the health check."""
-    assert dataclasses.asdict(config.Health()) == gate.HEALTH
+    assert msgspec.structs.asdict(config.Health()) == gate.HEALTH
 
 
 def test_a_failed_probe_starts_the_count_again() -> None:
