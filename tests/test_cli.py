@@ -286,3 +286,17 @@ def test_data_that_cannot_be_written_is_no_traceback(tmp_path: Path, redirection
     )
     assert "Traceback" not in ended.stderr
     assert ended.returncode == (1 if "full" in redirection else 0)
+
+
+@pytest.mark.parametrize(("signal_number", "code"), [((), 130), ((15,), 143)], ids=["Ctrl-C", "SIGTERM"])
+def test_who_is_interrupted_before_the_task_begins_says_so_too(
+    monkeypatch: pytest.MonkeyPatch, signal_number: tuple[int, ...], code: int
+) -> None:
+    def interrupted(_argv: list[str] | None) -> None:
+        raise KeyboardInterrupt(*signal_number)
+
+    program = cli.program(TREE)
+    monkeypatch.setattr(program, "parse_core", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        program.run(["pinwheel", "doctor"])
+    assert ended.value.code == code

@@ -171,9 +171,7 @@ def _edge(body: Callable[..., Any]) -> Callable[..., Any]:
         except PinwheelError as error:
             told, code, said = error, error.exit_code, describe(error)
         except KeyboardInterrupt as error:
-            # SIGTERM and SIGHUP say which signal it was; Ctrl-C says nothing
-            code = 128 + (error.args[0] if error.args else signal.SIGINT)
-            told, said = PinwheelError("interrupted"), "interrupted"
+            code, told, said = _interrupted(error), PinwheelError("interrupted"), "interrupted"
         except BrokenPipeError:
             raise  # the reader of our data is gone: `Commands.run`
         except OSError as error:
@@ -187,6 +185,11 @@ def _edge(body: Callable[..., Any]) -> Callable[..., Any]:
 
     guarded.__edge__ = True  # type: ignore[attr-defined]
     return guarded
+
+
+def _interrupted(error: KeyboardInterrupt) -> int:
+    """The exit code: SIGTERM and SIGHUP say which signal it was; Ctrl-C says nothing."""
+    return 128 + int(error.args[0] if error.args else signal.SIGINT)
 
 
 def _of_the_system(error: OSError) -> PinwheelError:
@@ -208,6 +211,10 @@ class Commands(Program):
             finally:
                 if sys.stdout is not None:  # it was closed before we started
                     sys.stdout.flush()
+        except SystemExit as error:
+            if isinstance(error.__context__, KeyboardInterrupt):  # before a task began, of which Invoke makes a 1
+                sys.exit(_interrupted(error.__context__))
+            raise
         except OSError as error:
             # the reader went away (`pinwheel … | head`): nobody is left to tell. All else (/dev/full) is told
             if not isinstance(error, BrokenPipeError):
