@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -232,8 +231,8 @@ def test_a_health_check_that_cannot_be_asked_is_told_with_its_line_before_anythi
 
 def test_a_limited_rollout_asks_no_other_host_and_its_shares_are_of_those_that_it_reaches(world: World) -> None:
     """Two of three hosts: 50% is one of them. The event says that it was limited, for whoever reads it later."""
-    rollout = replace(world.environment.rollout, batch="50%", max_unavailable=2, canary=0)
-    world.environment = replace(world.environment, rollout=rollout)
+    rollout = world.environment.rollout.but(batch="50%", max_unavailable=2, canary=0)
+    world.environment = world.environment.but(rollout=rollout)
     made, report = operate.rolled_out(world.session(["h1", "h3"]), "shop==1.0.0")
     assert report.conclusion is Conclusion.DONE
     assert made.waves == (("h1",), ("h3",))

@@ -252,7 +252,7 @@ def test_a_command_that_cannot_be_is_wrong_usage(tmp_path: Path, program: str, w
     with pytest.raises(UsageError) as caught:
         run.on_hosts(world.session(), "shop", program, words)
     assert caught.value.where == where
-    assert world.hosts.asked == []
+    assert world.hosts.did("run") == [], "they may be asked which programs they have"
 
 
 # --- secrets
