@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pinwheel.deploy.planning.facts import RUNNING, HostFacts, Installed, Process, Record
 from pinwheel.deploy.host.space import MIB
+from pinwheel.deploy.planning.facts import RUNNING, HostFacts, Installed, Process, Record
 from pinwheel.deploy.planning.outcome import Outcome, so_many
 from pinwheel.deploy.planning.releases import version_of
 from pinwheel.deploy.showing import outcomes
