@@ -191,6 +191,21 @@ def test_the_heavy_libraries_stay_out_of_the_task_list(tmp_path: Path) -> None:
     assert said.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize(
+    ("words", "stations"),
+    [
+        ("deploy.status --env web1.example.com", {"deploy"}),
+        ("deploy.status --help", {"deploy"}),
+        ("index.list packaging.plan", {"index", "packaging"}),
+        ("--help", cli.STATIONS),
+        ("doctor", cli.STATIONS),
+        ("depoy.status", cli.STATIONS),
+    ],
+)
+def test_a_command_line_loads_the_stations_that_it_names(words: str, stations: set[str]) -> None:
+    assert cli.stations_of(words.split()) == stations
+
+
 def test_sigterm_ends_a_task_as_ctrl_c_does(tmp_path: Path) -> None:
     script = (
         "import os, signal, time\n"
@@ -204,7 +219,7 @@ def test_sigterm_ends_a_task_as_ctrl_c_does(tmp_path: Path) -> None:
         "    finally:\n"
         "        print('cleaned up')\n"
         "cli.collection = lambda: Collection(wait)\n"
-        "tree = cli.collection(); cli.guard(tree); cli.collection = lambda: tree\n"
+        "tree = cli.collection(); cli.guard(tree); cli.collection = lambda **_: tree\n"
         "import sys; sys.argv = ['pinwheel', 'wait']; cli.main()\n"
     )
     said = subprocess.run(
