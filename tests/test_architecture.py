@@ -67,7 +67,7 @@ HOMES = {
     "readme_renderer": {"packaging.inspection.readme"},
     "fabric": {"deploy.reaching.ways"},
     "paramiko": {
-        *(f"deploy.reaching.{name}" for name in ("ssh", "ways", "known_hosts", "ssh_config")),
+        *(f"deploy.reaching.{name}" for name in ("ssh", "ways", "straight", "known_hosts", "ssh_config")),
         *("deploy.lab", "deploy.lab_host"),
     },
     "invoke": {
