@@ -6,7 +6,9 @@ those hosts that are reached through others.
 
 from __future__ import annotations
 
+import contextlib
 import getpass
+import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -52,4 +54,7 @@ class Straight:
         self.transport = self.client.get_transport()
 
     def close(self) -> None:
+        if self.transport is not None:
+            with contextlib.suppress(OSError):  # it is gone already
+                self.transport.sock.shutdown(socket.SHUT_RDWR)  # wakes its thread, which ends then
         self.client.close()

@@ -33,6 +33,10 @@ SILENCE_S = 15.0
 
 KEEPALIVE_S = 5
 
+WAKE_S = 1.0
+"""How often the thread of a silent connection looks whether it is still wanted. paramiko's does ten times a second,
+which is much for hosts that work for minutes."""
+
 SHARED_BY = 64
 """Hosts that share one connection to their bastion. One thread deciphers all that comes over it, and when it breaks,
 all of them are lost."""
@@ -281,6 +285,7 @@ def _transport(sock: Any, **kwargs: Any) -> Any:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(SILENCE_S * 1000))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     transport = paramiko.Transport(sock, **kwargs)
+    sock.settimeout(WAKE_S)
     options = transport.get_security_options()
     # those that seal by themselves first, as in OpenSSH: paramiko compares a seal beside the cipher byte by byte
     options.ciphers = sorted(options.ciphers, key=lambda name: "gcm" not in name)
