@@ -67,11 +67,11 @@ HOMES = {
     "readme_renderer": {"packaging.inspection.readme"},
     "fabric": {"deploy.reaching.ways"},
     "paramiko": {
-        *(f"deploy.reaching.{name}" for name in ("ssh", "ways", "known_hosts", "ssh_config")),
+        *(f"deploy.reaching.{name}" for name in ("ssh", "ways", "straight", "known_hosts", "ssh_config")),
         *("deploy.lab", "deploy.lab_host"),
     },
     "invoke": {
-        *("cli", "packaging.commands", "deploy.commands", "index.commands"),
+        *("cli", "__main__", "packaging.commands", "deploy.commands", "index.commands"),
         *(
             f"deploy.commands.{name}"
             for name in ("options", "ending", "hosts", "rollouts", "looking", "tending", "reading")

@@ -191,6 +191,37 @@ def test_the_heavy_libraries_stay_out_of_the_task_list(tmp_path: Path) -> None:
     assert said.stdout.strip() == "[]"
 
 
+def test_a_command_starts_without_what_invoke_has_for_tests(tmp_path: Path) -> None:
+    script = (
+        "import sys\n"
+        "from pinwheel.__main__ import import_invoke\n"
+        "import_invoke()\n"
+        "import invoke\n"
+        "print({'asyncio', 'unittest', 'unittest.mock'} & {*sys.modules})\n"
+        "from unittest.mock import Mock\n"
+        "print(Mock(return_value=7)())\n"
+    )
+    said = subprocess.run(
+        [sys.executable, "-P", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert said.stdout == "set()\n7\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "stations"),
+    [
+        ("deploy.status --env web1.example.com", {"deploy"}),
+        ("deploy.status --help", {"deploy"}),
+        ("index.list packaging.plan", {"index", "packaging"}),
+        ("--help", cli.STATIONS),
+        ("doctor", cli.STATIONS),
+        ("depoy.status", cli.STATIONS),
+    ],
+)
+def test_a_command_line_loads_the_stations_that_it_names(words: str, stations: set[str]) -> None:
+    assert cli.stations_of(words.split()) == stations
+
+
 def test_sigterm_ends_a_task_as_ctrl_c_does(tmp_path: Path) -> None:
     script = (
         "import os, signal, time\n"
@@ -204,7 +235,7 @@ def test_sigterm_ends_a_task_as_ctrl_c_does(tmp_path: Path) -> None:
         "    finally:\n"
         "        print('cleaned up')\n"
         "cli.collection = lambda: Collection(wait)\n"
-        "tree = cli.collection(); cli.guard(tree); cli.collection = lambda: tree\n"
+        "tree = cli.collection(); cli.guard(tree); cli.collection = lambda **_: tree\n"
         "import sys; sys.argv = ['pinwheel', 'wait']; cli.main()\n"
     )
     said = subprocess.run(

@@ -17,8 +17,7 @@ import re
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from importlib.metadata import version
+from collections.abc import Callable, Sequence, Set
 from types import FrameType
 from typing import Any
 
@@ -41,6 +40,9 @@ REMEDIES = {
 
 VALUES = {list: "=STRING", float: "=NUMBER"}
 """What Invoke's help leaves out: the values of flags that may be repeated, and of those that take a fraction."""
+
+
+STATIONS = frozenset({"index", "packaging", "deploy"})
 
 
 @task(help={"directory": "where to write it (default: here)"})
@@ -136,18 +138,30 @@ def render(_context: Context, system: str, name: str = "", out: str = "", force:
     console.say(f"wrote {file}" if written else f"{file} is as it should be")
 
 
-def collection(*more: Callable[..., Any]) -> Collection:
-    """The whole task tree, each task guarded by the edge. `more` are tasks of a checkout, or of a user's own."""
-    from pinwheel.deploy import commands as deploy
-    from pinwheel.index import commands as index
-    from pinwheel.packaging import commands as packaging
-
+def collection(*more: Callable[..., Any], stations: Set[str] = STATIONS) -> Collection:
+    """The task tree, each task guarded by the edge, with all stations unless some are named. `more` are tasks of a
+    checkout, or of a user's own."""
     tree = Collection(init, doctor, demo, demo_stop, *more)
-    for station in (index, packaging, deploy):
-        tree.add_collection(station.collection())
+    if "index" in stations:
+        from pinwheel.index import commands as index
+
+        tree.add_collection(index.collection())
+    if "packaging" in stations:
+        from pinwheel.packaging import commands as packaging
+
+        tree.add_collection(packaging.collection())
+    if "deploy" in stations:
+        from pinwheel.deploy import commands as deploy
+
+        tree.add_collection(deploy.collection())
     tree.add_collection(Collection("ci", render))
     guard(tree)
     return tree
+
+
+def stations_of(words: Sequence[str]) -> Set[str]:
+    """The stations whose tasks `words` name, which are all that a command line needs; all when they name none."""
+    return STATIONS & {word.partition(".")[0] for word in words if "." in word} or STATIONS
 
 
 def guard(tree: Collection) -> None:
@@ -279,6 +293,11 @@ class Commands(Program):
         near = difflib.get_close_matches(words[0], self.collection.task_names, n=1) if words else []
         return f"; did you mean {near[0]}?" if near else ""
 
+    def print_version(self) -> None:
+        from importlib.metadata import version
+
+        console.data(f"{self.name} {version('pinwheel-kit')}")
+
     def print_help(self) -> None:
         console.data(f"Usage: {self.binary} TASK [--options]\n       {self.binary} TASK --help\n")
         self.list_tasks()
@@ -306,7 +325,6 @@ def program(tree: Collection) -> Commands:
         binary="pinwheel",
         binary_names=["pinwheel"],
         namespace=tree,
-        version=version("pinwheel-kit"),
     )
 
 
@@ -315,7 +333,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             signal.signal(number, _terminate)
-    program(collection()).run()
+    program(collection(stations=stations_of(sys.argv[1:]))).run()
 
 
 def _terminate(number: int, _frame: FrameType | None) -> None:

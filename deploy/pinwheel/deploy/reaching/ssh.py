@@ -65,6 +65,7 @@ class SshHosts:
         self._connect_s = connect_s
         self._kept = kept
         self._bundle = sent
+        self._bundling = threading.Lock()
         self._known = KnownHosts(known_hosts)
         self._open: dict[str, Any] = {}
         self._working: set[paramiko.Channel] = set()
@@ -133,7 +134,7 @@ class SshHosts:
             answers = Answers(channel, self._silence_s)
             started, lacking = False, None
             try:
-                _send(channel, framed(self._bundle(request["action"])) + framed(json.dumps(request).encode()))
+                _send(channel, framed(self._bundled(request["action"])) + framed(json.dumps(request).encode()))
                 if self._aborted:
                     _end_input(channel)
                 for answer in answers:
@@ -168,6 +169,10 @@ class SshHosts:
             said = last_line(answers.errors)
             raise self._lost(target, f"the runner stopped in the middle (exit {answers.exit_status}){said}")
         raise diagnosed(target, answers.errors, lambda argv: self._exit(connection, target, argv))
+
+    def _bundled(self, action: str) -> bytes:
+        with self._bundling:  # by one thread for all, which otherwise would do it all at once
+            return self._bundle(action)
 
     def _sent(self, channel: paramiko.Channel, wanted: Sequence[str], files: Files) -> PinwheelError | None:
         """Send the files that a runner wants; when one cannot be had, end its input and return why. It answers then.

@@ -1,4 +1,4 @@
-"""The way in to a host: Fabric's connection, through bastions if need be, and why there is none.
+"""The way in to a host: straight, or Fabric's connection through bastions, and why there is none.
 
 Never Fabric's default of accepting any host key.
 """
@@ -9,7 +9,7 @@ import contextlib
 import logging
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from pinwheel.deploy.reaching.hosts import (
 )
 from pinwheel.deploy.reaching.known_hosts import KnownHosts, UnknownKey
 from pinwheel.deploy.reaching.ssh_config import ssh_config
+from pinwheel.deploy.reaching.straight import Straight
 from pinwheel.errors import UsageError
 
 CONNECT_S = 10
@@ -31,6 +32,10 @@ SILENCE_S = 15.0
 """A runner says something every 2 s; after this long without a word the host counts as lost."""
 
 KEEPALIVE_S = 5
+
+WAKE_S = 1.0
+"""How often the thread of a silent connection looks whether it is still wanted. paramiko's does ten times a second,
+which is much for hosts that work for minutes."""
 
 SHARED_BY = 64
 """Hosts that share one connection to their bastion. One thread deciphers all that comes over it, and when it breaks,
@@ -73,18 +78,24 @@ class Ways:
         return connection
 
     def connection(self, target: Target) -> Any:
-        """Fabric's connection, not yet opened: `~/.ssh/config`, agent and gateways apply."""
-        from fabric.connection import Connection
+        """The connection, not yet opened: `~/.ssh/config`, agent and gateways apply. Fabric's where there are any."""
+        address, port = target.address, target.port if target.port != 22 else None
+        said = self._ssh_config.lookup(address)
+        jumps = _jumps(address, said)
+        connection: Any
+        if jumps or ("proxycommand" in said and "proxyjump" not in said):
+            from fabric.connection import Connection
 
-        settings = self._settings()
-        connection = Connection(  # type: ignore[no-untyped-call]
-            target.address,
-            user=target.user or None,
-            port=target.port if target.port != 22 else None,
-            gateway=self._gateway(target),
-            config=settings,
-        )
-        self._known.guard(connection)  # its client would accept any key
+            connection = Connection(  # type: ignore[no-untyped-call]
+                address,
+                user=target.user or None,
+                port=port,
+                gateway=self._gateway(target, jumps),
+                config=self._settings(),
+            )
+        else:
+            connection = Straight(address, target.user, port, said, self._connect_kwargs(), self._connect_s)
+        self._known.guard(connection)  # its client would accept any key, or none
         return connection
 
     def close(self) -> None:
@@ -94,9 +105,7 @@ class Ways:
         for each in bastions:
             each.connection.client.close()
 
-    def _settings(self) -> Any:
-        from fabric.config import Config
-
+    def _connect_kwargs(self) -> dict[str, Any]:
         kwargs: dict[str, Any] = {
             "banner_timeout": self._connect_s,
             "auth_timeout": self._connect_s,
@@ -107,31 +116,25 @@ class Ways:
         }
         if self._key is not None:
             kwargs["pkey"] = self._key
+        return kwargs
+
+    def _settings(self) -> Any:
+        from fabric.config import Config
+
         # lazy: fabric's own files (fabric.yaml) are not ours; a Config of its own, because it is not safe to share
         return Config(  # type: ignore[no-untyped-call]
             lazy=True,
             ssh_config=self._ssh_config,
-            overrides={"connect_kwargs": kwargs, "timeouts": {"connect": self._connect_s}},
+            overrides={"connect_kwargs": self._connect_kwargs(), "timeouts": {"connect": self._connect_s}},
         )
 
-    def _gateway(self, target: Target) -> Any:
-        """The way that ProxyJump names; None leaves it to Fabric, False is a direct way.
+    def _gateway(self, target: Target, jumps: Sequence[str]) -> Any:
+        """The last of the bastions that lead to `target`; None leaves it to Fabric, which knows ProxyCommand."""
+        from fabric.connection import Connection
 
-        Fabric takes several jumps in the wrong order, and `none` for a host.
-        """
-        from fabric.connection import Connection, derive_shorthand
-
-        address = target.address
-        jumps = self._ssh_config.lookup(address).get("proxyjump", "")
-        if jumps.lower() == "none":
-            return False
         gateway: Any = None
-        passed = ""
-        for hop in filter(None, jumps.split(",")):
-            if derive_shorthand(hop)["host"] == address:  # type: ignore[no-untyped-call]
-                return False  # `Host *` in the configuration makes a bastion its own bastion
-            passed = f"{passed},{hop}"
-            key = (self._share[target.name], passed)
+        for number, hop in enumerate(jumps, 1):
+            key = (self._share[target.name], ",".join(jumps[:number]))
             with self._lock:
                 if key not in self._bastions:
                     made = Connection(hop, gateway=gateway, config=self._settings())  # type: ignore[no-untyped-call]
@@ -175,12 +178,30 @@ class Bastion:
                 raise
 
 
+def _jumps(address: str, said: Mapping[str, Any]) -> list[str]:
+    """The bastions of ProxyJump on the way to `address`, the first one first.
+
+    Fabric takes several in the wrong order, and `none` for a host.
+    """
+    jumps: str = said.get("proxyjump", "")
+    if jumps.lower() == "none":
+        return []
+    hops = [hop for hop in jumps.split(",") if hop]
+    # `Host *` in the configuration makes a bastion its own bastion
+    return [] if any(_host(hop) == address for hop in hops) else hops
+
+
+def _host(hop: str) -> str:
+    from fabric.connection import derive_shorthand
+
+    host: str = derive_shorthand(hop)["host"]  # type: ignore[no-untyped-call]
+    return host
+
+
 def _hops(connection: Any) -> list[Any]:
     """The connection and the gateways that lead to it, the first that is opened at the end."""
-    from fabric.connection import Connection
-
     hops = [connection]
-    while isinstance(hops[-1].gateway, Connection):
+    while hasattr(hops[-1].gateway, "client"):  # a ProxyCommand is text
         hops.append(hops[-1].gateway)
     return hops
 
@@ -263,7 +284,12 @@ def _transport(sock: Any, **kwargs: Any) -> Any:
     if isinstance(sock, socket.socket):  # a gateway's channel is none
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(SILENCE_S * 1000))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return paramiko.Transport(sock, **kwargs)
+    transport = paramiko.Transport(sock, **kwargs)
+    sock.settimeout(WAKE_S)
+    options = transport.get_security_options()
+    # those that seal by themselves first, as in OpenSSH: paramiko compares a seal beside the cipher byte by byte
+    options.ciphers = sorted(options.ciphers, key=lambda name: "gcm" not in name)
+    return transport
 
 
 def _private_key(file: Path) -> Any:
