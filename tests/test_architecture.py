@@ -71,7 +71,7 @@ HOMES = {
         *("deploy.lab", "deploy.lab_host"),
     },
     "invoke": {
-        *("cli", "__main__", "packaging.commands", "deploy.commands", "index.commands"),
+        *("cli", "packaging.commands", "deploy.commands", "index.commands"),
         *(
             f"deploy.commands.{name}"
             for name in ("options", "ending", "hosts", "rollouts", "looking", "tending", "reading")

@@ -191,22 +191,6 @@ def test_the_heavy_libraries_stay_out_of_the_task_list(tmp_path: Path) -> None:
     assert said.stdout.strip() == "[]"
 
 
-def test_a_command_starts_without_what_invoke_has_for_tests(tmp_path: Path) -> None:
-    script = (
-        "import sys\n"
-        "from pinwheel.__main__ import import_invoke\n"
-        "import_invoke()\n"
-        "import invoke\n"
-        "print({'asyncio', 'unittest', 'unittest.mock'} & {*sys.modules})\n"
-        "from unittest.mock import Mock\n"
-        "print(Mock(return_value=7)())\n"
-    )
-    said = subprocess.run(
-        [sys.executable, "-P", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert said.stdout == "set()\n7\n"
-
-
 @pytest.mark.parametrize(
     ("words", "stations"),
     [
