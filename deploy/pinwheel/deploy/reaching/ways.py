@@ -223,7 +223,7 @@ def _explained(error: BaseException, transport: Any, known: KnownHosts) -> Expla
         case UnknownKey(key=key):
             remedy = (
                 f"compare the fingerprint with the host's own, then add its key for {key.name} to {known.file}: "
-                "pinwheel deploy.bootstrap --scan-host-keys"
+                "pinwheel deploy.bootstrap --env ENV --scan-host-keys"
             )
             return HostKeyUnknown, f"its host key is not known ({key.kind} {key.fingerprint})", remedy
         case paramiko.BadHostKeyException():
