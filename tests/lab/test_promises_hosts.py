@@ -186,7 +186,7 @@ def test_hosts_that_cannot_be_worked_on_say_in_one_line_what_where_and_what_to_d
         assert len(lines) == len(hosts), said
         for name, what, what_to_do in (
             ("web-1", "host key has changed", "replace its line in "),
-            ("web-2", "its host key is not known", "deploy.bootstrap --scan-host-keys"),
+            ("web-2", "its host key is not known", "deploy.bootstrap --env ENV --scan-host-keys"),
             ("web-3", "does not work without a password", "NOPASSWD in sudoers"),
             ("web-4", "there is no python3", "install python3 on the host"),
         ):
