@@ -157,7 +157,8 @@ def test_builds_that_are_broken_off_leave_nothing_half_and_are_completed(family:
         family.remotes[name].commit(family.files(name, "2.0.0", waits), "v2.0.0")
     child = family.index.spawn(family.home, "packaging.release", "--all", "--jobs", "2")
     try:
-        eventually(lambda: pids.is_file() and len(pids.read_text().split()) >= 2)
+        eventually(lambda: child.poll() is not None or (pids.is_file() and len(pids.read_text().split()) >= 2))
+        assert child.poll() is None, child.communicate()
         os.kill(child.pid, number)
         child.communicate(timeout=PATIENCE_S)
         if number == signal.SIGINT:

@@ -17,6 +17,13 @@ class PythonMissing(PinwheelError):
     """A Python that wheels are wanted for is not on this machine."""
 
 
+def uv_program() -> str:
+    """The uv that is installed with pinwheel."""
+    from uv import find_uv_bin
+
+    return find_uv_bin()
+
+
 @dataclass(frozen=True, slots=True)
 class Resolver:
     """uv with the index at `simple_url` (which holds no credential). Its cache is the folder `cache`."""
@@ -26,12 +33,13 @@ class Resolver:
     ca_file: str
     cache: Path
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
+    # looked for once, and not by the threads that build: Python's sysconfig, which uv asks, answers the second of two
+    # that ask at the same time before it knows anything
+    uv: str = field(default_factory=uv_program, repr=False)
 
     def run(self, words: Sequence[str], *, cwd: Path, log: Path | None = None, stdin: str = "") -> process.Completed:
         """Run `uv WORDS` in `cwd`. No configuration of the user's, the machine's or the project's is read."""
-        from uv import find_uv_bin
-
-        return process.run((find_uv_bin(), *words), cwd=cwd, env=self.variables(), log=log, stdin=stdin, timeout_s=UV_S)
+        return process.run((self.uv, *words), cwd=cwd, env=self.variables(), log=log, stdin=stdin, timeout_s=UV_S)
 
     def python(self, version: str, *, cwd: Path) -> str:
         """The Python `version` ("3.12") of this machine, by its path. None is downloaded, and no virtual environment
