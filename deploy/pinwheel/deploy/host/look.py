@@ -11,7 +11,6 @@ from pathlib import Path
 
 from pinwheel.deploy.host.files import free_bytes, read_json
 from pinwheel.deploy.host.gate import Document
-from pinwheel.deploy.host.generation import COLOURS
 from pinwheel.deploy.host.means import has_pip, uv_version, wheels_of
 from pinwheel.deploy.host.runner import Application, Job, applications, kept_setup, process_document
 from pinwheel.deploy.host.supervisord import Refusal, Supervisor, check_files
@@ -91,7 +90,7 @@ def application_facts(app: Application, answers: bool) -> Document:
 def foreign(job: Job) -> str:
     """Which file of somebody else's keeps supervisor from reloading, as far as the files show it; empty when none does.
     supervisor knows more, and is not asked: it would take in what it reads."""
-    ours = {app.file(colour) for app in applications(job) for colour in ("", *COLOURS)}
+    ours = {file for app in applications(job) for file in app.files}
     with contextlib.suppress(OSError):  # not for us to read
         try:
             check_files({*job.conf_dir.glob("*.conf")} - ours, ())

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from pinwheel.deploy.host.files import sync_folder
 from pinwheel.deploy.host.gate import Document
-from pinwheel.deploy.host.generation import COLOURS
 from pinwheel.deploy.host.kept_secrets import sweep
 from pinwheel.deploy.host.runner import Application, Job, Virtualenv, applications, run
 from pinwheel.deploy.host.supervisord import Misconfigured, Refusal
@@ -113,7 +112,7 @@ def _uses(process: Path) -> Iterator[str]:
 def old_logs(app: Application) -> list[Path]:
     """Logs of processes that are no more; none when supervisor does not say which there are."""
     try:
-        running = app.supervisor.processes(*(app.group(each) for each in ("", *COLOURS)))
+        running = app.supervisor.processes(*app.groups)
     except (Refusal, Misconfigured):
         return []
     live = tuple(each[key] for each in running for key in ("stdout_logfile", "stderr_logfile") if each[key])

@@ -214,6 +214,15 @@ class Application:
         """Supervisor's file for that group."""
         return self.conf_file.with_name(f"pinwheel-{self.group(colour)}.conf")
 
+    @property
+    def files(self) -> list[Path]:
+        """Supervisor's files for every group that there may be."""
+        return [self.file(each) for each in ("", *COLOURS)]
+
+    @property
+    def groups(self) -> list[str]:
+        return [self.group(each) for each in ("", *COLOURS)]
+
     def conf(self, colour: str) -> str | None:
         """What the files say of a generation in `colour`; None when there are none."""
         texts = [read_text(self.file(each)) for each in dict.fromkeys(("", colour))]
@@ -339,17 +348,15 @@ def check_foreign(app: Application, setup: Setup) -> None:
     """Refuse, before anything stops, when supervisor could not reload or we would touch what is not ours."""
     confs = [setup.conf, *(each["conf"] for each in setup.colours.values())]
     check_others(app, {f"program:{app.name}"}.union(*(parse_conf(conf).sections() for conf in confs)))
-    files, groups = zip(*((app.file(each), app.group(each)) for each in ("", *COLOURS)), strict=True)
-    if not any(each.exists() for each in files) and app.current is None and app.supervisor.processes(*groups):
+    if not any(each.exists() for each in app.files) and app.current is None and app.supervisor.processes(*app.groups):
         problem = f"supervisor already runs a group {app.name} that is not pinwheel's"
         raise Refusal("foreign-conf", problem, app.name, "rename the application or that group")
 
 
 def check_others(app: Application, sections: Collection[str] = ()) -> None:
     """Refuse when somebody else's file keeps supervisor from reloading, or has one of our `sections`."""
-    files = {app.file(each) for each in ("", *COLOURS)}
-    check_files({*app.conf_file.parent.glob("*.conf")} - files, sections)
-    check_reload(app.supervisor, files)
+    check_files({*app.conf_file.parent.glob("*.conf")} - {*app.files}, sections)
+    check_reload(app.supervisor, app.files)
 
 
 # --- activation
